@@ -1,0 +1,64 @@
+"""What every solver returns."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Float, Int
+
+
+class Status(enum.IntEnum):
+    """How far a solver got; carried as an ``i32[]`` so that it passes through jit and vmap."""
+
+    FEASIBLE = 0
+    """A valid assignment; nothing is claimed about its distance from the optimum."""
+    OPTIMAL = 1
+    """The exact optimum of the problem that was asked."""
+    INFEASIBLE = 2
+    """No assignment satisfies the masks; the assignment is -1 everywhere."""
+    ITERATION_LIMIT = 3
+    """The method stopped early; the assignment is not to be relied on."""
+
+
+def status_name(status: Int[Array, ""] | int) -> str:
+    """Lower-case name of a concrete (not traced) status, e.g. ``'optimal'``."""
+    return Status(int(status)).name.lower()
+
+
+class Duals(NamedTuple):
+    """Dual variables of a linear assignment problem.
+
+    For a maximisation they are feasible when ``row[i] + column[j] >= values[i, j]`` (``<=`` for a
+    minimisation) at every permitted pairing; :func:`lsajax.solvers.certify` checks this.
+    """
+
+    row: Float[Array, " n"]
+    column: Float[Array, " m"]
+
+
+class Trace(NamedTuple):
+    """The best value found so far, by time, of a solver that can be stopped at any point."""
+
+    time_s: Float[Array, " steps"]
+    """Seconds since the solver began (compile time left out); NaN where not measured (jit)."""
+    value: Float[Array, " steps"]
+    """Objective after each step, in the objective's unit (bit/s for an instance)."""
+
+
+class Solution(NamedTuple):
+    """An assignment with its value and what is known about it.
+
+    Attributes:
+        assignment: i32[n], the column (channel) of each row (user), -1 for none.
+        value: f[], objective of ``assignment`` in the unit of the problem.
+        status: i32[], a :class:`Status`.
+        duals: certificate of optimality, where the method has one.
+        trace: progress over time, where the method is an anytime one.
+    """
+
+    assignment: Int[Array, " n"]
+    value: Float[Array, ""]
+    status: Int[Array, ""]
+    duals: Duals | None = None
+    trace: Trace | Any | None = None
