@@ -1,0 +1,1 @@
+"""Benchmarks: us and the code a user would write otherwise, interleaved in one run."""

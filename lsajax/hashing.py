@@ -1,0 +1,68 @@
+"""Counter-based random draws: the value at (i, j) is a hash of (seed, i, j).
+
+A draw that is a function of its index can be evaluated at the entries somebody asks for, in any
+order and shape, and equals the same entry of the full matrix, which need never be stored. The
+32-bit finaliser is the "lowbias32" permutation of C. Wellons' search for low-bias hash functions.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, UInt32
+
+_GOLDEN_RATIO_32 = 0x9E3779B9
+
+
+def seeds(key: jax.Array, num: int) -> UInt32[Array, "num 2"]:
+    """Independent seeds [num, 2] for the functions below, from one JAX key of any implementation."""
+    return jax.random.bits(key, (num, 2), jnp.uint32)
+
+
+def _mix(x: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
+    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
+    return x ^ (x >> 16)
+
+
+def bits(
+    seed: UInt32[Array, "2"], i: ArrayLike, j: ArrayLike | None = None
+) -> UInt32[Array, "..."]:
+    """Uniform 32-bit words at the counters `i` (and `j`), which broadcast against each other.
+
+    Rows and columns are mixed apart, so over a matrix [K, 1] x [1, M] the work per entry is one
+    finaliser.
+    """
+    row = _mix(jnp.asarray(i).astype(jnp.uint32) * jnp.uint32(_GOLDEN_RATIO_32) + seed[0])
+    if j is None:
+        return _mix(row ^ seed[1])
+    column = _mix(jnp.asarray(j).astype(jnp.uint32) * jnp.uint32(_GOLDEN_RATIO_32) + seed[1])
+    return _mix(row + column)
+
+
+def uniform(
+    seed: UInt32[Array, "2"], i: ArrayLike, j: ArrayLike | None = None
+) -> Float[Array, "..."]:
+    """Uniform draws in the open interval (0, 1), in the default float type.
+
+    float32 has 2^24 equally spaced values, so neither end is ever met and a logarithm is finite.
+    """
+    dtype = jnp.zeros(()).dtype
+    width = 24 if dtype == jnp.float32 else 32
+    word = bits(seed, i, j) >> (32 - width)
+    # A 24-bit word fits int32, and only the signed conversion is one instruction on a CPU.
+    value = word.astype(jnp.int32).astype(dtype) if width == 24 else word.astype(dtype)
+    return (value + 0.5) * (2.0**-width)
+
+
+def exponential(
+    seed: UInt32[Array, "2"], i: ArrayLike, j: ArrayLike | None = None
+) -> Float[Array, "..."]:
+    """Exponential draws of mean 1: the power gain of a Rayleigh fading channel."""
+    return -jnp.log(uniform(seed, i, j))
+
+
+def normal(
+    seed: UInt32[Array, "2"], i: ArrayLike, j: ArrayLike | None = None
+) -> Float[Array, "..."]:
+    """Standard normal draws, by inversion."""
+    return jax.scipy.special.ndtri(uniform(seed, i, j))

@@ -1,0 +1,161 @@
+"""What an assignment is worth: throughput, violations, fairness, Eq. (8), utility over slots."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int, Int32
+
+from lsajax import link
+from lsajax.instance import Instance
+
+LEAKAGE_REACH = 2
+"""Channels further apart than this leak nothing into each other."""
+
+
+class Violations(NamedTuple):
+    """Counts i32[] by kind; all 0 means feasible and complete."""
+
+    unknown: Int32[Array, ""]
+    occupied: Int32[Array, ""]
+    duplicate: Int32[Array, ""]
+    unserved: Int32[Array, ""]
+
+
+def channel_load(inst: Instance, assignment: Int[Array, "users"]) -> Int32[Array, "channels"]:
+    """Number of users on each idle channel [channels]."""
+    target = jnp.where(link.is_served(inst, assignment), assignment, inst.num_channels)
+    return jnp.zeros(inst.num_channels, jnp.int32).at[target].add(1, mode="drop")
+
+
+def violations(inst: Instance, assignment: Int[Array, "users"]) -> Violations:
+    """Broken constraints of Eq. (5)-(7) by kind.
+
+    `unknown`: users with an index that is neither a channel nor -1; `occupied`: users on a primary
+    user's channel; `duplicate`: users beyond the first on an idle channel; `unserved`: users at -1.
+    """
+    known = (assignment >= 0) & (assignment < inst.num_channels)
+    taken = inst.occupied[jnp.where(known, assignment, 0)]
+    load = channel_load(inst, assignment)
+
+    def count(x: Array) -> Int32[Array, ""]:
+        return jnp.sum(x & inst.user_mask, dtype=jnp.int32)
+
+    return Violations(
+        unknown=count(~known & (assignment != -1)),
+        occupied=count(known & taken),
+        duplicate=jnp.sum(jnp.maximum(load - 1, 0), dtype=jnp.int32),
+        unserved=count(assignment == -1),
+    )
+
+
+def co_channel_power(inst: Instance, assignment: Int[Array, "users"]) -> Float[Array, "users"]:
+    """Power [users] in W that the other users of its channel bring each user."""
+    power = link.assigned_power(inst, assignment)
+    served = link.is_served(inst, assignment)
+    target = jnp.where(served, assignment, inst.num_channels)
+    channel = jnp.where(served, assignment, 0)
+    zeros = jnp.zeros(inst.num_channels, power.dtype)
+    # The strongest user is kept apart: total - own would cancel in float32 where one user is a
+    # million times stronger than its rivals. Equally strong users are each other's rivals.
+    strongest = zeros.at[target].max(power, mode="drop")[channel]
+    weaker = power < strongest
+    ties = zeros.at[target].add(jnp.where(weaker, 0.0, 1.0), mode="drop")[channel]
+    rest = zeros.at[target].add(jnp.where(weaker, power, 0.0), mode="drop")[channel]
+    others = jnp.where(weaker, strongest * ties + (rest - power), strongest * (ties - 1.0) + rest)
+    return jnp.where(served, others, 0.0)
+
+
+def user_rates(inst: Instance, assignment: Int[Array, "users"]) -> Float[Array, "users"]:
+    """Rate [users] in bit/s; users that share a channel interfere with each other."""
+    return link.assigned_rate(inst, assignment, co_channel_power(inst, assignment))
+
+
+def throughput(inst: Instance, assignment: Int[Array, "users"]) -> Float[Array, ""]:
+    """C(a) = sum_i sum_m x_im r_im [bit/s], LSA Eq. (4) for one slot; K entries, no matrix.
+
+    An occupied, unknown or missing channel carries nothing. Users on the same channel are each
+    other's co-channel interference in Eq. (3): that is the collision rule, under which Eq. (13)
+    values a raw action.
+    """
+    return jnp.sum(user_rates(inst, assignment))
+
+
+def jain_index(rate_bps: Float[Array, "users"]) -> Float[Array, ""]:
+    """Jain's fairness index (sum r)^2 / (K sum r^2) in [1 / K, 1]; 0 where every rate is 0."""
+    # Scaled first: squares of rates near 1e8, summed over thousands of users, waste float32's range.
+    peak = jnp.max(rate_bps)
+    share = rate_bps / jnp.where(peak > 0, peak, 1.0)
+    squares = rate_bps.size * jnp.sum(share**2)
+    return jnp.where(peak > 0, jnp.sum(share) ** 2 / jnp.where(peak > 0, squares, 1.0), 0.0)
+
+
+def alpha_fair_utility(rate_bps: Float[Array, "users"], alpha: float) -> Float[Array, ""]:
+    """Mo and Walrand's utility: sum log r for alpha = 1, else sum r^(1 - alpha) / (1 - alpha).
+
+    Raises:
+        ValueError: `alpha` is negative or not finite (it is a static number).
+    """
+    if not 0 <= alpha < float("inf"):
+        raise ValueError(f"alpha must be a finite number of at least 0, got {alpha!r}")
+    if alpha == 1:
+        return jnp.sum(jnp.log(rate_bps))
+    return jnp.sum(rate_bps ** (1 - alpha)) / (1 - alpha)
+
+
+def user_coupling(inst: Instance) -> Float[Array, "users users"]:
+    """G_ij of Eq. (8) [users, users], in [0, 1]: exp(-||p_i - p_j|| / length), 0 on the diagonal.
+
+    Users close together cannot be told apart in space, so what one leaks into the other's channel
+    is received in full.
+    """
+    offset = inst.position_m[:, None] - inst.position_m[None]
+    eye = jnp.eye(inst.num_rows, dtype=bool)
+    mask = inst.user_mask[:, None] & inst.user_mask & ~eye
+    return jnp.where(mask, _coupling(inst, offset), 0.0)
+
+
+def channel_leakage(inst: Instance) -> Float[Array, "channels channels"]:
+    """rho_mn of Eq. (8) [channels, channels]: leakage^|m - n| for |m - n| of 1 and 2, else 0."""
+    channel = jnp.arange(inst.num_channels)
+    apart = jnp.abs(channel[:, None] - channel)
+    near = (apart >= 1) & (apart <= LEAKAGE_REACH)
+    return jnp.where(near, inst.adjacent_leakage**apart, 0.0)
+
+
+def coupling_loss(inst: Instance, assignment: Int[Array, "users"]) -> Float[Array, ""]:
+    """mu sum_{i,j} sum_{m,n} G_ij rho_mn x_im x_jn [bit/s] in O(K): only near channels leak.
+
+    Needs a feasible assignment: of users that share a channel one alone is seen.
+    """
+    served = link.is_served(inst, assignment)
+    target = jnp.where(served, assignment, inst.num_channels)
+    rows = jnp.arange(inst.num_rows)
+    holder = jnp.full(inst.num_channels, -1, jnp.int32).at[target].set(rows, mode="drop")
+    loss = jnp.zeros(())
+    for apart in range(1, LEAKAGE_REACH + 1):
+        # Each unordered pair is met once, from its lower channel; the sum in Eq. (8) counts it twice.
+        upper = assignment + apart
+        in_range = served & (upper < inst.num_channels)
+        rival = jnp.where(in_range, holder[jnp.where(in_range, upper, 0)], -1)
+        offset = inst.position_m - inst.position_m[jnp.maximum(rival, 0)]
+        coupling = jnp.where(rival >= 0, _coupling(inst, offset), 0.0)
+        loss = loss + 2 * inst.adjacent_leakage**apart * jnp.sum(coupling)
+    return inst.coupling_bps * loss
+
+
+def coupled_objective(inst: Instance, assignment: Int[Array, "users"]) -> Float[Array, ""]:
+    """LSA Eq. (8) for one slot [bit/s]: `throughput` minus `coupling_loss`."""
+    return throughput(inst, assignment) - coupling_loss(inst, assignment)
+
+
+def discounted_utility(utility: Float[Array, "slots"], discount: ArrayLike) -> Float[Array, ""]:
+    """sum_t gamma^t u_t, LSA Eq. (4), over the leading axis; the first slot is t = 0."""
+    return jnp.sum(utility * jnp.asarray(discount) ** jnp.arange(utility.shape[0]))
+
+
+def _coupling(inst: Instance, offset_m: Float[Array, "... 2"]) -> Float[Array, "..."]:
+    squared = jnp.sum(offset_m**2, axis=-1)
+    positive = squared > 0
+    distance = jnp.sqrt(jnp.where(positive, squared, 1.0))
+    return jnp.where(positive, jnp.exp(-distance / inst.coupling_length_m), 1.0)

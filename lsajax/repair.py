@@ -1,0 +1,137 @@
+"""Feasibility repair (LSA Eq. (15)-(16), Theorem 1): the nearest feasible assignment, in O(N + M)."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Int32
+
+from lsajax import link
+from lsajax.instance import Instance
+
+
+class SortedOrder(NamedTuple):
+    """Rows and channels of an instance, best first, and the place of each row in that order."""
+
+    user: Int32[Array, "users"]
+    user_rank: Int32[Array, "users"]
+    channel: Int32[Array, "channels"]
+
+
+def sorted_order(inst: Instance) -> SortedOrder:
+    """Users by mean received power and channels by bandwidth, descending; padding comes last.
+
+    Sorting is most of a repair's cost, and belongs to the instance: with `vmap` over raw actions
+    alone it happens once; a caller that repairs one action at a time passes it in.
+    """
+    user = jnp.argsort(jnp.where(inst.user_mask, -inst.mean_power_w, jnp.inf)).astype(jnp.int32)
+    rank = jnp.zeros_like(user).at[user].set(jnp.arange(user.size, dtype=jnp.int32))
+    return SortedOrder(user, rank, jnp.argsort(-inst.bandwidth_hz).astype(jnp.int32))
+
+
+def repair(
+    inst: Instance,
+    raw: Int[Array, "users"],
+    *,
+    rule: str = "sorted",
+    order: SortedOrder | None = None,
+) -> Int32[Array, "users"]:
+    """A feasible assignment that keeps as much of `raw` as can be kept.
+
+    (a) Channels that do not exist or are occupied are dropped; (b) a contested channel stays with
+    the user of the highest instantaneous gain P_im there (ties: the higher mean power, then the
+    lower row); (c) users left over get the idle channels left over:
+
+    - `"sorted"`: the k-th strongest by power the k-th widest; O(N + M).
+    - `"greedy"`: the strongest first, each the channel of its best rate; O(leftover x M).
+
+    With K <= idle channels every user ends up served. With more users than that, all idle channels
+    are in use, the strongest leftover users have the rest, and the others stay at -1:
+    `violations(inst, repaired).unserved` says how many.
+
+    Args:
+        raw: [users] any integers.
+        rule: how leftovers are matched.
+        order: `sorted_order(inst)`, where the caller has it already.
+
+    Raises:
+        ValueError: `rule` is not one of the two, or `raw` is not [users].
+    """
+    if rule not in ("sorted", "greedy"):
+        raise ValueError(f"rule must be 'sorted' or 'greedy', got {rule!r}")
+    if raw.shape != (inst.num_rows,):
+        raise ValueError(
+            f"raw must have shape ({inst.num_rows},), one channel per user, got {raw.shape}; "
+            "map over a group with jax.vmap"
+        )
+    order = sorted_order(inst) if order is None else order
+    holder = _contest(inst, raw, order)
+    channel = jnp.where(link.is_served(inst, raw), raw, 0)
+    wins = link.is_served(inst, raw) & (holder[channel] == order.user_rank)
+    kept = jnp.where(wins, raw, -1).astype(jnp.int32)
+    fill = _fill_sorted if rule == "sorted" else _fill_greedy
+    return fill(inst, kept, holder < 0, order)
+
+
+def _contest(
+    inst: Instance, raw: Int[Array, "users"], order: SortedOrder
+) -> Int32[Array, "channels"]:
+    """Rank of the user that keeps each channel [channels], -1 where nobody asks."""
+    served = link.is_served(inst, raw)
+    target = jnp.where(served, raw, inst.num_channels)
+    contender = served
+    if inst.fading:
+        # Without fading the order by gain is the same on every channel and the rank decides alone.
+        gain = link.assigned_power(inst, raw)
+        best = jnp.zeros(inst.num_channels, gain.dtype).at[target].max(gain, mode="drop")
+        contender = served & (gain == best[jnp.where(served, raw, 0)])
+    # Filled with the largest rank + 1 and counted down, so that "nobody" turns out as -1.
+    worst = inst.num_rows
+    reverse = jnp.where(contender, worst - order.user_rank, 0)
+    top = jnp.zeros(inst.num_channels, jnp.int32).at[target].max(reverse, mode="drop")
+    return jnp.where(top > 0, worst - top, -1)
+
+
+def _fill_sorted(
+    inst: Instance,
+    kept: Int32[Array, "users"],
+    free: Array,
+    order: SortedOrder,
+) -> Int32[Array, "users"]:
+    left_user = ((kept < 0) & inst.user_mask)[order.user]
+    left_channel = (free & ~inst.occupied)[order.channel]
+    user_place = jnp.cumsum(left_user, dtype=jnp.int32) - 1
+    channel_place = jnp.cumsum(left_channel, dtype=jnp.int32) - 1
+    # [place] -> channel; places without a channel keep -1, which is what their users get.
+    by_place = jnp.full(inst.num_channels, -1, jnp.int32)
+    target = jnp.where(left_channel, channel_place, inst.num_channels)
+    by_place = by_place.at[target].set(order.channel, mode="drop")
+    given = by_place.at[user_place].get(mode="fill", fill_value=-1)
+    return jnp.where((kept < 0) & inst.user_mask, given[order.user_rank], kept)
+
+
+def _fill_greedy(
+    inst: Instance,
+    kept: Int32[Array, "users"],
+    free: Array,
+    order: SortedOrder,
+) -> Int32[Array, "users"]:
+    left_user = ((kept < 0) & inst.user_mask)[order.user]
+    (place,) = jnp.nonzero(left_user, size=inst.num_rows, fill_value=0)
+    rows = order.user[place]
+    free = free & ~inst.occupied
+    count = jnp.minimum(jnp.sum(left_user), jnp.sum(free))
+
+    def body(k: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        assignment, free = carry
+        rate = jnp.where(free, _rates_of_row(inst, rows[k]), -1.0)
+        best = jnp.argmax(rate).astype(jnp.int32)
+        return assignment.at[rows[k]].set(best), free.at[best].set(False)
+
+    return jax.lax.fori_loop(0, count, body, (kept, free))[0]
+
+
+def _rates_of_row(inst: Instance, row: Array) -> Float[Array, "channels"]:
+    fields = ("user_id", "user_mask", "position_m", "mean_power_w")
+    one = inst.replace(**{name: getattr(inst, name)[row][None] for name in fields})
+    return link.rate_matrix(one)[0]

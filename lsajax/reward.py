@@ -1,0 +1,116 @@
+"""The performance gain of Eq. (13) and the random baseline that it is measured against."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Int32
+
+from lsajax import hashing, link, objective, units
+from lsajax.instance import Instance
+
+
+def expected_random_throughput(inst: Instance) -> Float[Array, ""]:
+    """Exact mean of C(a) over all random valid assignments [bit/s].
+
+    A user's channel is uniform over the idle ones, so the mean is sum_i mean_m r_im: the mean of
+    the rate matrix, with no sampling. With more users than idle channels each is served with
+    probability idle / K.
+    """
+    idle = jnp.sum(~inst.occupied)
+    users = jnp.sum(inst.user_mask)
+    share = 1.0 / jnp.maximum(jnp.maximum(idle, users), 1)
+    return jnp.sum(link.rate_matrix(inst)) * share
+
+
+def random_assignments(
+    key: jax.Array, inst: Instance, num_samples: int
+) -> Int32[Array, "samples users"]:
+    """`num_samples` random valid assignments [samples, users], each uniform over all of them.
+
+    One permutation of the idle channels, shifted cyclically by different amounts: every sample has
+    the law of an independent draw, at the cost of one sort for all. They are dependent of one
+    another, and spread evenly over the channels, so their mean varies no more than that of
+    independent ones.
+    """
+    seed = hashing.seeds(key, 3)
+    channel = jnp.arange(inst.num_channels)
+    order = jnp.argsort(jnp.where(inst.occupied, 2.0, hashing.uniform(seed[0], channel)))
+    idle = jnp.sum(~inst.occupied)
+    users = jnp.sum(inst.user_mask)
+    slots = jnp.maximum(idle, users)
+    start = hashing.uniform(seed[1], jnp.arange(num_samples)) * slots
+    row = jnp.arange(inst.num_rows)
+    # With more users than idle channels the permutation is of channels and blanks, so that who
+    # stays unserved is random too.
+    place = (row + start.astype(jnp.int32)[:, None]) % jnp.maximum(slots, 1)
+    given = jnp.where(place < idle, order[jnp.minimum(place, order.size - 1)], -1)
+    return jnp.where(inst.user_mask, given, -1).astype(jnp.int32)
+
+
+def sampled_random_throughput(key: jax.Array, inst: Instance, num_samples: int) -> Float[Array, ""]:
+    """Mean of C(a) over `num_samples` random valid assignments [bit/s]; unbiased."""
+    assignment = random_assignments(key, inst, num_samples)
+    rate = jax.vmap(lambda a: jnp.sum(link.assigned_rate(inst, a)))(assignment)
+    return jnp.mean(rate)
+
+
+def collision_factor(
+    inst: Instance,
+    assignment: Int[Array, "users"],
+    *,
+    penalty: float = 0.5,
+    threshold_db: float = 0.0,
+) -> Float[Array, ""]:
+    """eta of Eq. (13): `penalty` where, on a duplicated channel, some user's co-channel interference
+    exceeds noise plus I_m by more than `threshold_db`; else 1."""
+    served = link.is_served(inst, assignment)
+    channel = jnp.where(served, assignment, 0)
+    floor_w = inst.noise_psd_w_hz * inst.bandwidth_hz[channel] + inst.interference_w[channel]
+    ratio = objective.co_channel_power(inst, assignment) / floor_w
+    hit = jnp.max(jnp.where(served, ratio, 0.0)) > units.db_to_linear(threshold_db)
+    return jnp.where(hit, penalty, 1.0)
+
+
+def performance_gain(
+    key: jax.Array,
+    inst: Instance,
+    raw: Int[Array, "*group users"],
+    *,
+    num_samples: int | None = None,
+    kappa: float = 2.0,
+    penalty: float = 0.5,
+    threshold_db: float = 0.0,
+) -> Float[Array, "*group"]:
+    """R_p = kappa (eta C(a) - C(a_rand)) / C(a_rand), LSA Eq. (13), for one action or a group.
+
+    Raw actions are valued as they are: no repair. The baseline depends on the instance alone and
+    is computed once for a whole group.
+
+    Args:
+        key: for the sampled baseline; unused otherwise.
+        raw: [..., users] actions, any integers; leading axes are a group.
+        num_samples: B random valid assignments whose mean is C(a_rand); None for their exact
+            expectation, which has no sampling noise.
+        kappa: scale of the reward.
+        penalty: eta where a duplicated channel's interference passes `threshold_db`.
+        threshold_db: see `collision_factor` [dB].
+
+    Raises:
+        ValueError: the last axis of `raw` is not [users], or `num_samples` is below 1.
+    """
+    if raw.ndim < 1 or raw.shape[-1] != inst.num_rows:
+        raise ValueError(f"raw must end in an axis of {inst.num_rows} users, got shape {raw.shape}")
+    if num_samples is not None and num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1 or None, got {num_samples}")
+    if num_samples is None:
+        baseline = expected_random_throughput(inst)
+    else:
+        baseline = sampled_random_throughput(key, inst, num_samples)
+
+    def value(assignment: Array) -> Array:
+        eta = collision_factor(inst, assignment, penalty=penalty, threshold_db=threshold_db)
+        return eta * objective.throughput(inst, assignment)
+
+    group = raw.shape[:-1]
+    values = jax.vmap(value)(raw.reshape(-1, inst.num_rows)).reshape(group)
+    safe = jnp.where(baseline > 0, baseline, 1.0)
+    return jnp.where(baseline > 0, kappa * (values - baseline) / safe, 0.0)

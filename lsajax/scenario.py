@@ -1,0 +1,220 @@
+"""`Scenario`: what is simulated. Sizes are static under jit, physical constants are traced."""
+
+import dataclasses
+import math
+import numbers
+from typing import Any
+
+import jax
+
+
+def _static(default: Any = dataclasses.MISSING) -> Any:
+    return dataclasses.field(default=default, metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """One base station, `num_users` registered users and `num_channels` orthogonal channels.
+
+    The paper's triple (N, M, K) is (`num_users`, `num_channels`, `num_active`). Sizes and switches
+    are static: another value compiles anew. Everything else is a leaf of the pytree, so it may be
+    traced, differentiated and batched; `vmap` over `radius_m`, say, needs no recompilation.
+
+    Args:
+        num_users: N, registered users.
+        num_channels: M, channels.
+        num_active: K, requesting users of a slot; the most of a slot where the number varies.
+        num_active_min: fewest requesting users of a slot; None means exactly `num_active`.
+        poisson: users form a Poisson process, so that the requesting ones, a thinning of it, are
+            Poisson with mean `num_active`; rows are padded to `max_active` and masked.
+        fading: independent Rayleigh fading per user and channel.
+        shadowing: log-normal shadowing per user.
+        wideband: a carrier per channel, uniform in [`carrier_min_hz`, `carrier_max_hz`].
+        interference: I_m > 0 of Eq. (3) on some channels.
+        radius_m: radius of the disc [m].
+        tx_power_dbm: transmit power [dBm].
+        tx_gain_dbi: transmit antenna gain [dBi].
+        rx_gain_dbi: receive antenna gain [dBi].
+        path_loss_exponent: alpha of Eq. (2).
+        carrier_hz: carrier, and the reference carrier in the wideband variant [Hz].
+        carrier_min_hz: lowest carrier of the wideband variant [Hz].
+        carrier_max_hz: highest carrier of the wideband variant [Hz].
+        shadowing_std_db: standard deviation of the shadowing [dB].
+        noise_psd_dbm_hz: noise power spectral density [dBm/Hz].
+        bandwidth_min_hz: narrowest channel [Hz].
+        bandwidth_max_hz: widest channel [Hz].
+        interference_share: share of channels with I_m > 0.
+        interference_to_noise_db: mean of I_m / (N_0 B_m) on those channels [dB].
+        occupancy: stationary share of channels held by a primary user.
+        occupancy_dwell_slots: mean stay of a primary user [slots].
+        activity_dwell_slots: mean length of a user's burst of requests [slots].
+        coupling_bps: mu of Eq. (8), the rate lost per unit of coupling x leakage [bit/s].
+        coupling_length_m: distance over which the coupling of two users falls by 1/e [m].
+        adjacent_leakage: leakage between neighbouring channels; its square at distance two.
+
+    Raises:
+        ValueError: a value out of range, named with what came and what is accepted.
+    """
+
+    num_users: int = _static()
+    num_channels: int = _static()
+    num_active: int = _static()
+    num_active_min: int | None = _static(None)
+    poisson: bool = _static(False)
+    fading: bool = _static(False)
+    shadowing: bool = _static(False)
+    wideband: bool = _static(False)
+    interference: bool = _static(False)
+    radius_m: float = 500.0
+    tx_power_dbm: float = 23.0
+    tx_gain_dbi: float = 0.0
+    rx_gain_dbi: float = 0.0
+    path_loss_exponent: float = 2.5
+    carrier_hz: float = 2.4e9
+    carrier_min_hz: float = 0.7e9
+    carrier_max_hz: float = 3.8e9
+    shadowing_std_db: float = 8.0
+    noise_psd_dbm_hz: float = -174.0
+    bandwidth_min_hz: float = 10e6
+    bandwidth_max_hz: float = 20e6
+    interference_share: float = 0.3
+    interference_to_noise_db: float = 10.0
+    occupancy: float = 0.1
+    occupancy_dwell_slots: float = 10.0
+    activity_dwell_slots: float = 5.0
+    coupling_bps: float = 50e6
+    coupling_length_m: float = 200.0
+    adjacent_leakage: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check_sizes(self)
+        _check_constants(self)
+
+    def replace(self, **changes: Any) -> "Scenario":
+        """A copy with `changes`, validated again."""
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def max_users(self) -> int:
+        """Ids of registered users lie in [0, max_users): N, or with `poisson` the padded count."""
+        return _padded(self.num_users) if self.poisson else self.num_users
+
+    @property
+    def max_active(self) -> int:
+        """Rows of an instance: K, or with `poisson` the padded count."""
+        return _padded(self.num_active) if self.poisson else self.num_active
+
+    @property
+    def min_active(self) -> int:
+        """Fewest requesting users of a slot."""
+        return self.num_active if self.num_active_min is None else self.num_active_min
+
+
+def _padded(mean: int) -> int:
+    """Mean plus six standard deviations, and a few: a Poisson count passes it with p < 1e-7."""
+    return math.ceil(mean + 6 * math.sqrt(mean) + 6)
+
+
+def _check_sizes(s: Scenario) -> None:
+    for name in ("num_users", "num_channels", "num_active", "num_active_min"):
+        value = getattr(s, name)
+        if name == "num_active_min" and value is None:
+            continue
+        # bool is an int to Python, and a slot of True users is a mistake.
+        if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+    if s.num_active > s.num_users:
+        raise ValueError(
+            f"num_active must be at most num_users={s.num_users}, got {s.num_active}: "
+            "more users would request than are registered"
+        )
+    if s.min_active > s.num_active:
+        raise ValueError(
+            f"num_active_min must be at most num_active={s.num_active}, got {s.num_active_min}"
+        )
+    if s.poisson and s.num_active_min is not None:
+        raise ValueError("num_active_min must be None with poisson=True: the count is Poisson")
+
+
+def _constant(s: Scenario, name: str) -> float | None:
+    """The value where it is a plain number; None where it is an array or being traced."""
+    value = getattr(s, name)
+    if isinstance(value, bool) or isinstance(value, str) or value is None:
+        raise ValueError(f"{name} must be a number, got {value!r}")
+    return float(value) if isinstance(value, numbers.Real) else None
+
+
+def _check_constants(s: Scenario) -> None:
+    positive = (
+        "radius_m path_loss_exponent carrier_hz carrier_min_hz carrier_max_hz bandwidth_min_hz "
+        "bandwidth_max_hz coupling_length_m"
+    ).split()
+    finite = (
+        "tx_power_dbm tx_gain_dbi rx_gain_dbi noise_psd_dbm_hz interference_to_noise_db"
+    ).split()
+    non_negative = ("shadowing_std_db", "coupling_bps")
+    shares = ("interference_share", "adjacent_leakage")
+    dwells = ("occupancy_dwell_slots", "activity_dwell_slots")
+    _check_range(s, positive, lambda v: v > 0, "a finite number above 0")
+    _check_range(s, finite, lambda v: True, "a finite number")
+    _check_range(s, non_negative, lambda v: v >= 0, "a finite number of at least 0")
+    _check_range(s, shares, lambda v: 0 <= v <= 1, "within [0, 1]")
+    _check_range(s, dwells, lambda v: v >= 1, "a finite number of at least 1 slot")
+    _check_range(s, ("occupancy",), lambda v: 0 <= v < 1, "within [0, 1)")
+    for low, high in (
+        ("bandwidth_min_hz", "bandwidth_max_hz"),
+        ("carrier_min_hz", "carrier_max_hz"),
+    ):
+        a, b = _constant(s, low), _constant(s, high)
+        if a is not None and b is not None and a > b:
+            raise ValueError(f"{low} must be at most {high}={b:g}, got {a:g}")
+    occupancy, dwell = _constant(s, "occupancy"), _constant(s, "occupancy_dwell_slots")
+    if occupancy is not None and dwell is not None and occupancy / (1 - occupancy) > dwell:
+        raise ValueError(
+            f"occupancy_dwell_slots must be at least occupancy / (1 - occupancy) = "
+            f"{occupancy / (1 - occupancy):g} for the Markov chain to exist, got {dwell:g}"
+        )
+
+
+def _check_range(s: Scenario, names, accepts, accepted: str) -> None:  # type: ignore[no-untyped-def]
+    for name in names:
+        value = _constant(s, name)
+        if value is not None and not (math.isfinite(value) and accepts(value)):
+            raise ValueError(f"{name} must be {accepted}, got {value!r}")
+
+
+def _triple(num_users: int, num_channels: int, num_active: int) -> Scenario:
+    return Scenario(num_users=num_users, num_channels=num_channels, num_active=num_active)
+
+
+SCALES: dict[str, Scenario] = {
+    "I": _triple(1000, 1000, 200),
+    "II": _triple(1500, 1500, 300),
+    "III": _triple(2000, 2000, 400),
+}
+"""Scales of the paper's Table V."""
+
+SMALL_SCALES: dict[tuple[int, int, int], Scenario] = {
+    triple: _triple(*triple)
+    for triple in (
+        (5, 5, 1),
+        (7, 10, 2),
+        (10, 15, 3),
+        (15, 20, 4),
+        (5, 5, 2),
+        (8, 10, 4),
+        (12, 15, 6),
+        (15, 20, 8),
+    )
+}
+"""Triples (N, M, K) of the paper's Table III."""
+
+SETTINGS: dict[str, dict[str, bool]] = {
+    "plain": {},
+    "fading": {"fading": True},
+    "wideband": {"wideband": True},
+    "interference": {"interference": True},
+    "poisson": {"poisson": True},
+}
+"""Variants of a scenario: `SCALES["I"].replace(**SETTINGS["fading"])`."""
