@@ -1,5 +1,29 @@
-"""Solvers: one file per method, one signature ``solver(key, inst, **options) -> Solution``."""
+"""Solvers: one file per method, one signature `solver(key, inst, **options) -> Solution`.
 
+The exact solvers return duals, with which `certify` proves the optimum. Matrix-level problems have
+their own entry: `linear_sum_assignment`.
+"""
+
+from lsajax.solvers.certificate import certify
+from lsajax.solvers.greedy import greedy
+from lsajax.solvers.grouped import grouped
+from lsajax.solvers.hungarian import hungarian
+from lsajax.solvers.linear_assignment import linear_sum_assignment
+from lsajax.solvers.random import random
 from lsajax.solvers.solution import Duals, Solution, Status, Trace, status_name
+from lsajax.solvers.sorted_matching import sorted_matching
 
-__all__ = ["Duals", "Solution", "Status", "Trace", "status_name"]
+__all__ = [
+    "Duals",
+    "Solution",
+    "Status",
+    "Trace",
+    "certify",
+    "greedy",
+    "grouped",
+    "hungarian",
+    "linear_sum_assignment",
+    "random",
+    "sorted_matching",
+    "status_name",
+]

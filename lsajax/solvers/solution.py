@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 
 
 class Status(enum.IntEnum):
-    """How far a solver got; carried as an ``i32[]`` so that it passes through jit and vmap."""
+    """How far a solver got; carried as an `i32[]` so that it passes through jit and vmap."""
 
     FEASIBLE = 0
     """A valid assignment; nothing is claimed about its distance from the optimum."""
@@ -22,15 +22,15 @@ class Status(enum.IntEnum):
 
 
 def status_name(status: Int[Array, ""] | int) -> str:
-    """Lower-case name of a concrete (not traced) status, e.g. ``'optimal'``."""
+    """Lower-case name of a concrete (not traced) status, e.g. `'optimal'`."""
     return Status(int(status)).name.lower()
 
 
 class Duals(NamedTuple):
     """Dual variables of a linear assignment problem.
 
-    For a maximisation they are feasible when ``row[i] + column[j] >= values[i, j]`` (``<=`` for a
-    minimisation) at every permitted pairing; :func:`lsajax.solvers.certify` checks this.
+    For a maximisation they are feasible when `row[i] + column[j] >= values[i, j]` (`<=` for a
+    minimisation) at every permitted pairing; `certify` checks this.
     """
 
     row: Float[Array, " n"]
@@ -51,8 +51,8 @@ class Solution(NamedTuple):
 
     Attributes:
         assignment: i32[n], the column (channel) of each row (user), -1 for none.
-        value: f[], objective of ``assignment`` in the unit of the problem.
-        status: i32[], a :class:`Status`.
+        value: f[], objective of `assignment` in the unit of the problem.
+        status: i32[], a `Status`.
         duals: certificate of optimality, where the method has one.
         trace: progress over time, where the method is an anytime one.
     """

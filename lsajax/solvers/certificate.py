@@ -1,0 +1,77 @@
+"""Checking that an assignment is optimal, from its duals alone."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from lsajax.solvers.linear_assignment import as_mask, as_matrix, chosen, exact_sum
+from lsajax.solvers.solution import Solution
+
+
+def certify(
+    values: Float[Array, "n m"],
+    solution: Solution,
+    *,
+    maximize: bool = True,
+    row_mask: Bool[Array, " n"] | None = None,
+    col_mask: Bool[Array, " m"] | None = None,
+) -> Float[Array, ""]:
+    """Upper bound on how far `solution.assignment` is from the optimum, by weak duality.
+
+    Nothing of the solver is trusted. The duals of the longer side are clipped to their sign, those
+    of the shorter side are recomputed as the smallest feasible ones (the c-transform), so the dual
+    objective is a bound whatever came in. The difference is summed as non-negative slacks, which
+    keeps its precision where the two objectives agree in nearly all digits.
+
+    Args:
+        values, maximize, row_mask, col_mask: the problem, as given to `linear_sum_assignment`.
+        solution: its assignment and duals are read; value and status are not.
+
+    Returns:
+        f[] in the unit of `values`: 0 for a proven optimum (up to rounding of the values),
+        `inf` where the assignment is not a matching of full size over permitted pairings, or
+        where there are no duals.
+    """
+    values = as_matrix(values)
+    n, m = values.shape
+    row_on = jnp.ones(n, bool) if row_mask is None else as_mask("row_mask", row_mask, n)
+    col_on = jnp.ones(m, bool) if col_mask is None else as_mask("col_mask", col_mask, m)
+    if solution.duals is None:
+        return jnp.full((), jnp.inf, values.dtype)
+    sign = 1.0 if maximize else -1.0
+    gain = jnp.where(row_on[:, None] & col_on, sign * values, -jnp.inf)
+    row, column = (sign * dual for dual in solution.duals)
+    assignment = solution.assignment
+    valid = _is_full_matching(gain, assignment, row_on, col_on)
+    if min(n, m) == 0:
+        return jnp.where(valid, 0.0, jnp.inf).astype(values.dtype)
+    partner = jnp.full(m, -1, jnp.int32)
+    partner = partner.at[jnp.where(assignment < 0, m, assignment)].set(
+        jnp.arange(n, dtype=jnp.int32), mode="drop"
+    )
+    rows, cols = row_on.sum(), col_on.sum()
+    wide = _slack(gain, column, assignment, row_on, col_on, rows < cols)
+    tall = _slack(gain.T, row, partner, col_on, row_on, cols < rows)
+    return jnp.where(valid, jnp.where(rows <= cols, wide, tall), jnp.inf)
+
+
+def _is_full_matching(gain, assignment, row_on, col_on) -> Bool[Array, ""]:
+    """Permitted pairings only, no column twice, as many pairs as the active sides allow."""
+    m = gain.shape[1]
+    served = assignment >= 0
+    uses = jnp.zeros(m, jnp.int32).at[jnp.where(served, assignment, m)].add(1, mode="drop")
+    permitted = jnp.all(jnp.isfinite(chosen(gain, assignment))) & jnp.all(assignment < m)
+    size = jnp.minimum(row_on.sum(), col_on.sum())
+    return permitted & jnp.all(uses <= 1) & (served.sum() == size)
+
+
+def _slack(gain, column, assignment, row_on, col_on, idle) -> Float[Array, ""]:
+    """sum_i (f_i + g_{a_i} - gain_{i a_i}) + sum over idle columns of g, where f_i is feasible."""
+    column = jnp.where(idle, jnp.maximum(column, 0.0), column)
+    reduced = jnp.where(col_on, gain - column, -jnp.inf)
+    row = jnp.max(reduced, axis=1)
+    slack = jnp.where(row_on & (assignment >= 0), row - chosen(reduced, assignment), 0.0)
+    m = gain.shape[1]
+    used = jnp.zeros(m, bool).at[jnp.where(assignment < 0, m, assignment)].set(True, mode="drop")
+    return exact_sum(slack) + exact_sum(jnp.where(col_on & ~used, column, 0.0))

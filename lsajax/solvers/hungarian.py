@@ -1,0 +1,55 @@
+"""The exact optimum of an instance."""
+
+from __future__ import annotations
+
+import jax
+
+from lsajax import link
+from lsajax.instance import Instance
+from lsajax.solvers import linear_assignment
+from lsajax.solvers.solution import Duals, Solution
+from lsajax.solvers.sorted_matching import sorted_matching
+
+METHODS = ("auto", "sorted", *linear_assignment.METHODS[1:])
+
+
+def hungarian(
+    key: jax.Array,
+    inst: Instance,
+    *,
+    method: str = "auto",
+    init_duals: Duals | None = None,
+) -> Solution:
+    """Maximum throughput over all assignments (Kuhn-Munkres), LSA Eq. (4)-(7) for one slot.
+
+    `auto` chooses by what is static: sorting in O(N log N) on a `sortable` instance, otherwise
+    the fastest exact solver that is there (see `linear_sum_assignment`) on the rate matrix.
+
+    Args:
+        key: unused; the method is deterministic.
+        inst: one slot.
+        method: 'auto', 'sorted', 'host' or 'device'.
+        init_duals: duals of a similar slot, such as the last one; ignored by 'sorted'.
+
+    Returns:
+        Solution with the throughput [bit/s], status OPTIMAL and duals: check them with
+        `certify(rate_matrix(inst), solution, row_mask=inst.user_mask, col_mask=~inst.occupied)`.
+
+    Raises:
+        ValueError: unknown method, or 'sorted' on an instance that is not `sortable`.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    if method == "sorted" and not inst.sortable:
+        raise ValueError(
+            "method 'sorted' needs an instance without fading, wideband carriers and interference"
+        )
+    if inst.sortable and method in ("auto", "sorted"):
+        return sorted_matching(key, inst)
+    return linear_assignment.linear_sum_assignment(
+        link.rate_matrix(inst),
+        row_mask=inst.user_mask,
+        col_mask=~inst.occupied,
+        method=method,
+        init_duals=init_duals,
+    )

@@ -1,0 +1,40 @@
+"""A random valid assignment."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from lsajax import link, reward
+from lsajax.instance import Instance
+from lsajax.solvers.solution import Solution, Status
+
+
+def random(key: jax.Array, inst: Instance, *, exchangeable: bool = False) -> Solution:
+    """An assignment drawn uniformly from all that serve as many users as there are idle channels.
+
+    Args:
+        key: PRNG key; unused with `exchangeable`.
+        inst: one slot.
+        exchangeable: skip the draw and give the k-th requesting user the k-th idle channel. Where
+            the users of the instance are independent and identically distributed, as those of
+            `sample_instance` are, the pair (instance, assignment) then has the same law as with a
+            drawn permutation, at a fraction of the cost. Not to be used for repeated draws on one
+            instance, nor where the rows carry an order (sorted by power, say).
+
+    Returns:
+        Solution with status FEASIBLE and the throughput as its value [bit/s].
+    """
+    if exchangeable:
+        assignment = _in_order(inst)
+    else:
+        assignment = reward.random_assignments(key, inst, 1)[0]
+    value = jnp.sum(link.assigned_rate(inst, assignment))
+    return Solution(assignment, value, jnp.int32(Status.FEASIBLE))
+
+
+def _in_order(inst: Instance) -> jax.Array:
+    (idle,) = jnp.nonzero(~inst.occupied, size=inst.num_channels, fill_value=-1)
+    place = jnp.cumsum(inst.user_mask) - 1
+    given = idle.at[place].get(mode="fill", fill_value=-1)
+    return jnp.where(inst.user_mask, given, -1).astype(jnp.int32)

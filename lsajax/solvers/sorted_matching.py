@@ -1,0 +1,112 @@
+"""Strong users on wide channels: exact in O(N log N) where power is alike on all channels."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int32
+
+from lsajax import link
+from lsajax.instance import Instance
+from lsajax.solvers.linear_assignment import exact_sum
+from lsajax.solvers.solution import Duals, Solution, Status
+
+
+class _Ranked(NamedTuple):
+    """The k-th strongest user beside the k-th widest idle channel."""
+
+    user: Int32[Array, " users"]
+    channel: Int32[Array, " channels"]
+    power_w: Float[Array, " ranks"]  # 0 from the last user on
+    bandwidth_hz: Float[Array, " ranks"]  # 0 from the last idle channel on
+
+
+def sorted_matching(key: jax.Array, inst: Instance) -> Solution:
+    r"""The k-th strongest user by power gets the k-th widest idle channel.
+
+    Where received power does not depend on the channel and I_m = 0, the rate
+    r(P, B) = B log2(1 + P / (N_0 B)) grows in both arguments and d2r / dP dB > 0: exchanging two
+    pairs that are in order never gains, so the matching is optimal. Its duals are sums along the
+    ranks (rank k below is the k-th strongest user or the k-th widest channel):
+
+        g_k = sum_{l >= k} r(P_{l+1}, B_l) - r(P_{l+1}, B_{l+1}),    f_k = r(P_k, B_k) - g_k
+
+    with zeros beyond the last user or channel.
+
+    Args:
+        key: unused; the method is deterministic.
+        inst: one slot; on one that is not `sortable` the matching goes by mean power and is a
+            heuristic.
+
+    Returns:
+        Solution with the throughput [bit/s]. Status OPTIMAL, with duals for `certify(rates, ...,
+        row_mask=user_mask, col_mask=~occupied)`, where the instance is sortable and the
+        inequalities of neighbouring ranks (Monge) hold numerically; else FEASIBLE.
+    """
+    del key
+    ranked = _rank(inst)
+    K, M = inst.num_rows, inst.num_channels
+    by_rank = jnp.full(K, -1, jnp.int32).at[: min(K, M)].set(ranked.channel[:K])
+    by_rank = jnp.where(_served(inst), by_rank, -1)
+    assignment = jnp.full(K, -1, jnp.int32).at[ranked.user].set(by_rank)
+    rate = link.assigned_rate(inst, assignment)
+    value = exact_sum(rate)
+    if not inst.sortable:
+        return Solution(assignment, value, jnp.int32(Status.FEASIBLE))
+    price, verified = _prices(inst, ranked)
+    column = jnp.zeros(M, rate.dtype).at[ranked.channel].set(price[:M])
+    row = jnp.maximum(rate - jnp.where(assignment >= 0, column[assignment], 0.0), 0.0)
+    status = jnp.where(verified, Status.OPTIMAL, Status.FEASIBLE).astype(jnp.int32)
+    return Solution(assignment, value, status, Duals(row, column))
+
+
+def _served(inst: Instance) -> Bool[Array, " users"]:
+    """Which ranks of users are served."""
+    count = jnp.minimum(jnp.sum(inst.user_mask), jnp.sum(~inst.occupied))
+    return jnp.arange(inst.num_rows) < count
+
+
+def _rank(inst: Instance) -> _Ranked:
+    K, M = inst.num_rows, inst.num_channels
+    power = jnp.where(inst.user_mask, inst.mean_power_w, -1.0)
+    bandwidth = jnp.where(inst.occupied, -1.0, inst.bandwidth_hz)
+    user = jnp.argsort(-power).astype(jnp.int32)
+    channel = jnp.argsort(-bandwidth).astype(jnp.int32)
+    ranks = max(K, M) + 1
+    return _Ranked(
+        user,
+        channel,
+        jnp.zeros(ranks, power.dtype).at[:K].set(jnp.maximum(power[user], 0.0)),
+        jnp.zeros(ranks, bandwidth.dtype).at[:M].set(jnp.maximum(bandwidth[channel], 0.0)),
+    )
+
+
+def _prices(inst: Instance, ranked: _Ranked) -> tuple[Float[Array, " ranks"], Bool[Array, ""]]:
+    """g by rank of the channel, and whether neighbouring ranks satisfy the inequalities."""
+    power, wide, narrow = ranked.power_w, ranked.bandwidth_hz[:-1], ranked.bandwidth_hz[1:]
+    own = _rate_step(power[:-1], wide, narrow, inst.noise_psd_w_hz)
+    weaker = _rate_step(power[1:], wide, narrow, inst.noise_psd_w_hz)
+    # A rank's user values the wider channel at least as much as the next user does; both gain.
+    slack = 16 * jnp.finfo(own.dtype).eps * own
+    ordered = (power[:-1] >= power[1:]) & (wide >= narrow)
+    verified = jnp.all(ordered & (weaker >= 0) & (own >= weaker - slack))
+    price = jnp.cumsum(weaker[::-1])[::-1]
+    return jnp.append(price, 0.0), verified
+
+
+def _rate_step(power_w: Array, wide_hz: Array, narrow_hz: Array, noise_psd_w_hz: Array) -> Array:
+    """r(P, wide) - r(P, narrow) without the cancellation of two rates near 1e8 bit/s.
+
+    With s = P / (N_0 B): (B' - B) log2(1 + s') + B log2(1 + (s' - s) / (1 + s)).
+    """
+    seen = power_w / noise_psd_w_hz
+    safe_wide = jnp.where(wide_hz > 0, wide_hz, 1.0)
+    safe_narrow = jnp.where(narrow_hz > 0, narrow_hz, 1.0)
+    difference = wide_hz - narrow_hz
+    gain = difference * jnp.log1p(seen / safe_wide)
+    change = -(seen / safe_wide) * (difference / safe_narrow) / (1.0 + seen / safe_narrow)
+    loss = jnp.where(narrow_hz > 0, narrow_hz * jnp.log1p(change), 0.0)
+    return jnp.where(wide_hz > 0, gain + loss, 0.0) * (1 / math.log(2))
