@@ -1,0 +1,18 @@
+"""Run a stranger's program, on Linux, in milliseconds, without trusting a byte of it.
+
+    with Sandbox(workers=2) as box:
+        box.run("action = {0: int(rates.argmax())}", {"rates": rates}).action
+
+The host's side: `pool` (the public object), `worker` (one zygote), `selftest`, `packing` (data in),
+`answer` (the answer back), `limits`, `errors`. The inside: `zygote` (walled in once), `child` (one
+program), `preload` (what can be imported). The walls: `namespaces`, `privileges`, `landlock`,
+`seccomp`, on `syscalls` and `kernel`. What crosses between the two sides: `protocol`.
+"""
+
+from .answer import Execution
+from .errors import SandboxUnavailable
+from .limits import Limits
+from .packing import Packed
+from .pool import Sandbox
+
+__all__ = ["Execution", "Limits", "Packed", "Sandbox", "SandboxUnavailable"]

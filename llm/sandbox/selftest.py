@@ -1,0 +1,127 @@
+"""Does each wall hold, on this machine, now? Asked before the first program runs.
+
+A kernel, a container runtime or an emulator may accept a request to confine a process and then not
+confine it. So the walls are not believed but tried: each forbidden thing must fail in the way in
+which that wall makes it fail.
+"""
+
+import errno
+from collections.abc import Set
+
+import numpy as np
+
+from . import syscalls
+from .answer import Execution
+from .errors import SandboxUnavailable
+from .limits import Limits
+from .packing import pack
+from .worker import Worker, WorkerLost
+
+WAIVABLE = ("landlock", "namespaces")
+
+_HERE = -100  # AT_FDCWD
+_EXECUTABLE = 4  # PROT_EXEC
+_PRIVATE_ANONYMOUS = 0x22
+# Calls that must be refused with an errno. With these arguments an unfiltered kernel does nothing,
+# or answers with another errno (EFAULT, EBADF, ENOTTY, EINVAL, success).
+_REFUSED: dict[str, tuple[int, ...]] = {
+    "openat": (_HERE, 0, 0),
+    "openat2": (_HERE, 0, 0, 0),
+    "unlinkat": (_HERE, 0, 0),
+    "execve": (0, 0, 0),
+    "memfd_create": (0, 0),
+    "socket": (2, 1, 0),
+    "socketpair": (1, 1, 0, 0),
+    "mmap": (0, 4096, 1 | _EXECUTABLE, _PRIVATE_ANONYMOUS, -1, 0),
+    "mprotect": (0, 0, _EXECUTABLE),
+    "prctl": (3, 0, 0, 0, 0),
+    "prlimit64": (0, 0, 0, 0),
+    "ioctl": (1, 0, 0),
+    "fcntl": (0, 1, 0),
+    "dup": (0,),
+    "pidfd_send_signal": (-1, 0, 0, 0),
+    "shmget": (0, 0, 0),
+}
+# Calls that must kill. With these arguments an unfiltered kernel only reports an error.
+_FATAL: dict[str, tuple[int, ...]] = {
+    "bpf": (-1, 0, 0),
+    "io_uring_setup": (0, 0),
+    "mount": (0, 0, 0, 0, 0),
+    "ptrace": (-1, 0, 0, 0),
+}
+_CALL = """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+libc.syscall.restype = ctypes.c_long
+action = {}
+for index, (number, arguments) in enumerate(calls):
+    ctypes.set_errno(0)
+    libc.syscall(*map(ctypes.c_long, [number, *arguments]))
+    action[index] = ctypes.get_errno()
+"""
+_HONEST = "action = {int(i): i for i in np.flatnonzero(numbers > 1)}"
+_LIMITS = Limits(wall_s=30, cpu_s=10, memory_mb=64)
+
+
+def check(worker: Worker, report: dict, waive: Set[str]) -> dict:
+    """Return the walls in force, for `Sandbox.metadata`.
+
+    Raises:
+        SandboxUnavailable: one is missing and not waived, or there and not enforced.
+    """
+    for feature in WAIVABLE:
+        if feature in report["missing"] and feature not in waive:
+            hint = f"; waive=({feature!r},) runs without it, on your word"
+            raise SandboxUnavailable(feature, report["missing"][feature] + hint)
+    try:
+        _check_namespaces(report)
+        if report["landlock"] and (got := worker.probe_landlock()) != errno.EACCES:
+            raise SandboxUnavailable("landlock", f'accepted, but opening "/" gives errno {got}')
+        _check_seccomp(worker)
+        _check_limits(worker)
+    except WorkerLost as error:
+        raise SandboxUnavailable("worker", f"died in the self-test: {error}") from None
+    return {
+        "seccomp": True,
+        "landlock": report["landlock"],  # the kernel's ABI; 0 is none
+        "namespaces": report["namespaces"],
+        "uid": report["uid"],
+    }
+
+
+def _check_namespaces(report: dict) -> None:
+    if report["uid"] == 0:
+        raise SandboxUnavailable("privileges", "the worker is still root")
+    expected = {"pid": 1, "root_entries": 0, "interfaces": ["lo"]}
+    if report["namespaces"] and report["seen"] != expected:
+        raise SandboxUnavailable("namespaces", f"entered, but the worker sees {report['seen']}")
+
+
+def _check_seccomp(worker: Worker) -> None:
+    numbers = syscalls.numbers()
+    refused = _run(worker, _CALL, calls=[[numbers[n], list(a)] for n, a in _REFUSED.items()])
+    for index, name in enumerate(_REFUSED):
+        if refused.action is None or refused.action[index] != errno.EPERM:
+            got = "no answer" if refused.action is None else f"errno {refused.action[index]}"
+            raise SandboxUnavailable("seccomp", f"{name} is not refused: {got} {refused.detail}")
+    for name, arguments in _FATAL.items():
+        fatal = _run(worker, _CALL, calls=[[numbers[name], list(arguments)]])
+        if fatal.status != "killed":
+            raise SandboxUnavailable("seccomp", f"{name} does not kill: {fatal}")
+
+
+def _check_limits(worker: Worker) -> None:
+    honest = _run(worker, _HONEST, numbers=np.arange(4))
+    if honest.action != {2: 2, 3: 3}:
+        raise SandboxUnavailable("worker", f"a good program gives {honest}")
+    greedy = _run(worker, "action = len(bytearray(512 << 20))")
+    if greedy.status != "memory":
+        raise SandboxUnavailable("limits", f"memory beyond the limit gives {greedy}")
+    endless = _run(worker, "while True: pass", Limits(wall_s=30, cpu_s=0.02, memory_mb=64))
+    if endless.status != "timeout":
+        raise SandboxUnavailable("limits", f"an endless loop gives {endless}")
+
+
+def _run(worker: Worker, code: str, limits: Limits = _LIMITS, **data) -> Execution:
+    with pack(data) as packed:
+        return worker.execute(code, packed, limits)

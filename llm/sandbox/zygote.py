@@ -1,0 +1,189 @@
+"""The worker process: imports once, is walled in once, then forks a child for each program.
+
+It is started by exec, never by fork, so it holds nothing of the host's memory; it reads no byte of
+code, data or answers. It is single-threaded, which is what makes forking it safe.
+
+    launcher (unshares, then only waits)  ->  zygote (process 1 of its world)  ->  child, one by one
+"""
+
+import contextlib
+import errno
+import gc
+import json
+import math
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+from . import child, landlock, namespaces, preload, privileges, seccomp
+from .errors import SandboxUnavailable
+from .kernel import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, prctl
+from .protocol import EXIT_NOT_CONFINED, REPLY, REQUEST, SETUP_STEPS, Ended, Operation
+
+_READY = select.POLLIN | select.POLLHUP | select.POLLERR
+
+
+def main(control_fd: int, host_pidfd: int, cpu: int) -> None:
+    """Entry point; the arguments are inherited descriptors and the CPU to stay on."""
+    control = socket.socket(fileno=control_fd)
+    try:
+        report, walls = _prepare(cpu, control)
+    except BaseException as error:
+        feature = getattr(error, "feature", "worker")
+        _tell(control, {"failed": feature, "reason": f"{type(error).__name__}: {error}"})
+        raise
+    _tell(control, report)
+    _serve(control, host_pidfd, walls)
+
+
+def _tell(control: socket.socket, message: dict) -> None:
+    control.send(json.dumps(message).encode())
+
+
+def _prepare(cpu: int, control: socket.socket) -> tuple[dict, child.Walls]:
+    """Import, drop privileges, fork into the namespaces; return what is there and what is not."""
+    os.sched_setaffinity(0, {cpu})  # also keeps HiGHS and BLAS from starting threads
+    preload.load()
+    os.environ.clear()
+    program = seccomp.assemble(seccomp.program_rules(), seccomp.refuse(errno.EPERM))
+    address_space = _address_space()
+    report: dict = {"namespaces": [], "landlock": 0, "missing": {}}
+    try:
+        report["namespaces"] = namespaces.enter()
+    except OSError as error:
+        report["missing"]["namespaces"] = str(error)
+    _privileges(privileges.become_nobody)
+    gc.collect()
+    gc.freeze()  # a collection in a child would copy every page that holds an object
+    _fork_into_the_pid_namespace(control)
+    _privileges(privileges.renounce)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # after the last change of credentials, which clears it
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    ruleset = -1
+    try:
+        report["landlock"], ruleset = landlock.abi(), landlock.create_ruleset()
+    except OSError as error:
+        report["missing"]["landlock"] = str(error)
+    report["uid"] = os.getuid()
+    report["seen"] = {
+        "pid": os.getpid(),
+        "root_entries": len(os.listdir("/")),
+        "interfaces": sorted(name for _, name in socket.if_nameindex()),
+    }
+    return report, child.Walls(os.getpid(), address_space, ruleset, program)
+
+
+def _privileges(give_up: Callable[[], None]) -> None:
+    try:
+        give_up()
+    except OSError as error:
+        raise SandboxUnavailable("privileges", str(error)) from error
+
+
+def _address_space() -> int:
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[0]) * resource.getpagesize()
+
+
+def _fork_into_the_pid_namespace(control: socket.socket) -> None:
+    """Go on in a child; the launcher stays behind, waits, and ends as the child ends."""
+    pid = os.fork()
+    if pid == 0:
+        return
+    control.close()  # so that the host reads the end of the stream when the zygote dies
+    _, status = os.waitpid(pid, 0)
+    os._exit(0 if status == 0 else 1)
+
+
+def _serve(control: socket.socket, host_pidfd: int, walls: child.Walls) -> None:
+    """Run one program after the other until the host closes the socket or dies."""
+    life = select.poll()
+    life.register(control, _READY)
+    # the host may die without closing the socket: a process that it forked may hold a copy
+    life.register(host_pidfd, _READY)
+    while True:
+        if any(descriptor == host_pidfd for descriptor, _ in life.poll()):
+            return
+        request, descriptors, _, _ = socket.recv_fds(control, REQUEST.size, 3)
+        if not request:
+            return
+        reply = _run(request, descriptors, walls, (control.fileno(), host_pidfd))
+        control.send(REPLY.pack(*reply))
+
+
+def _run(request: bytes, descriptors: list[int], walls: child.Walls, life: tuple) -> tuple:
+    operation, cpu_ns, wall_ns, *rest = REQUEST.unpack(request)
+    ready, ready_end = os.pipe()
+    start = time.monotonic_ns()
+    pid = os.fork()
+    if pid == 0:
+        if operation == Operation.PROBE_LANDLOCK:
+            child.probe_landlock(walls.ruleset)
+        child.main(child.Job(*descriptors, cpu_ns, *rest), walls, ready_end)
+    for descriptor in (*descriptors, ready_end):
+        os.close(descriptor)
+    stopped = _wait(pid, cpu_ns, start + wall_ns, life)
+    # the leader, dead or alive, is not reaped yet, so neither number can belong to anybody else
+    for kill in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError):
+            kill(pid, signal.SIGKILL)
+    _, status, usage = os.wait4(pid, 0)
+    wall_ns = time.monotonic_ns() - start
+    _reap_orphans()
+    confined = os.read(ready, 1) == b"1"
+    os.close(ready)
+    used_ns = round((usage.ru_utime + usage.ru_stime) * 1e9)
+    return (*_ended(stopped, status, confined, used_ns > cpu_ns), used_ns, wall_ns)
+
+
+def _wait(pid: int, cpu_ns: int, deadline: int, life: tuple) -> Ended | None:
+    """Wait until the child is dead (None) or has used up a limit. Exits if the host is gone."""
+    clock = (~pid << 3) | 2  # the kernel's name for the CPU clock of process `pid`
+    pidfd = os.pidfd_open(pid)
+    try:
+        events = select.poll()
+        for descriptor in (pidfd, *life):
+            events.register(descriptor, _READY)
+        while True:
+            cpu_left = cpu_ns - time.clock_gettime_ns(clock)
+            wall_left = deadline - time.monotonic_ns()
+            if cpu_left <= 0 or wall_left <= 0:
+                return Ended.CPU_LIMIT if cpu_left <= 0 else Ended.WALL_LIMIT
+            # one thread cannot use CPU time faster than time passes, so this never oversleeps
+            fired = [fd for fd, _ in events.poll(math.ceil(min(cpu_left, wall_left) / 1e6))]
+            if pidfd in fired:
+                return None
+            if fired:
+                os._exit(0)  # the child dies with us
+    finally:
+        os.close(pidfd)
+
+
+def _reap_orphans() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _ended(stopped: Ended | None, status: int, confined: bool, overspent: bool) -> tuple:
+    if not confined and stopped is None and os.WIFEXITED(status):
+        step = os.WEXITSTATUS(status) - EXIT_NOT_CONFINED
+        if 0 <= step < len(SETUP_STEPS):
+            return Ended.NOT_CONFINED, step
+    if stopped is not None:
+        return stopped, 0
+    if os.WIFSIGNALED(status):
+        signalled = os.WTERMSIG(status)
+        by_kernel_clock = overspent and signalled in (signal.SIGXCPU, signal.SIGKILL)
+        return (Ended.CPU_LIMIT if by_kernel_clock else Ended.SIGNALED), signalled
+    return Ended.EXITED, os.WEXITSTATUS(status)
+
+
+def run_as_script() -> None:
+    """Called by the one line that the host hands to the interpreter."""
+    main(*map(int, sys.argv[1:]))
