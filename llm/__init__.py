@@ -1,1 +1,1 @@
-"""Language models that write spectrum allocation programs: prompt, completion, execution, reward."""
+"""Language models that write spectrum allocation programs: prompt, completion, program, reward."""

@@ -1,0 +1,111 @@
+"""Language models behind one interface: prompts in; completions, token counts and seconds out."""
+
+import dataclasses
+import hashlib
+import pathlib
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+EMBEDDED = pathlib.Path(__file__).parent / "embedded"
+HUB_PROMPT_BUDGET = 2048
+"""Prompt tokens of the paper's main configuration."""
+
+
+class ModelUnavailable(RuntimeError):  # noqa: N818 - like SandboxUnavailable
+    """A model cannot be had: the path does not exist, or a hub or server cannot be reached."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Completion:
+    """What a model wrote.
+
+    Args:
+        text: the completion, special tokens removed.
+        prompt_tokens: tokens of the prompt as the model received it.
+        completion_tokens: tokens generated, the end token included.
+        seconds: wall time. Of a local batch, the batch's time divided by its size (batches of
+            one measure latency); of a server, the time of this request.
+    """
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+
+
+class Model(Protocol):
+    """What the policy needs of a model.
+
+    Args:
+        name: for tables and run metadata.
+        prompt_budget: default prompt length [tokens].
+        max_new_tokens: default completion length [tokens].
+    """
+
+    name: str
+    prompt_budget: int
+    max_new_tokens: int
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of the prompt `text` as the model receives it, chat template included."""
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+        num_samples: int = 1,
+    ) -> list[Completion]:
+        """`num_samples` completions of each prompt, those of a prompt side by side.
+
+        A sample depends on (seed, prompt, index of the sample), not on the rest of the batch.
+        """
+
+
+def load_model(spec: str, **options: Any) -> Model:
+    """A model by name; everything that can be checked is checked before this returns.
+
+    Args:
+        spec: "embedded", the stand-in shipped with this package; a folder with a `transformers`
+            checkpoint, or its hub name, for example "Qwen/Qwen2.5-Coder-7B-Instruct"; or the URL
+            of an OpenAI-compatible server such as vLLM, "http://host:8000/v1" with the model as
+            "#model" behind it, or without to take the one that the server offers.
+        options: for a checkpoint `device`, `dtype`, `batch_size`, `prompt_budget`,
+            `max_new_tokens` (see `llm.local`); for a server `timeout_s`, `retries`,
+            `concurrency`, `prompt_budget`, `max_new_tokens` (see `llm.server`).
+
+    Raises:
+        ModelUnavailable: the folder does not exist or holds no checkpoint, or the hub or the
+            server cannot be reached.
+        ValueError: `spec` is empty.
+    """
+    # Imported here: torch takes seconds to import, and a server needs none of it.
+    if not spec:
+        raise ValueError("model must be 'embedded', a folder, a hub name or a URL, got ''")
+    if spec.startswith(("http://", "https://")):
+        from llm.server import ServerModel
+
+        return ServerModel(spec, **options)
+    from llm.local import LocalModel
+
+    if spec == "embedded":
+        return LocalModel(str(EMBEDDED), name="embedded", **options)
+    return LocalModel(spec, **options)
+
+
+def sample_seed(seed: int, prompt: str, index: int) -> int:
+    """A 63-bit seed for one sample of one prompt, the same in any batch, process and machine."""
+    text = f"{seed}:{index}:{prompt}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1
+
+
+def check_sampling(max_new_tokens: int, temperature: float, num_samples: int) -> None:
+    """Raises ValueError on a sampling option that no model accepts."""
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+    if not 0 <= temperature < float("inf"):
+        raise ValueError(f"temperature must be finite and at least 0, got {temperature}")
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
