@@ -29,3 +29,37 @@ from lsajax.reward import (
 )
 from lsajax.sampling import sample_instance, slot_instance
 from lsajax.scenario import SCALES, SETTINGS, SMALL_SCALES, Scenario
+
+__all__ = [
+    "SCALES",
+    "SETTINGS",
+    "SMALL_SCALES",
+    "Instance",
+    "Scenario",
+    "Violations",
+    "alpha_fair_utility",
+    "assigned_power",
+    "assigned_rate",
+    "channel_power",
+    "check_assignment",
+    "check_instance",
+    "coupled_objective",
+    "coupling_loss",
+    "discounted_utility",
+    "expected_random_throughput",
+    "jain_index",
+    "make_instance",
+    "performance_gain",
+    "rate_matrix",
+    "received_power",
+    "repair",
+    "sample_instance",
+    "sampled_random_throughput",
+    "shannon_rate",
+    "slot_instance",
+    "solvers",
+    "throughput",
+    "traffic",
+    "user_rates",
+    "violations",
+]

@@ -14,7 +14,7 @@ _GOLDEN_RATIO_32 = 0x9E3779B9
 
 
 def seeds(key: jax.Array, num: int) -> UInt32[Array, "num 2"]:
-    """Independent seeds [num, 2] for the functions below, from one JAX key of any implementation."""
+    """Independent seeds [num, 2] for the functions below, from a key of any implementation."""
     return jax.random.bits(key, (num, 2), jnp.uint32)
 
 

@@ -33,7 +33,7 @@ def received_power(
     path_gain = (wavelength_m / (4 * jnp.pi)) ** 2 * jnp.maximum(distance_m, 1.0) ** (
         -jnp.asarray(path_loss_exponent)
     )
-    return tx_power_w * tx_gain * rx_gain * path_gain
+    return path_gain * tx_power_w * tx_gain * rx_gain
 
 
 def shannon_rate(
@@ -47,8 +47,8 @@ def shannon_rate(
     Finite, with finite gradients, for P >= 0, B > 0 and N_0 > 0; exact to the last bits also at
     an SINR far below 1.
     """
-    sinr = power_w / (noise_psd_w_hz * jnp.asarray(bandwidth_hz) + interference_w)
-    return bandwidth_hz * jnp.log1p(sinr) * (1 / math.log(2))
+    sinr = jnp.asarray(power_w) / (noise_psd_w_hz * jnp.asarray(bandwidth_hz) + interference_w)
+    return jnp.log1p(sinr) * (1 / math.log(2)) * bandwidth_hz
 
 
 def channel_power(inst: Instance) -> Float[Array, "users channels"]:

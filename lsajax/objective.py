@@ -83,7 +83,7 @@ def throughput(inst: Instance, assignment: Int[Array, "users"]) -> Float[Array, 
 
 def jain_index(rate_bps: Float[Array, "users"]) -> Float[Array, ""]:
     """Jain's fairness index (sum r)^2 / (K sum r^2) in [1 / K, 1]; 0 where every rate is 0."""
-    # Scaled first: squares of rates near 1e8, summed over thousands of users, waste float32's range.
+    # Scaled first: squares of rates near 1e8 and their sums waste float32's range.
     peak = jnp.max(rate_bps)
     share = rate_bps / jnp.where(peak > 0, peak, 1.0)
     squares = rate_bps.size * jnp.sum(share**2)
@@ -134,7 +134,7 @@ def coupling_loss(inst: Instance, assignment: Int[Array, "users"]) -> Float[Arra
     holder = jnp.full(inst.num_channels, -1, jnp.int32).at[target].set(rows, mode="drop")
     loss = jnp.zeros(())
     for apart in range(1, LEAKAGE_REACH + 1):
-        # Each unordered pair is met once, from its lower channel; the sum in Eq. (8) counts it twice.
+        # A pair is met once, from its lower channel; the sum in Eq. (8) counts it twice.
         upper = assignment + apart
         in_range = served & (upper < inst.num_channels)
         rival = jnp.where(in_range, holder[jnp.where(in_range, upper, 0)], -1)

@@ -1,4 +1,4 @@
-"""Feasibility repair (LSA Eq. (15)-(16), Theorem 1): the nearest feasible assignment, in O(N + M)."""
+"""Feasibility repair (LSA Eq. (15)-(16), Theorem 1) in O(N + M) an action."""
 
 from typing import NamedTuple
 

@@ -60,8 +60,11 @@ def collision_factor(
     penalty: float = 0.5,
     threshold_db: float = 0.0,
 ) -> Float[Array, ""]:
-    """eta of Eq. (13): `penalty` where, on a duplicated channel, some user's co-channel interference
-    exceeds noise plus I_m by more than `threshold_db`; else 1."""
+    """eta of Eq. (13): `penalty` where users of a duplicated channel disturb each other, else 1.
+
+    They do where some user's co-channel interference exceeds noise plus I_m by more than
+    `threshold_db` [dB].
+    """
     served = link.is_served(inst, assignment)
     channel = jnp.where(served, assignment, 0)
     floor_w = inst.noise_psd_w_hz * inst.bandwidth_hz[channel] + inst.interference_w[channel]

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int32, UInt32
 
 from lsajax import hashing, link, topology, traffic, units
@@ -105,7 +106,7 @@ def _channels(
     """Bandwidth [Hz], carrier gain [1] and interference [W] of every channel."""
     channel = jnp.arange(scenario.num_channels)
 
-    def between(low: float, high: float, stream: int) -> Float[Array, "channels"]:
+    def between(low: ArrayLike, high: ArrayLike, stream: int) -> Float[Array, "channels"]:
         return low + (high - low) * hashing.uniform(seed, channel, jnp.uint32(stream))
 
     bandwidth = between(scenario.bandwidth_min_hz, scenario.bandwidth_max_hz, 0)

@@ -140,48 +140,59 @@ def _check_sizes(s: Scenario) -> None:
 def _constant(s: Scenario, name: str) -> float | None:
     """The value where it is a plain number; None where it is an array or being traced."""
     value = getattr(s, name)
-    if isinstance(value, bool) or isinstance(value, str) or value is None:
+    if isinstance(value, (bool, str)) or value is None:
         raise ValueError(f"{name} must be a number, got {value!r}")
     return float(value) if isinstance(value, numbers.Real) else None
 
 
+_POSITIVE = (
+    "radius_m",
+    "path_loss_exponent",
+    "carrier_hz",
+    "carrier_min_hz",
+    "carrier_max_hz",
+    "bandwidth_min_hz",
+    "bandwidth_max_hz",
+    "coupling_length_m",
+)
+_FINITE = (
+    "tx_power_dbm",
+    "tx_gain_dbi",
+    "rx_gain_dbi",
+    "noise_psd_dbm_hz",
+    "interference_to_noise_db",
+)
+_BOUNDS: dict[str, tuple[float, float, str]] = {
+    **{name: (math.ulp(0.0), math.inf, "a finite number above 0") for name in _POSITIVE},
+    **dict.fromkeys(_FINITE, (-math.inf, math.inf, "a finite number")),
+    "shadowing_std_db": (0, math.inf, "a finite number of at least 0"),
+    "coupling_bps": (0, math.inf, "a finite number of at least 0"),
+    "interference_share": (0, 1, "within [0, 1]"),
+    "adjacent_leakage": (0, 1, "within [0, 1]"),
+    "occupancy": (0, math.nextafter(1, 0), "within [0, 1)"),
+    "occupancy_dwell_slots": (1, math.inf, "a finite number of at least 1 slot"),
+    "activity_dwell_slots": (1, math.inf, "a finite number of at least 1 slot"),
+}
+
+
 def _check_constants(s: Scenario) -> None:
-    positive = (
-        "radius_m path_loss_exponent carrier_hz carrier_min_hz carrier_max_hz bandwidth_min_hz "
-        "bandwidth_max_hz coupling_length_m"
-    ).split()
-    finite = (
-        "tx_power_dbm tx_gain_dbi rx_gain_dbi noise_psd_dbm_hz interference_to_noise_db"
-    ).split()
-    non_negative = ("shadowing_std_db", "coupling_bps")
-    shares = ("interference_share", "adjacent_leakage")
-    dwells = ("occupancy_dwell_slots", "activity_dwell_slots")
-    _check_range(s, positive, lambda v: v > 0, "a finite number above 0")
-    _check_range(s, finite, lambda v: True, "a finite number")
-    _check_range(s, non_negative, lambda v: v >= 0, "a finite number of at least 0")
-    _check_range(s, shares, lambda v: 0 <= v <= 1, "within [0, 1]")
-    _check_range(s, dwells, lambda v: v >= 1, "a finite number of at least 1 slot")
-    _check_range(s, ("occupancy",), lambda v: 0 <= v < 1, "within [0, 1)")
-    for low, high in (
+    for name, (low, high, accepted) in _BOUNDS.items():
+        value = _constant(s, name)
+        if value is not None and not (math.isfinite(value) and low <= value <= high):
+            raise ValueError(f"{name} must be {accepted}, got {value!r}")
+    for low_name, high_name in (
         ("bandwidth_min_hz", "bandwidth_max_hz"),
         ("carrier_min_hz", "carrier_max_hz"),
     ):
-        a, b = _constant(s, low), _constant(s, high)
+        a, b = _constant(s, low_name), _constant(s, high_name)
         if a is not None and b is not None and a > b:
-            raise ValueError(f"{low} must be at most {high}={b:g}, got {a:g}")
+            raise ValueError(f"{low_name} must be at most {high_name}={b:g}, got {a:g}")
     occupancy, dwell = _constant(s, "occupancy"), _constant(s, "occupancy_dwell_slots")
     if occupancy is not None and dwell is not None and occupancy / (1 - occupancy) > dwell:
         raise ValueError(
             f"occupancy_dwell_slots must be at least occupancy / (1 - occupancy) = "
             f"{occupancy / (1 - occupancy):g} for the Markov chain to exist, got {dwell:g}"
         )
-
-
-def _check_range(s: Scenario, names, accepts, accepted: str) -> None:  # type: ignore[no-untyped-def]
-    for name in names:
-        value = _constant(s, name)
-        if value is not None and not (math.isfinite(value) and accepts(value)):
-            raise ValueError(f"{name} must be {accepted}, got {value!r}")
 
 
 def _triple(num_users: int, num_channels: int, num_active: int) -> Scenario:

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int32, UInt32
 
 from lsajax import hashing
@@ -42,6 +43,6 @@ def stratified_ids(seed: UInt32[Array, "2"], num: int, num_users: int) -> Int32[
     return low + jnp.minimum(step, width - 1)
 
 
-def poisson_mask(key: jax.Array, mean: float, size: int) -> Bool[Array, "size"]:
+def poisson_mask(key: jax.Array, mean: ArrayLike, size: int) -> Bool[Array, "size"]:
     """Mask [size] whose first entries are True, their number Poisson with `mean`, cut at `size`."""
     return jnp.arange(size) < jax.random.poisson(key, mean)

@@ -13,7 +13,7 @@ from lsajax.scenario import Scenario
 
 
 class TrafficState(NamedTuple):
-    """`active` bool[N]: requesting users; `occupied` bool[M]: o_m; `slot` i32[]: slots since init."""
+    """Requesting users [registered], occupied channels o_m [channels], slots since `init`."""
 
     active: Bool[Array, "registered"]
     occupied: Bool[Array, "channels"]
@@ -48,7 +48,7 @@ def step(key: jax.Array, scenario: Scenario, state: TrafficState) -> TrafficStat
 
 
 def keep_idle(occupied: Bool[Array, "channels"], num_idle: int) -> Bool[Array, "channels"]:
-    """`occupied` with as many channels freed as leave `num_idle` of them idle (all, if fewer exist).
+    """`occupied`, with channels freed until `num_idle` are idle (or all of them, if fewer exist).
 
     The first occupied channels are the ones freed: channels are independent and alike, so the
     choice does not change the law of anything but the index.

@@ -1,8 +1,8 @@
 """Conversions at the edges; everything inside is in W, Hz, m and bit/s."""
 
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
-import jax.numpy as jnp
 
 SPEED_OF_LIGHT_M_S = 299_792_458.0
 

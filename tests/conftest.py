@@ -1,0 +1,7 @@
+"""Every call into lsajax's array functions in the tests is checked against its shape annotations."""
+
+from jaxtyping import install_import_hook
+
+# Not instance.py and scenario.py: JAX rebuilds their dataclasses with leaves of any kind.
+_CHECKED = ("hashing", "link", "objective", "repair", "reward", "sampling", "topology", "traffic")
+install_import_hook([f"lsajax.{name}" for name in _CHECKED], "beartype.beartype").__enter__()

@@ -1,0 +1,81 @@
+"""Statistics of the hashed draws. Each p-value test has a false-alarm rate of 1e-4, at fixed keys."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from lsajax import hashing
+
+P_MIN = 1e-4
+KEYS = [0, 1, 2, 12345]
+
+
+def matrix(draw, key, rows=300, columns=400):
+    seed = hashing.seeds(jax.random.key(key), 1)[0]
+    return np.asarray(draw(seed, jnp.arange(rows)[:, None], jnp.arange(columns)))
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize(
+    ("draw", "law"),
+    [
+        (hashing.uniform, stats.uniform),
+        (hashing.exponential, stats.expon),
+        (hashing.normal, stats.norm),
+    ],
+)
+def test_distribution(draw, law, key):
+    assert stats.kstest(matrix(draw, key).ravel(), law.cdf).pvalue > P_MIN
+    one_axis = draw(hashing.seeds(jax.random.key(key), 1)[0], jnp.arange(50_000))
+    assert stats.kstest(np.asarray(one_axis), law.cdf).pvalue > P_MIN
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_neighbours_are_independent(key):
+    u = matrix(hashing.uniform, key)
+    for a, b in ((u[1:], u[:-1]), (u[:, 1:], u[:, :-1]), (u[1:, 1:], u[:-1, :-1])):
+        cells, _, _ = np.histogram2d(a.ravel(), b.ravel(), bins=16, range=[[0, 1]] * 2)
+        assert stats.chisquare(cells.ravel()).pvalue > P_MIN
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_no_interaction_between_rows_and_columns(key):
+    """A sum of mixed row and column words would show in 2 x 2 blocks; the finaliser hides it."""
+    u = matrix(hashing.uniform, key) - 0.5
+    contrast = (u[0::2, 0::2] - u[0::2, 1::2] - u[1::2, 0::2] + u[1::2, 1::2]).ravel()
+    # Variance of a sum of four independent uniforms: 4 / 12. Kurtosis shows dependence as well.
+    z = (contrast.var() - 1 / 3) / (contrast.var() * np.sqrt(2 / contrast.size))
+    assert abs(z) < stats.norm.isf(P_MIN / 2)
+    assert stats.kstest((u.mean(axis=1)) * np.sqrt(12 * u.shape[1]), "norm").pvalue > P_MIN
+    assert stats.kstest((u.mean(axis=0)) * np.sqrt(12 * u.shape[0]), "norm").pvalue > P_MIN
+
+
+def test_every_bit_is_balanced():
+    words = matrix(hashing.bits, 3).ravel()
+    ones = np.array([(words >> b & 1).sum() for b in range(32)])
+    z = (ones - words.size / 2) / np.sqrt(words.size / 4)
+    assert np.abs(z).max() < stats.norm.isf(P_MIN / 2 / 32)
+
+
+def test_keys_give_different_streams():
+    a, b = matrix(hashing.uniform, 0), matrix(hashing.uniform, 1)
+    assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < stats.norm.isf(P_MIN / 2) / np.sqrt(
+        a.size
+    )
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_any_key_implementation(impl):
+    assert hashing.seeds(jax.random.key(0, impl=impl), 3).shape == (3, 2)
+
+
+def test_open_interval_in_both_precisions():
+    seed = hashing.seeds(jax.random.key(0), 1)[0]
+    with jax.enable_x64(True):
+        wide = hashing.uniform(seed, jnp.arange(100_000))
+        assert wide.dtype == jnp.float64 and wide.min() > 0 and wide.max() < 1
+    narrow = hashing.uniform(seed, jnp.arange(100_000))
+    assert narrow.dtype == jnp.float32 and narrow.min() > 0 and narrow.max() < 1
+    np.testing.assert_allclose(narrow, wide, atol=2**-23)

@@ -1,0 +1,163 @@
+"""Laws of the samplers; every p-value test has a false-alarm rate of 1e-4, at fixed keys."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+import lsajax as lsa
+from lsajax import topology, traffic
+from tests.lsajax import cases, oracle
+
+P_MIN = 1e-4
+
+
+def batch(num, scenario, seed=0):
+    return jax.jit(jax.vmap(lambda k: lsa.sample_instance(k, scenario)))(
+        jax.random.split(jax.random.key(seed), num)
+    )
+
+
+def test_positions_are_uniform_in_the_disc():
+    scenario = lsa.Scenario(num_users=50, num_channels=5, num_active=50, radius_m=200.0)
+    xy = np.asarray(batch(400, scenario).position_m, float).reshape(-1, 2)
+    r = np.hypot(*xy.T)
+    assert r.max() <= 200.0 * (1 + 1e-6)
+    assert stats.kstest((r / 200) ** 2, "uniform").pvalue > P_MIN
+    assert (
+        stats.kstest(np.arctan2(xy[:, 1], xy[:, 0]) / (2 * np.pi) + 0.5, "uniform").pvalue > P_MIN
+    )
+
+
+def test_power_follows_the_oracle():
+    scenario = lsa.Scenario(
+        num_users=40, num_channels=5, num_active=40, tx_gain_dbi=3.0, rx_gain_dbi=7.0
+    )
+    inst = lsa.sample_instance(jax.random.key(0), scenario)
+    distance = np.hypot(*np.asarray(inst.position_m, float).T)
+    expected = [oracle.received_power(d, 23.0, 2.4e9, 2.5, 3.0, 7.0) for d in distance]
+    np.testing.assert_allclose(inst.mean_power_w, expected, rtol=3e-5)
+
+
+def test_bandwidth_carrier_and_occupancy():
+    scenario = lsa.Scenario(num_users=5, num_channels=200, num_active=5, wideband=True)
+    b = batch(200, scenario)
+    assert stats.kstest(np.asarray(b.bandwidth_hz).ravel() / 1e7 - 1, "uniform").pvalue > P_MIN
+    carrier = scenario.carrier_hz / np.sqrt(np.asarray(b.carrier_gain, float).ravel())
+    assert stats.kstest((carrier - 0.7e9) / 3.1e9, "uniform").pvalue > P_MIN
+    occupied = int(np.asarray(b.occupied).sum())
+    assert stats.binomtest(occupied, 200 * 200, 0.1).pvalue > P_MIN
+
+
+def test_interference_share_and_mean():
+    scenario = lsa.Scenario(num_users=5, num_channels=400, num_active=5, interference=True)
+    b = batch(200, scenario)
+    over_noise = np.asarray(b.interference_w, float) / (
+        10**-20.4 * np.asarray(b.bandwidth_hz, float)
+    )
+    hit = over_noise > 0
+    assert stats.binomtest(int(hit.sum()), hit.size, 0.3).pvalue > P_MIN
+    assert stats.kstest(over_noise[hit] / 10, "expon").pvalue > P_MIN
+
+
+def test_shadowing_is_log_normal():
+    scenario = lsa.Scenario(num_users=50, num_channels=5, num_active=50, shadowing=True)
+    shadowed = np.asarray(batch(200, scenario).mean_power_w, float)
+    plain = np.asarray(batch(200, scenario.replace(shadowing=False)).mean_power_w, float)
+    db = 10 * np.log10(shadowed / plain).ravel()
+    assert stats.kstest(db / 8, "norm").pvalue > P_MIN
+
+
+def test_poisson_count():
+    scenario = lsa.Scenario(num_users=60, num_channels=30, num_active=20, poisson=True)
+    b = batch(3000, scenario)
+    counts = np.asarray(b.user_mask.sum(axis=1))
+    cells = np.bincount(np.clip(counts, 10, 30) - 10, minlength=21)
+    law = stats.poisson(20)
+    p = np.array([law.cdf(10), *law.pmf(np.arange(11, 30)), law.sf(29)])
+    assert stats.chisquare(cells, 3000 * p).pvalue > P_MIN
+    # A padded row is worth nothing and is never called unserved.
+    assert float(jnp.max(jnp.where(b.user_mask[..., None], 0, jax.vmap(lsa.rate_matrix)(b)))) == 0
+
+
+def test_user_ids_are_distinct_and_registered():
+    for users, active in ((7, 7), (10, 3), (2000, 400), (17, 5)):
+        seed = jnp.array([users, active], jnp.uint32)
+        ids = np.asarray(topology.stratified_ids(seed, active, users))
+        assert len(set(ids)) == active and ids.min() >= 0 and ids.max() < users
+
+
+def test_variable_number_of_requests():
+    scenario = lsa.Scenario(num_users=40, num_channels=20, num_active=12, num_active_min=5)
+    counts = np.asarray(batch(4000, scenario).user_mask.sum(axis=1))
+    cells = np.bincount(counts, minlength=13)
+    assert cells[:5].sum() == 0
+    assert stats.chisquare(cells[5:]).pvalue > P_MIN
+
+
+def test_enough_channels_stay_idle():
+    scenario = lsa.Scenario(num_users=6, num_channels=6, num_active=5, occupancy=0.8)
+    idle = np.asarray((~batch(500, scenario).occupied).sum(axis=1))
+    assert idle.min() == 5
+
+
+def test_realisation_does_not_depend_on_the_batch():
+    scenario = lsa.SCALES["I"].replace(fading=True, wideband=True)
+    keys = jax.random.split(jax.random.key(9), 5)
+    whole = jax.jit(jax.vmap(lambda k: lsa.sample_instance(k, scenario)))(keys)
+    for i, key in enumerate(keys):
+        one = lsa.sample_instance(key, scenario)
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(whole), strict=True):
+            np.testing.assert_allclose(a, b[i], rtol=1e-6)
+
+
+def test_stationary_traffic():
+    scenario = lsa.Scenario(
+        num_users=60, num_channels=200, num_active=20, num_active_min=4, occupancy=0.3
+    )
+    key = jax.random.key(5)
+
+    def body(state, k):
+        state = traffic.step(k, scenario, state)
+        return state, state
+
+    init = traffic.init(key, scenario)
+    _, states = jax.lax.scan(body, init, jax.random.split(key, 4000))
+    counts = np.asarray(states.active.sum(axis=1))
+    assert counts.min() >= 4 and counts.max() <= 20
+    assert abs(counts.mean() - 12) < 0.5
+    occupied = np.asarray(states.occupied)
+    # 200 chains of 4000 slots with correlation time 1 / (1/10 + 3/70): effective samples stated.
+    correlation = 1 - 1 / 10 - 0.3 / 0.7 / 10
+    effective = occupied.size * (1 - correlation) / (1 + correlation)
+    z = (occupied.mean() - 0.3) / np.sqrt(0.3 * 0.7 / effective)
+    assert abs(z) < stats.norm.isf(P_MIN / 2)
+    leaves = (occupied[:-1] & ~occupied[1:]).sum() / occupied[:-1].sum()
+    assert abs(leaves - 0.1) < 0.005
+    # Bursty: a requesting user mostly requests again, far beyond independent slots.
+    active = np.asarray(states.active)
+    stays = (active[:-1] & active[1:]).sum() / active[:-1].sum()
+    assert 0.7 < stays < 0.9
+    assert int(states.slot[-1]) == 4000
+
+
+def test_slots_of_one_network():
+    scenario = lsa.Scenario(
+        num_users=30, num_channels=20, num_active=10, num_active_min=3, fading=True
+    )
+    key = jax.random.key(2)
+    state = traffic.init(key, scenario)
+    seen = {}
+    for t in range(5):
+        inst = lsa.slot_instance(key, scenario, state)
+        active = np.flatnonzero(np.asarray(state.active))
+        ids = np.asarray(inst.user_id)[np.asarray(inst.user_mask)]
+        np.testing.assert_array_equal(ids, active)
+        np.testing.assert_array_equal(inst.occupied, state.occupied)
+        for user, power in zip(ids, np.asarray(inst.mean_power_w), strict=False):
+            assert seen.setdefault(int(user), float(power)) == float(power)
+        state = traffic.step(jax.random.fold_in(key, t), scenario, state)
+    a = lsa.slot_instance(key, scenario, state._replace(slot=jnp.int32(7)))
+    b = lsa.slot_instance(key, scenario, state._replace(slot=jnp.int32(8)))
+    assert not np.allclose(cases.fading_gain(a), cases.fading_gain(b))
+    np.testing.assert_array_equal(a.bandwidth_hz, b.bandwidth_hz)

@@ -1,0 +1,84 @@
+import jax
+import numpy as np
+import pytest
+
+import lsajax as lsa
+
+SIZES = {"num_users": 10, "num_channels": 12, "num_active": 4}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_active": 11}, "num_active must be at most num_users=10, got 11"),
+        ({"num_users": 0}, "num_users must be an integer of at least 1, got 0"),
+        ({"num_channels": 2.5}, "num_channels must be an integer"),
+        ({"num_active": True}, "num_active must be an integer"),
+        ({"num_active_min": 5}, "num_active_min must be at most num_active=4, got 5"),
+        ({"num_active_min": 2, "poisson": True}, "num_active_min must be None"),
+        ({"bandwidth_min_hz": 0.0}, "bandwidth_min_hz must be a finite number above 0, got 0.0"),
+        ({"bandwidth_min_hz": 3e7}, "bandwidth_min_hz must be at most bandwidth_max_hz=2e\\+07"),
+        ({"carrier_min_hz": 9e9}, "carrier_min_hz must be at most carrier_max_hz"),
+        ({"radius_m": float("nan")}, "radius_m must be a finite number above 0, got nan"),
+        ({"tx_power_dbm": float("inf")}, "tx_power_dbm must be a finite number, got inf"),
+        ({"radius_m": "500"}, "radius_m must be a number, got '500'"),
+        ({"occupancy": 1.0}, r"occupancy must be within \[0, 1\), got 1.0"),
+        ({"interference_share": -0.1}, r"interference_share must be within \[0, 1\]"),
+        ({"occupancy": 0.99}, "occupancy_dwell_slots must be at least"),
+        ({"activity_dwell_slots": 0.5}, "activity_dwell_slots must be .* at least 1 slot"),
+    ],
+)
+def test_bad_value_is_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        lsa.Scenario(**{**SIZES, **changes})
+
+
+def test_replace_validates():
+    scenario = lsa.Scenario(**SIZES)
+    assert scenario.replace(radius_m=100.0).radius_m == 100.0
+    with pytest.raises(ValueError, match="num_active must be at most"):
+        scenario.replace(num_users=3)
+
+
+def test_frozen_and_hashable():
+    scenario = lsa.Scenario(**SIZES)
+    assert hash(scenario) == hash(lsa.Scenario(**SIZES))
+    with pytest.raises(AttributeError):
+        scenario.num_users = 3
+
+
+def test_constants_are_traced_and_sizes_are_not():
+    traces = []
+
+    @jax.jit
+    def power(scenario):
+        traces.append(1)
+        return lsa.sample_instance(jax.random.key(0), scenario).mean_power_w
+
+    scenario = lsa.Scenario(**SIZES)
+    first = power(scenario)
+    second = power(scenario.replace(tx_power_dbm=33.0))
+    assert len(traces) == 1
+    np.testing.assert_allclose(second, 10 * first, rtol=1e-5)
+    power(scenario.replace(num_active=5))
+    assert len(traces) == 2
+
+
+def test_gradient_reaches_the_scenario():
+    def mean_power(scenario):
+        return lsa.sample_instance(jax.random.key(0), scenario).mean_power_w.mean()
+
+    gradient = jax.grad(mean_power, allow_int=True)(lsa.Scenario(**SIZES))
+    assert gradient.tx_power_dbm > 0 and gradient.radius_m < 0
+    assert all(np.isfinite(leaf) for leaf in jax.tree.leaves(gradient))
+
+
+def test_presets_are_the_papers():
+    assert {k: (s.num_users, s.num_channels, s.num_active) for k, s in lsa.SCALES.items()} == {
+        "I": (1000, 1000, 200),
+        "II": (1500, 1500, 300),
+        "III": (2000, 2000, 400),
+    }
+    assert len(lsa.SMALL_SCALES) == 8
+    for triple, s in lsa.SMALL_SCALES.items():
+        assert triple == (s.num_users, s.num_channels, s.num_active)
