@@ -1,4 +1,4 @@
-"""Every call into lsajax's array functions in the tests is checked against its shape annotations."""
+"""Calls of lsajax's array functions are checked against their shape annotations."""
 
 from jaxtyping import install_import_hook
 

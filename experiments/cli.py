@@ -1,0 +1,39 @@
+"""One way to start every experiment: a dataclass is the command line, a bad input is one line."""
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import tyro
+
+from experiments.results import BadRun
+from llm.models import ModelUnavailable
+from llm.sandbox import SandboxUnavailable
+
+Options = TypeVar("Options")
+BAD_INPUT = (ValueError, TypeError, BadRun, ModelUnavailable, SandboxUnavailable)
+
+
+def main(
+    options_type: type[Options],
+    prepare: Callable[[Options], Any],
+    run: Callable[[Any], None],
+    description: str,
+) -> None:
+    """Parses the command line, prepares and runs.
+
+    What `prepare` raises of `BAD_INPUT` is the user's to mend: one line on stderr and exit code 2,
+    before any long work. An error in `run` is ours and keeps its traceback. Ctrl-C exits with 130
+    and what was computed is on disk.
+    """
+    options = tyro.cli(options_type, description=description)
+    try:
+        prepared = prepare(options)
+    except BAD_INPUT as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    try:
+        run(prepared)
+    except KeyboardInterrupt:
+        print("interrupted; what was computed is on disk, --resume goes on", file=sys.stderr)
+        raise SystemExit(130) from None
