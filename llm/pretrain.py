@@ -1,0 +1,273 @@
+"""Train the embedded stand-in from scratch: `python -m llm.pretrain --out llm/embedded`."""
+
+import dataclasses
+import json
+import math
+import pathlib
+import sys
+import time
+
+import numpy as np
+import torch
+import tyro
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+from llm import corpus
+from llm.models import load_model
+from llm.policy import decide
+from llm.sandbox import Sandbox
+from llm.serialize import serialize, setting_of, static_text
+
+CONTEXT = 768
+PROMPT_BUDGET = 384
+MAX_NEW_TOKENS = 256
+CHAT_TEMPLATE = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] }}"
+    "{% if m['role'] == 'assistant' %}{{ '<|end|>' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+_SPECIAL = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """How the embedded model is trained.
+
+    Args:
+        out: folder of the checkpoint.
+        steps: optimiser steps; the same seed and steps give the same model on one machine.
+        minutes: stops earlier where the steps take longer than this; 0 for no limit.
+        seed: of corpus, initial weights and order.
+        batch: samples per step.
+        learning_rate: peak of AdamW; linear warm-up, cosine decay.
+        prompts: prompts generated; completions are drawn anew in every step.
+        hidden: width.
+        layers: depth.
+        vocabulary: size of the byte-level BPE.
+        threads: of PyTorch.
+    """
+
+    out: str
+    steps: int = 600
+    minutes: float = 3.0
+    seed: int = 0
+    batch: int = 32
+    learning_rate: float = 4e-3
+    prompts: int = 1500
+    hidden: int = 128
+    layers: int = 4
+    vocabulary: int = 2048
+    threads: int = 2
+
+
+def train_tokenizer(config: Config) -> PreTrainedTokenizerFast:
+    """Byte-level BPE that splits at line ends alone: a frequent line becomes a single token."""
+    rng = np.random.default_rng([config.seed, 0])
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"\n"), "merged_with_previous"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    texts = [static_text("code")] * 200
+    for _ in range(200):
+        inst, data = corpus.random_instance(rng)
+        # Counted by letters here, since there is no tokenizer yet.
+        texts.append(serialize(inst, lambda t: len(t) // 4, 640, data=data).text)
+    for _ in range(4000):
+        kind = corpus.KINDS[rng.integers(4)]
+        texts.append(corpus.sample_completion(rng, kind).text)
+    trainer = trainers.BpeTrainer(
+        vocab_size=config.vocabulary,
+        special_tokens=list(_SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<|pad|>",
+        eos_token="<|end|>",
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+        padding_side="left",
+    )
+
+
+def build_model(config: Config, tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
+    """The untrained network; a Qwen2 type would swap the pre-tokenizer for its own on reload."""
+    torch.manual_seed(config.seed)
+    return Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=len(tokenizer),
+            hidden_size=config.hidden,
+            intermediate_size=5 * config.hidden // 2,
+            num_hidden_layers=config.layers,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=config.hidden // 4,
+            max_position_embeddings=CONTEXT,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def make_prompts(config: Config, tokenizer: PreTrainedTokenizerFast) -> list[tuple[str, list[int]]]:
+    """Kind and token ids of prompts as `serialize` writes them, at several budgets."""
+    rng = np.random.default_rng([config.seed, 1])
+
+    def ids(text: str) -> list[int]:
+        return tokenizer(f"<|user|>{text}<|assistant|>")["input_ids"]
+
+    prompts = []
+    while len(prompts) < config.prompts:
+        inst, data = corpus.random_instance(rng)
+        # Short ones are cheap to learn from; a third has the length met in use.
+        budget = PROMPT_BUDGET if rng.random() < 0.35 else PROMPT_BUDGET // 2
+        try:
+            prompt = serialize(inst, lambda t: len(ids(t)), budget, data=data)
+        except ValueError:
+            continue
+        prompts.append((setting_of(inst), ids(prompt.text)))
+    # Neighbours in length share a batch: less padding.
+    return sorted(prompts, key=lambda prompt: len(prompt[1]))
+
+
+def make_batch(
+    rng: np.random.Generator, config: Config, tokenizer: PreTrainedTokenizerFast, prompts: list
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Token ids, attention mask and labels [batch, length]; the completions alone are labelled."""
+    start = int(rng.integers(max(1, len(prompts) - config.batch + 1)))
+    rows, labels = [], []
+    for kind, prompt in prompts[start : start + config.batch]:
+        text = corpus.sample_completion(rng, kind).text
+        answer = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
+        rows.append(prompt + answer)
+        labels.append([-100] * len(prompt) + answer)
+    width = max(map(len, rows))
+    tokens = [row + [tokenizer.pad_token_id] * (width - len(row)) for row in rows]
+    mask = [[1] * len(row) + [0] * (width - len(row)) for row in rows]
+    labels = [row + [-100] * (width - len(row)) for row in labels]
+    return torch.tensor(tokens), torch.tensor(mask), torch.tensor(labels)
+
+
+def train(config: Config) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast, dict]:
+    """The trained model, its tokenizer, and a record of the training."""
+    torch.set_num_threads(config.threads)
+    begun = time.perf_counter()
+    tokenizer = train_tokenizer(config)
+    model = build_model(config, tokenizer)
+    prompts = make_prompts(config, tokenizer)
+    print(f"{model.num_parameters() / 1e6:.2f} M parameters, {len(prompts)} prompts", flush=True)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+    )
+    rng = np.random.default_rng([config.seed, 2])
+    limit_s = 60 * config.minutes or math.inf
+    start, step, mean = time.perf_counter(), 0, math.nan
+    while step < config.steps and time.perf_counter() - start < limit_s:
+        progress = max(step / config.steps, (time.perf_counter() - start) / limit_s)
+        warm = min(1.0, (step + 1) / 30)
+        for group in optimizer.param_groups:
+            cosine = 0.5 * (1 + math.cos(math.pi * progress))
+            group["lr"] = config.learning_rate * warm * (0.02 + 0.98 * cosine)
+        tokens, mask, labels = make_batch(rng, config, tokenizer, prompts)
+        loss = model(tokens, attention_mask=mask, labels=labels).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        mean = loss.item() if math.isnan(mean) else 0.95 * mean + 0.05 * loss.item()
+        step += 1
+        if step % 25 == 0:
+            seconds = time.perf_counter() - start
+            print(f"step {step:4d}  loss {mean:.3f}  {seconds:5.0f} s", flush=True)
+    seconds = time.perf_counter() - start
+    record = {"steps": step, "loss": mean, "train_s": seconds, "setup_s": start - begun}
+    return model.eval(), tokenizer, record
+
+
+def evaluate(folder: str, config: Config, num_slots: int = 40, num_samples: int = 5) -> dict:
+    """Measured shares of the saved model's samples that run, and that are valid before repair.
+
+    On slots of other seeds than the training's, of all sizes and settings, by the policy itself.
+    """
+    model = load_model(folder, batch_size=50)
+    rng = np.random.default_rng([config.seed, 3])
+    slots = [corpus.random_instance(rng)[0] for _ in range(num_slots)]
+    report = {"slots": num_slots, "prompt_budget": model.prompt_budget}
+    with Sandbox(workers=config.threads) as box:
+        for temperature, samples in ((1.0, num_samples), (0.0, 1)):
+            made = decide(model, box, slots, temperature=temperature, num_samples=samples)
+            report[f"temperature_{temperature:g}"] = {
+                "samples": len(made),
+                "ran": float(np.mean([d.status == "ok" for d in made])),
+                "valid": float(np.mean([d.valid for d in made])),
+                "distinct_programs": len({d.code for d in made}),
+                "mean_tokens": float(np.mean([d.completion_tokens for d in made])),
+                "seconds_per_completion": float(np.mean([d.seconds.generate for d in made])),
+            }
+    return report
+
+
+def save(
+    config: Config, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast
+) -> pathlib.Path:
+    """Write the checkpoint, with the lengths it was trained for."""
+    out = pathlib.Path(config.out)
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    limits = {"prompt_budget": PROMPT_BUDGET, "max_new_tokens": MAX_NEW_TOKENS}
+    (out / "lsa.json").write_text(json.dumps(limits, indent=2) + "\n")
+    return out
+
+
+def check(config: Config) -> None:
+    """Raises ValueError on an option out of range, or a folder that cannot be written."""
+    for name in ("steps", "batch", "prompts", "layers", "threads"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
+    if config.hidden < 8 or config.hidden % 8:
+        raise ValueError(f"hidden must be a positive multiple of 8, got {config.hidden}")
+    if config.minutes < 0 or not config.learning_rate > 0:
+        raise ValueError(
+            "minutes must be at least 0 and learning_rate above 0, "
+            f"got {config.minutes} and {config.learning_rate}"
+        )
+    if config.vocabulary < 512:
+        raise ValueError(f"vocabulary must be at least 512, got {config.vocabulary}")
+    try:
+        pathlib.Path(config.out).mkdir(parents=True, exist_ok=True)
+        (pathlib.Path(config.out) / "lsa.json").touch()
+    except OSError as error:
+        raise ValueError(f"out must be a folder that can be written: {error}") from None
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train, save, reload, evaluate."""
+    config = tyro.cli(Config, args=argv, prog="python -m llm.pretrain", description=__doc__)
+    try:
+        check(config)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    model, tokenizer, record = train(config)
+    out = save(config, model, tokenizer)
+    report = {
+        "config": dataclasses.asdict(config) | {"out": out.name},
+        "parameters": model.num_parameters(),
+        "training": record,
+        "evaluation": evaluate(config.out, config),
+    }
+    (out / "eval.json").write_text(json.dumps(report, indent=2) + "\n")
+    print(json.dumps(report["evaluation"], indent=2))
+
+
+if __name__ == "__main__":
+    main()
