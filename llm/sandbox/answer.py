@@ -40,23 +40,23 @@ class Execution:
     detail: str = ""
 
 
-class InvalidAnswer(ValueError):
+class InvalidAnswerError(ValueError):
     """The answer is not a dict of distinct 64-bit integers to 64-bit integers."""
 
 
 def encode_action(action: object) -> bytes:
-    """Inside: the frame of a well-formed ``action``. Raises InvalidAnswer."""
+    """Inside: the frame of a well-formed ``action``. Raises InvalidAnswerError."""
     if not isinstance(action, dict):
-        raise InvalidAnswer(f"action is {type(action).__name__}, not dict")
+        raise InvalidAnswerError(f"action is {type(action).__name__}, not dict")
     keys, values = array("q"), array("q")
     for key, value in dict.items(action):
         for role, number, column in (("key", key, keys), ("value", value, values)):
             if type(number) not in _INTEGER_TYPES:
-                raise InvalidAnswer(f"a {role} of action is {type(number).__name__}, not int")
+                raise InvalidAnswerError(f"a {role} of action is {type(number).__name__}, not int")
             try:
                 column.append(int(number))
             except OverflowError:
-                raise InvalidAnswer(f"a {role} of action does not fit 64 bits") from None
+                raise InvalidAnswerError(f"a {role} of action does not fit 64 bits") from None
     header = HEADER.pack(MAGIC, Kind.ANSWER, len(keys))
     return header + keys.tobytes() + values.tobytes()
 

@@ -19,7 +19,7 @@ from typing import NoReturn
 import numpy as np
 
 from . import landlock, seccomp
-from .answer import InvalidAnswer, encode_action, encode_text
+from .answer import InvalidAnswerError, encode_action, encode_text
 from .kernel import PR_SET_PDEATHSIG, prctl
 from .packing import unpack
 from .protocol import (
@@ -122,13 +122,18 @@ def _map(descriptor: int) -> mmap.mmap:
 
 
 def _limit(job: Job, walls: Walls, mapped_bytes: int) -> None:
-    space = walls.address_space + mapped_bytes + job.memory_bytes
-    resource.setrlimit(resource.RLIMIT_AS, (space, space))
+    _lower(resource.RLIMIT_AS, walls.address_space + mapped_bytes + job.memory_bytes)
     # only the net below the zygote's finer clock, in case the zygote is stopped
-    seconds = job.cpu_ns // 10**9 + 2
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    _lower(resource.RLIMIT_CPU, job.cpu_ns // 10**9 + 2)
     for kind in _NOTHING_OF:
-        resource.setrlimit(kind, (0, 0))
+        _lower(kind, 0)
+
+
+def _lower(kind: int, value: int) -> None:
+    _, ceiling = resource.getrlimit(kind)  # of the host's own making; it may be lower still
+    if ceiling != resource.RLIM_INFINITY:
+        value = min(value, ceiling)
+    resource.setrlimit(kind, (value, value))
 
 
 def _close_all_but(*keep: int) -> None:
@@ -153,7 +158,7 @@ def _run(code: mmap.mmap, data: mmap.mmap, job: Job) -> bytes | None:
         return encode_action(action)
     except MemoryError:
         raise
-    except InvalidAnswer as reason:
+    except InvalidAnswerError as reason:
         return encode_text(Kind.INVALID, str(reason))
     except BaseException as error:
         return encode_text(Kind.ERROR, _describe(error))
@@ -163,7 +168,7 @@ def _namespace(data: dict, seed: int) -> dict:
     """The program's globals: those of a fresh ``__main__``, NumPy, and the data."""
     # the same text starts from the same random numbers in any worker, and none is handed on
     random.seed(seed)
-    np.random.seed(seed % 2**32)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 -- what programs use
     main_module = types.ModuleType("__main__")
     sys.modules["__main__"] = main_module  # where dataclasses and pickle look classes up
     namespace = main_module.__dict__

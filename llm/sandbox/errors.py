@@ -1,7 +1,7 @@
 """The one exception that says: this machine cannot hold a stranger's program."""
 
 
-class SandboxUnavailable(RuntimeError):
+class SandboxUnavailable(RuntimeError):  # noqa: N818 -- a state of the machine
     """A layer of the sandbox is missing, or present but not enforced.
 
     Raised by ``Sandbox(...)`` before anything was run, and later only if a worker cannot be
@@ -9,7 +9,7 @@ class SandboxUnavailable(RuntimeError):
 
     Attributes:
         feature: ``"seccomp"``, ``"landlock"``, ``"namespaces"``, ``"privileges"``, ``"limits"``,
-            ``"data"``, ``"process"`` or ``"worker"``.
+            ``"data"``, ``"process"``, ``"pidfd"`` or ``"worker"``.
     """
 
     def __init__(self, feature: str, reason: str):

@@ -15,7 +15,7 @@ _libc.syscall.restype = ctypes.c_long
 _NUMBERS = syscalls.numbers()
 
 
-def syscall(name: str, *arguments: int | bytes | None | ctypes.Structure | ctypes.Array) -> int:
+def syscall(name: str, *arguments: int | bytes | ctypes.Structure | ctypes.Array | None) -> int:
     """Make the system call ``name``; ints are passed as longs, the rest by address.
 
     Raises:

@@ -5,6 +5,7 @@ them inside a user namespace. Both end as uid 65534 in an empty, read-only root.
 """
 
 import contextlib
+import errno
 import os
 
 from .kernel import syscall
@@ -37,14 +38,20 @@ def enter() -> tuple[str, ...]:
     """
     own_proc = os.open("/proc/self", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if os.geteuid() == 0 and _unshared(_ALL_BUT_USER):
+        if os.geteuid() == 0 and _may_unshare():
+            _unshare(_ALL_BUT_USER, own_proc)
             _empty_root()
+            with contextlib.suppress(OSError):  # in a user namespace there may be no nobody ...
+                become_nobody()
+            try:
+                _new_user_namespace(own_proc, 0)  # ... before this one, which has nobody else
+            except OSError:
+                if os.getuid() == 0:
+                    raise
+                return tuple(_REST)  # a real nobody has no privilege that this could take
+            return ("user", *_REST)
+        with contextlib.suppress(OSError):
             become_nobody()
-            with contextlib.suppress(OSError):  # nobody may not; it has no privilege to lose
-                _new_user_namespace(own_proc, 0)
-                return ("user", *_REST)
-            return tuple(_REST)
-        become_nobody()
         _new_user_namespace(own_proc, _ALL_BUT_USER)
         _empty_root()
         return ("user", *_REST)
@@ -52,17 +59,28 @@ def enter() -> tuple[str, ...]:
         os.close(own_proc)
 
 
-def _unshared(flags: int) -> bool:
+def _may_unshare() -> bool:
     try:
-        syscall("unshare", flags)
+        syscall("unshare", _REST["uts"])
     except PermissionError:
         return False
     return True
 
 
+def _unshare(flags: int, own_proc: int) -> None:
+    """Enter new namespaces; do not take the kernel's word for it. Raises OSError.
+
+    A runtime that only pretends would have the mounts below made in the host's own namespace.
+    """
+    before = os.readlink("ns/mnt", dir_fd=own_proc)
+    syscall("unshare", flags)
+    if flags & _REST["mount"] and os.readlink("ns/mnt", dir_fd=own_proc) == before:
+        raise OSError(errno.ENOSYS, "unshare: accepted, but the mount namespace is the same")
+
+
 def _new_user_namespace(own_proc: int, more: int) -> None:
     uid, gid = os.getuid(), os.getgid()
-    syscall("unshare", _NEW_USER | more)
+    _unshare(_NEW_USER | more, own_proc)
     for name, text in (
         ("setgroups", "deny"),  # the kernel's condition for an unprivileged gid_map
         ("uid_map", f"{NOBODY} {uid} 1"),

@@ -16,7 +16,7 @@ from .errors import SandboxUnavailable
 from .limits import Limits
 from .packing import Packed
 from .selftest import WAIVABLE
-from .worker import Worker, WorkerLost
+from .worker import Worker, WorkerLostError
 
 _MAX_CODE_CHARACTERS = 1 << 20
 
@@ -168,7 +168,7 @@ class Sandbox:
             worker = self._take()
             try:
                 return worker.execute(code, packed, limits)
-            except WorkerLost as lost:
+            except WorkerLostError as lost:
                 worker.kill()
                 reason = str(lost)
             except BaseException:  # also Ctrl-C: what the worker is doing now is not known

@@ -15,7 +15,7 @@ from .answer import Execution
 from .errors import SandboxUnavailable
 from .limits import Limits
 from .packing import pack
-from .worker import Worker, WorkerLost
+from .worker import Worker, WorkerLostError
 
 WAIVABLE = ("landlock", "namespaces")
 
@@ -69,32 +69,40 @@ def check(worker: Worker, report: dict, waive: Set[str]) -> dict:
     Raises:
         SandboxUnavailable: one is missing and not waived, or there and not enforced.
     """
-    for feature in WAIVABLE:
-        if feature in report["missing"] and feature not in waive:
-            hint = f"; waive=({feature!r},) runs without it, on your word"
-            raise SandboxUnavailable(feature, report["missing"][feature] + hint)
+    if report["uid"] == 0:
+        raise SandboxUnavailable("privileges", "the worker is still root")
     try:
-        _check_namespaces(report)
-        if report["landlock"] and (got := worker.probe_landlock()) != errno.EACCES:
-            raise SandboxUnavailable("landlock", f'accepted, but opening "/" gives errno {got}')
+        gaps = {
+            "namespaces": _gap_in_namespaces(report),
+            "landlock": _gap_in_landlock(report, worker),
+        }
+        for feature, gap in gaps.items():
+            if gap and feature not in waive:
+                raise SandboxUnavailable(feature, f"{gap}; waive=({feature!r},) runs without it")
         _check_seccomp(worker)
         _check_limits(worker)
-    except WorkerLost as error:
+    except WorkerLostError as error:
         raise SandboxUnavailable("worker", f"died in the self-test: {error}") from None
     return {
         "seccomp": True,
-        "landlock": report["landlock"],  # the kernel's ABI; 0 is none
-        "namespaces": report["namespaces"],
+        "landlock": 0 if gaps["landlock"] else report["landlock"],  # the kernel's ABI; 0 is none
+        "namespaces": [] if gaps["namespaces"] else report["namespaces"],
         "uid": report["uid"],
     }
 
 
-def _check_namespaces(report: dict) -> None:
-    if report["uid"] == 0:
-        raise SandboxUnavailable("privileges", "the worker is still root")
-    expected = {"pid": 1, "root_entries": 0, "interfaces": ["lo"]}
-    if report["namespaces"] and report["seen"] != expected:
-        raise SandboxUnavailable("namespaces", f"entered, but the worker sees {report['seen']}")
+def _gap_in_namespaces(report: dict) -> str:
+    if "namespaces" in report["missing"]:
+        return report["missing"]["namespaces"]
+    expected = {"pid": 1, "root_entries": 0, "loopback": errno.ENETUNREACH}
+    return "" if report["seen"] == expected else f"entered, but it sees {report['seen']}"
+
+
+def _gap_in_landlock(report: dict, worker: Worker) -> str:
+    if "landlock" in report["missing"]:
+        return report["missing"]["landlock"]
+    got = worker.probe_landlock()
+    return "" if got == errno.EACCES else f'accepted, but opening "/" gives errno {got}'
 
 
 def _check_seccomp(worker: Worker) -> None:

@@ -31,7 +31,6 @@ from .protocol import (
 
 _START_S = 120.0  # to import SciPy on a loaded machine
 _GRACE_S = 30.0  # beyond the wall limit, for the zygote to get a turn
-_PAGE = 4096
 _MIB = 1 << 20
 
 # The inside imports this folder as a package of its own: `llm` and what it may import one day
@@ -52,7 +51,7 @@ _ENVIRONMENT = {
 }
 
 
-class WorkerLost(Exception):
+class WorkerLostError(Exception):
     """The zygote died, or does not answer."""
 
 
@@ -70,8 +69,11 @@ class Worker:
 
     def __init__(self, cpu: int):
         self.cpu = cpu
+        try:
+            host = os.pidfd_open(os.getpid())
+        except OSError as error:
+            raise SandboxUnavailable("pidfd", str(error)) from None
         self._socket, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        host = os.pidfd_open(os.getpid())
         boot = _BOOT.format(folder=str(Path(__file__).parent))
         options = ("-P", "-s", "-B")  # no folder of ours on the path, no user site, no .pyc
         try:
@@ -105,7 +107,7 @@ class Worker:
         """
         try:
             report = json.loads(self._receive(_START_S))
-        except WorkerLost as error:
+        except WorkerLostError as error:
             self.kill()
             reason = f"{sys.executable} did not start: {error} (exit code {self._process.poll()})"
             raise SandboxUnavailable("worker", reason) from None
@@ -118,14 +120,15 @@ class Worker:
         """Whether the zygote still holds its end of the socket."""
         if self._socket.fileno() < 0 or self._process.poll() is not None:
             return False
-        readable, _, _ = select.select([self._socket], [], [], 0)
-        return not readable  # it speaks only when spoken to: now this can only be its end
+        socket_events = select.poll()
+        socket_events.register(self._socket, select.POLLIN)
+        return not socket_events.poll(0)  # it speaks only when spoken to: this would be its end
 
     def execute(self, code: str, data: Packed, limits: Limits) -> Execution:
         """Run one program.
 
         Raises:
-            WorkerLost: the zygote died meanwhile.
+            WorkerLostError: the zygote died meanwhile.
             SandboxUnavailable: a wall could not be put up around the program; it did not run.
         """
         source = code.encode("utf-8", "surrogatepass")
@@ -138,24 +141,19 @@ class Worker:
             limits.output_bytes,
             seed,
         )
-        # a mapping cannot be empty, and a blank line at the end changes no program
-        source_fd = seal(source + b"\n")
-        read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            capacity = max(_PAGE, HEADER.size + limits.output_bytes)
-            fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, min(capacity, _MIB))
+        with contextlib.ExitStack() as descriptors:
+            # a mapping cannot be empty, and a line end more changes no program
+            source_fd = seal(source + b"\n")
+            descriptors.callback(os.close, source_fd)
+            read_end, write_end = _answer_pipe(limits.output_bytes)
+            descriptors.callback(os.close, read_end)
+            descriptors.callback(os.close, write_end)
             reply = self._ask(request, (source_fd, data.fileno(), write_end), limits.wall_s)
-            os.close(write_end)
-            write_end = -1
             frame = _drain(read_end) if reply[:2] == (Ended.EXITED, EXIT_DONE) else b""
-        finally:
-            for descriptor in (source_fd, read_end, write_end):
-                if descriptor >= 0:
-                    os.close(descriptor)
         return _execution(reply, frame, limits)
 
     def probe_landlock(self) -> int:
-        """Return the errno that opening "/" gives under Landlock alone. Raises WorkerLost."""
+        """Return the errno that opening "/" gives under Landlock alone. Raises WorkerLostError."""
         request = REQUEST.pack(Operation.PROBE_LANDLOCK, 10**9, 10**10, 0, 0, 0)
         return self._ask(request, (), 10.0)[1]
 
@@ -170,7 +168,7 @@ class Worker:
         try:
             socket.send_fds(self._socket, [request], descriptors)
         except OSError as error:
-            raise WorkerLost(str(error)) from None
+            raise WorkerLostError(str(error)) from None
         return REPLY.unpack(self._receive(wall_s + _GRACE_S))
 
     def _receive(self, timeout_s: float) -> bytes:
@@ -178,10 +176,23 @@ class Worker:
         try:
             message = self._socket.recv(1 << 16)
         except OSError as error:
-            raise WorkerLost(str(error)) from None
+            raise WorkerLostError(str(error)) from None
         if not message:
-            raise WorkerLost("it closed its socket")
+            raise WorkerLostError("it closed its socket")
         return message
+
+
+def _answer_pipe(output_bytes: int) -> tuple[int, int]:
+    ends = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        capacity = min(HEADER.size + output_bytes, _MIB)
+        fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, capacity)
+    except OSError as error:
+        for end in ends:
+            os.close(end)
+        reason = f"no pipe of {capacity} bytes: {error}; lower output_bytes"
+        raise SandboxUnavailable("limits", reason) from None
+    return ends
 
 
 def _drain(descriptor: int) -> bytes:

@@ -47,6 +47,8 @@ def _tell(control: socket.socket, message: dict) -> None:
 
 def _prepare(cpu: int, control: socket.socket) -> tuple[dict, child.Walls]:
     """Import, drop privileges, fork into the namespaces; return what is there and what is not."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the host may ignore it, and exec hands that on
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.sched_setaffinity(0, {cpu})  # also keeps HiGHS and BLAS from starting threads
     preload.load()
     os.environ.clear()
@@ -73,9 +75,15 @@ def _prepare(cpu: int, control: socket.socket) -> tuple[dict, child.Walls]:
     report["seen"] = {
         "pid": os.getpid(),
         "root_entries": len(os.listdir("/")),
-        "interfaces": sorted(name for _, name in socket.if_nameindex()),
+        "loopback": _connect_to_loopback(),
     }
     return report, child.Walls(os.getpid(), address_space, ruleset, program)
+
+
+def _connect_to_loopback() -> int:
+    """The errno of "connecting" a datagram socket, which sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        return probe.connect_ex(("127.0.0.1", 9))
 
 
 def _privileges(give_up: Callable[[], None]) -> None:

@@ -1,0 +1,186 @@
+"""Every hostile program is contained, by all walls together and by seccomp and limits alone."""
+
+import contextlib
+import os
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llm.sandbox import Limits, Packed, Sandbox, seccomp, syscalls
+
+from .conftest import children
+from .hostile_cases import CASES, Case
+
+SECRET = "the host's secret 5cf1"
+BOXES = ["box", "seccomp_only_box"]
+WATCHED = ("/dev/shm", "/var/tmp", "/dev/mqueue")
+
+# Asked after every case: it depends on the data, NumPy, SciPy, builtins, both random states.
+NEXT_PROGRAM = """
+import os, random, sys, gc, warnings
+from scipy.optimize import linear_sum_assignment
+rows, columns = linear_sum_assignment(cost)
+action = {int(r): int(c) for r, c in zip(rows, columns)}
+action[100] = int(np.sum(np.sort(cost, axis=None)[:50]) * 1e9)
+action[101] = random.getrandbits(60)
+action[102] = int(np.random.rand() * 1e9)
+action[103] = len(os.environ) + ("left" in sys.modules) + sum([1, 2, 3]) + max(199, 201)
+action[104] = int(np.argmin(cost)) + gc.isenabled() + len(warnings.filters) + int("200")
+action[105] = int(np.isnan(np.float64(0) / np.float64(cost[0, 0] * 0)))
+"""
+
+
+@dataclass
+class Arena:
+    """A sandbox and all that a program must not touch."""
+
+    box: Sandbox
+    data: Packed
+    listeners: tuple[socket.socket, ...]
+    folder: Path
+    expected: dict[int, int]
+    files: dict[str, list[str]] = field(default_factory=dict)
+
+    def snapshot(self) -> dict[str, list[str]]:
+        folders = (str(self.folder), os.getcwd(), *WATCHED)
+        return {path: sorted(os.listdir(path)) for path in folders if os.path.isdir(path)}
+
+    def check_untouched(self, workers: set[int]) -> None:
+        after = self.box.run(NEXT_PROGRAM, self.data, limits=Limits(wall_s=30, cpu_s=5))
+        assert (after.status, after.action) == ("ok", self.expected)
+        assert self.snapshot() == self.files
+        canary = self.folder / "canary"
+        assert canary.read_text() == "sings"
+        assert canary.stat().st_mode & 0o777 == 0o600
+        assert canary.stat().st_mtime > 1e9
+        for listener in self.listeners:  # non-blocking
+            with pytest.raises(BlockingIOError):
+                listener.recv(1) if listener.type == socket.SOCK_DGRAM else listener.accept()
+        assert all_processes(self.box) == workers
+
+
+def all_processes(box: Sandbox) -> set[int]:
+    return {pid for worker in box._workers for pid in children(worker.pid)}
+
+
+@pytest.fixture(scope="module", params=BOXES)
+def arena(request, tmp_path_factory):
+    box = request.getfixturevalue(request.param)
+    folder = tmp_path_factory.mktemp("arena")
+    (folder / "canary").write_text("sings")
+    (folder / "canary").chmod(0o600)
+    os.environ["LSA_TEST_SECRET"] = SECRET
+    with contextlib.ExitStack() as stack:
+        udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        udp.bind(("127.0.0.1", 0))
+        port = udp.getsockname()[1]
+        tcp = stack.enter_context(socket.create_server(("127.0.0.1", port)))
+        for listener in (udp, tcp):
+            listener.setblocking(False)
+        cost = np.random.default_rng(0).random((30, 30))
+        data = stack.enter_context(
+            box.pack(
+                {
+                    "cost": cost,
+                    "port": port,
+                    "host": os.getpid(),
+                    "canary": str(folder / "canary"),
+                    "loot": str(folder / "loot"),
+                }
+            )
+        )
+        first = box.run(NEXT_PROGRAM, data, limits=Limits(wall_s=30, cpu_s=5))
+        assert first.status == "ok", first
+        result = Arena(box, data, (udp, tcp), folder, first.action)
+        result.files = result.snapshot()
+        yield result
+    del os.environ["LSA_TEST_SECRET"]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_hostile_program_is_contained(arena: Arena, case: Case):
+    workers = all_processes(arena.box)
+    execution = arena.box.run(case.code, arena.data, limits=case.limits)
+    assert execution.status in case.statuses, execution
+    assert execution.action == (case.action if execution.status == "ok" else None)
+    assert execution.detail.isprintable() and len(execution.detail) <= 200
+    assert SECRET not in execution.detail
+    assert execution.cpu_s < case.limits.cpu_s + 0.5
+    arena.check_untouched(workers)
+
+
+CALL = """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+libc.syscall.restype = ctypes.c_long
+def call(number, *arguments):
+    ctypes.set_errno(0)
+    result = libc.syscall(*map(ctypes.c_long, (number, *arguments)))
+    return ctypes.get_errno() if result == -1 else 0
+"""
+
+
+@pytest.mark.parametrize("name", sorted(set(seccomp.KILLED.split()) & set(syscalls.numbers())))
+def test_raw_system_call_kills(arena: Arena, name: str):
+    workers = all_processes(arena.box)
+    # bad in every argument: an unfiltered kernel would refuse with an errno, and not kill
+    code = CALL + f"call({syscalls.numbers()[name]}, -1, -1, -1, -1, -1, -1)\naction = {{0: 0}}"
+    execution = arena.box.run(code, arena.data)
+    assert (execution.status, execution.detail) == ("killed", "forbidden system call")
+    arena.check_untouched(workers)
+
+
+@pytest.mark.parametrize("argument", [0, -1])
+def test_every_other_raw_system_call_is_refused(arena: Arena, argument: int):
+    named = set(seccomp.program_rules()) - {"clone", "clone3", "fork", "vfork"}
+    known = {number for name, number in syscalls.numbers().items() if name in named}
+    others = [number for number in range(600) if number not in known]
+    code = CALL + f"action = {{n: call(n, *[{argument}] * 6) for n in {others}}}"
+    execution = arena.box.run(code, arena.data)
+    assert execution.status == "ok", execution
+    wrong = {n: got for n, got in execution.action.items() if got not in (1, 11, 38)}
+    assert not wrong  # EPERM; EAGAIN for fork, vfork and clone; ENOSYS for clone3
+
+
+MAPPINGS = {
+    "anonymous_code": "call(mmap, 0, 4096, 1 | 4, 0x22, -1, 0)",
+    "writable_code": "call(mmap, 0, 4096, 1 | 2 | 4, 0x22, -1, 0)",
+    "shared_code": "call(mmap, 0, 4096, 4, 0x21, -1, 0)",
+    "code_at_a_fixed_place": "call(mmap, 0x10000, 4096, 4, 0x32, -1, 0)",
+    "heap_made_executable": "call(mprotect, cost.ctypes.data & ~4095, 4096, 1 | 2 | 4)",
+    "high_bits_beside_the_flag": "call(mprotect, 0, 0, (1 << 40) | 4)",
+    "grown_down_code": "call(mprotect, 0, 0, 0x01000000 | 4)",
+}
+
+
+@pytest.mark.parametrize("name", MAPPINGS)
+def test_no_new_code_can_be_mapped(arena: Arena, name: str):
+    numbers = {call: syscalls.numbers()[call] for call in ("mmap", "mprotect")}
+    code = "".join(f"{call} = {number}\n" for call, number in numbers.items())
+    execution = arena.box.run(CALL + code + f"action = {{0: {MAPPINGS[name]}}}", arena.data)
+    assert execution.action == {0: 1}, execution  # EPERM
+
+
+@pytest.mark.skipif("x86_64" not in os.uname().machine, reason="x32 is an ABI of x86-64")
+def test_system_call_of_the_x32_abi_kills(arena: Arena):
+    execution = arena.box.run(CALL + f"call({0x40000000 + 39})\naction = {{}}", arena.data)
+    assert execution.status == "killed"
+
+
+def test_sealed_data_cannot_be_written_by_the_host_either(arena: Arena):
+    with pytest.raises(PermissionError):
+        os.pwrite(arena.data.fileno(), b"x", 0)
+
+
+def test_a_crowd_of_hostile_programs_at_once_leaves_nothing(arena: Arena):
+    workers = all_processes(arena.box)
+    quick = [case for case in CASES if case.limits.cpu_s < 1 and "timeout" not in case.statuses]
+    jobs = [(case.code, arena.data) for case in quick]
+    results = arena.box.map(jobs, limits=Limits(wall_s=20, cpu_s=2, memory_mb=256))
+    assert [r.status in c.statuses for r, c in zip(results, quick, strict=True)] == [True] * len(
+        quick
+    )
+    arena.check_untouched(workers)
