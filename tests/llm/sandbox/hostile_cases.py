@@ -579,15 +579,6 @@ action = {0: 0}
 """,
 )
 
-CASES = [
-    *ENDLESS,
-    *MEMORY,
-    *RECURSION,
-    *PROCESSES,
-    *FILES,
-    *NETWORK,
-    *FORGERIES,
-    *RUNNER,
-    *ANSWERS,
-    *STATE,
-]
+OUTWARD = [*PROCESSES, *FILES, *NETWORK]  # what several walls hold back, each by itself
+INWARD = [*ENDLESS, *MEMORY, *RECURSION, *FORGERIES, *RUNNER, *ANSWERS, *STATE]
+CASES = [*OUTWARD, *INWARD]

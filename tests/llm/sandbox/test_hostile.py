@@ -12,7 +12,7 @@ import pytest
 from llm.sandbox import Limits, Packed, Sandbox, seccomp, syscalls
 
 from .conftest import children
-from .hostile_cases import CASES, Case
+from .hostile_cases import CASES, OUTWARD, Case
 
 SECRET = "the host's secret 5cf1"
 BOXES = ["box", "seccomp_only_box"]
@@ -100,7 +100,12 @@ def arena(request, tmp_path_factory):
     del os.environ["LSA_TEST_SECRET"]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    ("arena", "case"),
+    [("box", case) for case in CASES] + [("seccomp_only_box", case) for case in OUTWARD],
+    indirect=["arena"],
+    ids=lambda value: getattr(value, "name", value),
+)
 def test_hostile_program_is_contained(arena: Arena, case: Case):
     workers = all_processes(arena.box)
     execution = arena.box.run(case.code, arena.data, limits=case.limits)
@@ -137,7 +142,9 @@ def test_raw_system_call_kills(arena: Arena, name: str):
 def test_every_other_raw_system_call_is_refused(arena: Arena, argument: int):
     named = set(seccomp.program_rules()) - {"clone", "clone3", "fork", "vfork"}
     known = {number for name, number in syscalls.numbers().items() if name in named}
-    others = [number for number in range(600) if number not in known]
+    # 335 and 336 are the kernel's own trampolines for uprobes, which seccomp lets pass on purpose;
+    # from anywhere else they raise SIGILL
+    others = [n for n in range(600) if n not in known and not 335 <= n <= 336]
     code = CALL + f"action = {{n: call(n, *[{argument}] * 6) for n in {others}}}"
     execution = arena.box.run(code, arena.data)
     assert execution.status == "ok", execution
