@@ -10,8 +10,9 @@ class SandboxUnavailable(RuntimeError):  # noqa: N818 -- a state of the machine
     Attributes:
         feature: ``"seccomp"``, ``"landlock"``, ``"namespaces"``, ``"privileges"``, ``"limits"``,
             ``"data"``, ``"process"``, ``"pidfd"`` or ``"worker"``.
+        reason: what the kernel said, in a line.
     """
 
     def __init__(self, feature: str, reason: str):
         super().__init__(f"{feature}: {reason}")
-        self.feature = feature
+        self.feature, self.reason = feature, reason

@@ -92,10 +92,12 @@ def assemble(rules: Mapping[str, int | IfBits], default: int, machine: str | Non
     of the x32 ABI is killed at its first call.
 
     Raises:
-        ValueError: there is no system call table for the machine.
+        ValueError: there is no system call table for the machine, or no such call in it.
     """
     machine = machine or platform.machine()
     numbers = syscalls.numbers(machine)
+    if unknown := set(rules) - set(syscalls.TABLE):
+        raise ValueError(f"no number for {sorted(unknown)}")
     code = [_load(4), _jump_if_equal(syscalls.AUDIT_ARCH[machine], 1, 0), _return(KILL), _load(0)]
     if machine == "x86_64":
         code += [_jump_if_at_least(X32_BIT, 0, 1), _return(KILL)]

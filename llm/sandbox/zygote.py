@@ -33,9 +33,11 @@ def main(control_fd: int, host_pidfd: int, cpu: int) -> None:
     control = socket.socket(fileno=control_fd)
     try:
         report, walls = _prepare(cpu, control)
+    except SandboxUnavailable as error:
+        _tell(control, {"failed": error.feature, "reason": error.reason})
+        raise
     except BaseException as error:
-        feature = getattr(error, "feature", "worker")
-        _tell(control, {"failed": feature, "reason": f"{type(error).__name__}: {error}"})
+        _tell(control, {"failed": "worker", "reason": f"{type(error).__name__}: {error}"})
         raise
     _tell(control, report)
     _serve(control, host_pidfd, walls)

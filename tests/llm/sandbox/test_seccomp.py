@@ -114,6 +114,11 @@ def test_a_conditional_rule_ends_in_one_of_its_two_verdicts(machine):
     assert interpret(program, audit, number, 8, 8, 8, 8, 8, 7) == ALLOW
 
 
+def test_an_unknown_call_is_an_error():
+    with pytest.raises(ValueError, match="opne"):
+        assemble({"opne": KILL}, DEFAULT)
+
+
 def test_an_unknown_machine_is_an_error():
     with pytest.raises(ValueError, match="riscv64"):
         assemble({}, DEFAULT, "riscv64")

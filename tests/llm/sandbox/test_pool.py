@@ -1,0 +1,410 @@
+"""The public object: order, threads, event loops, arguments, and what happens when things die."""
+
+import asyncio
+import contextlib
+import gc
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from llm.sandbox import Execution, Limits, Sandbox, packing, selftest
+
+from .conftest import children
+
+ADD = "action = {0: a + 1}"
+PATIENT = Limits(wall_s=30, cpu_s=10)
+
+
+@pytest.fixture(scope="module")
+def pair(outer_limits):
+    with Sandbox(workers=2, limits=PATIENT) as sandbox:
+        yield sandbox
+
+
+def zygote(box: Sandbox) -> int:
+    (worker,) = box._workers
+    return next(pid for pid in children(worker.pid) if pid != worker.pid)
+
+
+def launcher(box: Sandbox) -> int:
+    (worker,) = box._workers
+    return worker.pid
+
+
+def wait_until(condition, seconds=30.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_map_keeps_the_order(pair):
+    jobs = [(f"import time\ntime.sleep({0.02 * (i % 3)})\n{ADD}", {"a": i}) for i in range(20)]
+    assert [e.action for e in pair.map(jobs)] == [{0: i + 1} for i in range(20)]
+
+
+def test_map_of_nothing(pair):
+    assert pair.map([]) == []
+    assert asyncio.run(pair.amap([])) == []
+
+
+def test_map_packs_one_dict_once(pair, monkeypatch):
+    packed = []
+    real = packing.pack
+    monkeypatch.setattr(packing, "pack", lambda data: packed.append(data) or real(data))
+    same, other = {"a": 1}, {"a": 2}
+    results = pair.map([(ADD, same)] * 5 + [(ADD, other)] * 5)
+    assert [e.action[0] for e in results] == [2] * 5 + [3] * 5
+    assert packed == [same, other]
+
+
+def test_packed_data_serves_many_programs_and_threads(pair):
+    with pair.pack({"a": 1, "x": np.arange(1000)}) as packed:
+        code = "x += 1\naction = {0: int(x.sum())}"
+        results = []
+        threads = [
+            threading.Thread(target=lambda: results.append(pair.run(code, packed)))
+            for _ in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [e.action for e in results] == [{0: 500500}] * 8
+
+
+def test_amap_lets_the_event_loop_go_on(pair):
+    async def main():
+        ticks = 0
+
+        async def tick():
+            nonlocal ticks
+            while True:
+                await asyncio.sleep(0.01)
+                ticks += 1
+
+        ticking = asyncio.create_task(tick())
+        jobs = [("import time\ntime.sleep(0.2)\naction = {}", {})] * 4
+        first, second = await asyncio.gather(pair.amap(jobs), pair.amap(jobs))
+        ticking.cancel()
+        return first + second, ticks
+
+    results, ticks = asyncio.run(main())
+    assert [e.status for e in results] == ["ok"] * 8
+    assert ticks > 5
+
+
+def test_amap_on_an_event_loop_in_a_background_thread(pair):
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        futures = [
+            asyncio.run_coroutine_threadsafe(pair.amap([(ADD, {"a": i})] * 3), loop)
+            for i in range(4)
+        ]
+        answers = [[e.action for e in future.result(60)] for future in futures]
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+    assert answers == [[{0: i + 1}] * 3 for i in range(4)]
+
+
+def test_a_cancelled_amap_drops_what_waits(pair):
+    async def main():
+        jobs = [("import time\ntime.sleep(0.3)\naction = {}", {})] * 40
+        task = asyncio.create_task(pair.amap(jobs))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    start = time.monotonic()
+    assert pair.run(ADD, {"a": 1}).status == "ok"
+    assert time.monotonic() - start < 5  # 40 programs would have taken 6 s on two workers
+
+
+def test_workers_work_at_the_same_time(pair):
+    nap = "import time\ntime.sleep(1)\naction = {}"
+    start = time.monotonic()
+    assert [e.status for e in pair.map([(nap, {})] * 2)] == ["ok"] * 2
+    assert time.monotonic() - start < 1.9
+
+
+def test_times_are_those_of_the_program(pair):
+    asleep = pair.run("import time\ntime.sleep(0.3)\naction = {}", {})
+    assert asleep.wall_s >= 0.3 and asleep.cpu_s < 0.3
+    busy = "import time\nwhile time.process_time() < 0.5: pass\naction = {}"
+    assert 0.4 < pair.run(busy, {}).cpu_s < 1
+
+
+def test_a_loaded_machine_does_not_fail_a_good_program(pair):
+    """CPU time, not wall time, is what a program is held to."""
+    code = "import time\nwhile time.process_time() < 0.2: pass\naction = {}"
+    spinner = [sys.executable, "-c", "while True: pass"]
+    with contextlib.ExitStack() as stack:
+        for _ in range(3 * (os.cpu_count() or 1)):
+            process = stack.enter_context(subprocess.Popen(spinner))
+            stack.callback(process.kill)
+        limits = Limits(wall_s=60, cpu_s=0.4)
+        results = pair.map([(code, {})] * 4, limits=limits)
+    assert [e.status for e in results] == ["ok"] * 4
+    assert all(e.cpu_s < 0.4 for e in results)
+
+
+def test_limits_of_a_call_replace_those_of_the_sandbox(pair):
+    hungry = "action = {0: len(bytearray(600 << 20))}"
+    assert pair.run(hungry, {}).status == "memory"
+    assert pair.run(hungry, {}, limits=Limits(cpu_s=10, wall_s=30, memory_mb=1500)).status == "ok"
+    assert pair.run("action = dict.fromkeys(range(300), 0)", {}).status == "ok"
+    small = Limits(output_bytes=4096, wall_s=30)
+    assert pair.run("action = dict.fromkeys(range(300), 0)", {}, limits=small).status == "output"
+
+
+def test_memory_limit_does_not_count_the_data(pair):
+    with pair.pack({"x": np.ones(12 << 20)}) as packed:  # 96 MiB
+        code = "x += 1\naction = {0: int(x[0])}"
+        limits = Limits(memory_mb=32, cpu_s=10, wall_s=30)
+        assert pair.run(code, packed, limits=limits).action == {0: 2}
+        assert pair.run("y = x.copy()", packed, limits=limits).status == "memory"
+
+
+def test_the_same_text_has_the_same_random_numbers_everywhere(pair):
+    code = "import random\naction = {0: random.getrandbits(60), 1: int(np.random.rand() * 1e9)}"
+    answers = [e.action for e in pair.map([(code, {})] * 8)]
+    assert answers == [answers[0]] * 8
+    assert pair.run(code + "\n# another text", {}).action != answers[0]
+
+
+LONG = "x = 1\n" * 200_000
+TEXTS = {
+    "empty": ("", "invalid"),
+    "blank": (" \n\n", "invalid"),
+    "prose": ("Here is the code you asked for:", "error"),
+    "tabs and spaces": ("if 1:\n\tx = 1\n        y = 2", "error"),
+    "null byte": ("action = {}\0", "error"),
+    "surrogate": ("action = {}  # \ud800", "error"),
+    "line continuation at the end": ("action = {}\\", "error"),
+    "comment at the end": ("action = {}  # done", "ok"),
+    "carriage returns": ("action = {}\r\naction[1] = 1\r\n", "ok"),
+    "byte order mark": ("\ufeffaction = {}", "error"),
+    "too long": (LONG, "error"),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_any_text_gets_a_status(pair, name):
+    text, status = TEXTS[name]
+    assert pair.run(text, {}).status == status
+
+
+def test_an_error_says_where(pair):
+    assert pair.run("a = 1\nb = a / 0\n", {}).detail == (
+        "line 2: ZeroDivisionError: division by zero"
+    )
+    assert pair.run("a = 1\nb = (\n", {}).detail.startswith("line 2: SyntaxError: ")
+
+
+BAD_LIMITS = [
+    ({"wall_s": 0}, ValueError, "wall_s"),
+    ({"cpu_s": -1}, ValueError, "cpu_s"),
+    ({"cpu_s": math.nan}, ValueError, "cpu_s"),
+    ({"memory_mb": 1}, ValueError, "memory_mb"),
+    ({"memory_mb": math.inf}, ValueError, "memory_mb"),
+    ({"output_bytes": 1}, ValueError, "output_bytes"),
+    ({"output_bytes": 1 << 21}, ValueError, "output_bytes"),
+    ({"output_bytes": 4096.0}, TypeError, "output_bytes"),
+    ({"wall_s": "1"}, TypeError, "wall_s"),
+    ({"wall_s": True}, TypeError, "wall_s"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error", "name"), BAD_LIMITS)
+def test_bad_limits_are_refused(arguments, error, name):
+    with pytest.raises(error, match=name):
+        Limits(**arguments)
+
+
+def test_bad_arguments_are_refused_and_nothing_is_run(pair):
+    with pytest.raises(TypeError, match="code must be a str"):
+        pair.run(b"action = {}", {})
+    with pytest.raises(TypeError, match="data must be a dict"):
+        pair.run("", [1])
+    with pytest.raises(TypeError, match=r"data\['b'\]"):
+        pair.map([(ADD, {"a": 1}), (ADD, {"b": {1}})])
+    with pytest.raises(TypeError, match="Limits"):
+        pair.run("", {}, limits=3)
+    with pytest.raises(ValueError, match="workers"):
+        Sandbox(workers=0)
+    with pytest.raises(ValueError, match="seccomp"):
+        Sandbox(waive=("seccomp",))
+
+
+def test_metadata_tells_what_is_in_force(pair):
+    assert pair.metadata["seccomp"] is True
+    assert pair.metadata["waived"] == []
+    assert pair.metadata["landlock"] >= 1
+    assert {"mount", "pid", "net", "ipc"} <= set(pair.metadata["namespaces"])
+    assert pair.metadata["uid"] == 65534
+    assert pair.metadata["limits"] == {
+        "wall_s": 30,
+        "cpu_s": 10,
+        "memory_mb": 512,
+        "output_bytes": 1 << 20,
+    }
+
+
+def test_a_worker_killed_between_programs_is_replaced():
+    with Sandbox(workers=1, limits=PATIENT) as box:
+        for victim in (zygote, launcher):
+            os.kill(victim(box), signal.SIGKILL)
+            assert box.run(ADD, {"a": 1}).action == {0: 2}
+        assert len(box._workers) == 1
+
+
+def test_a_worker_killed_under_a_program_takes_it_not_down():
+    with Sandbox(workers=1, limits=PATIENT) as box:
+        first = zygote(box)
+        results: list[Execution] = []
+        nap = "import time\ntime.sleep(1)\naction = {0: 1}"
+        thread = threading.Thread(target=lambda: results.append(box.run(nap, {})))
+        thread.start()
+        assert wait_until(lambda: len(children(next(iter(box._workers)).pid)) == 3)
+        os.kill(first, signal.SIGKILL)
+        thread.join()
+        assert results[0].action == {0: 1}
+        assert not os.path.exists(f"/proc/{first}")
+
+
+def test_a_program_whose_worker_dies_twice_is_killed(monkeypatch):
+    with Sandbox(workers=1, limits=PATIENT) as box:
+        monkeypatch.setattr(selftest, "check", lambda *_: {})  # its programs are not to be killed
+        results: list[Execution] = []
+        nap = "import time\ntime.sleep(20)\naction = {0: 1}"
+        thread = threading.Thread(target=lambda: results.append(box.run(nap, {})))
+        thread.start()
+        for _ in range(2):
+            assert wait_until(lambda: any(len(children(w.pid)) == 3 for w in list(box._workers)))
+            for worker in list(box._workers):
+                os.kill(worker.pid, signal.SIGKILL)
+            wait_until(lambda: not any(len(children(w.pid)) == 3 for w in list(box._workers)))
+        thread.join()
+        assert (results[0].status, results[0].action) == ("killed", None)
+        assert box.run(ADD, {"a": 1}).action == {0: 2}
+
+
+def test_closing_ends_everything_and_may_be_repeated():
+    before = len(os.listdir("/proc/self/fd"))
+    box = Sandbox(workers=2)
+    sessions = [worker.pid for worker in box._workers]
+    assert all(len(children(pid)) == 2 for pid in sessions)
+    box.close()
+    box.close()
+    assert wait_until(lambda: not any(children(pid) for pid in sessions))
+    with pytest.raises(RuntimeError, match="closed"):
+        box.run(ADD, {"a": 1})
+    with pytest.raises(RuntimeError, match="closed"):
+        box.map([])
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_closing_from_another_thread_ends_a_running_program():
+    box = Sandbox(workers=1, limits=Limits(wall_s=60, cpu_s=60))
+    errors: list[BaseException] = []
+
+    def run():
+        try:
+            box.run("while True: pass", {})
+        except RuntimeError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    worker = next(iter(box._workers))
+    assert wait_until(lambda: len(children(worker.pid)) == 3)
+    box.close()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert "closed" in str(errors[0])
+    assert wait_until(lambda: not children(worker.pid))
+
+
+def test_a_forgotten_sandbox_ends_with_its_object():
+    box = Sandbox(workers=1)
+    (session,) = [worker.pid for worker in box._workers]
+    del box
+    gc.collect()
+    assert wait_until(lambda: not children(session))
+
+
+HOST = """
+import os, sys, threading
+from llm.sandbox import Limits, Sandbox
+box = Sandbox(workers=2, limits=Limits(wall_s=600, cpu_s=600))
+for _ in range(2):
+    threading.Thread(target=box.run, args=("while True: pass", {}), daemon=True).start()
+if sys.argv[1] == "fork" and os.fork() == 0:
+    sys.stdin.read()  # a fork of the host that outlives it, with copies of its sockets
+    os._exit(0)
+print(*[worker.pid for worker in box._workers], flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("kind", ["plain", "fork"])
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_a_dead_host_leaves_no_process(kind, end):
+    host = subprocess.Popen(
+        [sys.executable, "-c", HOST, kind],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
+    with host:
+        sessions = [int(pid) for pid in host.stdout.readline().split()]
+        assert len(sessions) == 2
+        assert wait_until(lambda: all(len(children(pid)) == 3 for pid in sessions))
+        host.send_signal(end)
+        assert wait_until(lambda: not any(children(pid) for pid in sessions), 10)
+    host.wait()
+
+
+def test_a_fork_of_the_host_is_refused_and_harms_nothing(pair):
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        with contextlib.suppress(BaseException):
+            try:
+                pair.run(ADD, {"a": 1})
+            except RuntimeError:
+                pair.close()
+                code = 0
+        os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert pair.run(ADD, {"a": 1}).action == {0: 2}
+
+
+def test_a_sandbox_made_in_a_thread_outlives_the_thread():
+    """The kernel's parent-death signal counts the death of the thread that started a process."""
+    made: list[Sandbox] = []
+    thread = threading.Thread(target=lambda: made.append(Sandbox(workers=1, limits=PATIENT)))
+    thread.start()
+    thread.join()
+    (box,) = made
+    with box:
+        first = zygote(box)
+        time.sleep(0.2)
+        assert box.run(ADD, {"a": 1}).action == {0: 2}
+        assert zygote(box) == first
