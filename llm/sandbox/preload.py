@@ -61,9 +61,9 @@ def _warm_up() -> None:
         constraints=optimize.LinearConstraint(np.ones((1, 2)), 0, 1),
         options={"maxiter": 2},
     )
-    optimize.differential_evolution(bowl, bounds, maxiter=1, popsize=2, rng=0)
-    optimize.dual_annealing(bowl, bounds, maxiter=2, rng=0)
-    optimize.basinhopping(bowl, [0.5, 0.5], niter=1, rng=0)
+    optimize.differential_evolution(bowl, bounds, maxiter=1, popsize=2)
+    optimize.dual_annealing(bowl, bounds, maxiter=2)
+    optimize.basinhopping(bowl, [0.5, 0.5], niter=1)
     optimize.shgo(bowl, bounds, iters=1)
     optimize.direct(bowl, bounds, maxiter=2)
     optimize.root(lambda x: x, [0.5])
@@ -71,4 +71,4 @@ def _warm_up() -> None:
     sparse.csgraph.maximum_bipartite_matching(graph)
     sparse.csgraph.min_weight_full_bipartite_matching(graph)
     stats.spearmanr([1, 2, 3], [1, 3, 2])
-    stats.qmc.Sobol(2, rng=0).random(2)
+    stats.qmc.Sobol(2).random(2)

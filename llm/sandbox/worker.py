@@ -31,6 +31,7 @@ from .protocol import (
 
 _START_S = 120.0  # to import SciPy on a loaded machine
 _GRACE_S = 30.0  # beyond the wall limit, for the zygote to get a turn
+_DEATH_S = 10  # for a killed process to be gone, on a loaded machine
 _MIB = 1 << 20
 
 # The inside imports this folder as a package of its own: `llm` and what it may import one day
@@ -159,10 +160,14 @@ class Worker:
 
     def kill(self) -> None:
         """Kill the zygote and what runs in it, and wait until they are gone. Idempotent."""
-        self._socket.close()
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         self._process.wait()
+        if self._socket.fileno() >= 0:
+            # the zygote, and a program under it, die of the launcher's death; then nobody is left
+            # who holds the other end
+            _until_hung_up(self._socket)
+            self._socket.close()
 
     def _ask(self, request: bytes, descriptors: tuple, wall_s: float) -> tuple:
         try:
@@ -180,6 +185,12 @@ class Worker:
         if not message:
             raise WorkerLostError("it closed its socket")
         return message
+
+
+def _until_hung_up(end: socket.socket) -> None:
+    events = select.poll()
+    events.register(end, 0)  # only the hang-up, not what may still be unread
+    events.poll(1000 * _DEATH_S)
 
 
 def _answer_pipe(output_bytes: int) -> tuple[int, int]:
