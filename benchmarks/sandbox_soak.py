@@ -119,6 +119,7 @@ def main() -> None:
         tally.run(box)
         replaced = len({worker.pid for worker in box._workers} - workers)
     seconds = time.monotonic() - start
+    time.sleep(0.5)  # for the kernel to clear away what has just been killed
     # the first chunks fill the allocator's pools; what comes after must not grow
     settled, end = tally.memory_mb[len(tally.memory_mb) // 4], tally.memory_mb[-1]
     record = {
