@@ -1,21 +1,29 @@
 """Sandboxes for the tests, under limits that hold even if the sandbox does not."""
 
+import contextlib
 import os
 import resource
 from pathlib import Path
 
 import pytest
 
-from llm.sandbox import Sandbox, worker
+from llm.sandbox import Sandbox, SandboxUnavailable, selftest, worker
 
-# Put before the zygote's own start: the kernel seems to have neither namespaces nor Landlock.
+# Run in the zygote before its own start.
+_INSIDE = """
+seccomp = importlib.import_module("sandbox_inside.seccomp")
+namespaces = importlib.import_module("sandbox_inside.namespaces")
+landlock = importlib.import_module("sandbox_inside.landlock")
+"""
+# The kernel seems to have neither namespaces nor Landlock.
 _POOR_KERNEL = """
 def refused(*_):
     raise OSError(1, "refused by the test")
-namespaces = importlib.import_module("sandbox_inside.namespaces")
-landlock = importlib.import_module("sandbox_inside.landlock")
 namespaces.enter = landlock.abi = refused
-importlib.import_module("sandbox_inside.zygote")
+"""
+# The filter is never installed.
+_NO_SECCOMP = """
+seccomp.install = lambda program: None
 """
 
 
@@ -74,14 +82,31 @@ def box(outer_limits):
         yield sandbox
 
 
+@contextlib.contextmanager
+def sabotaged(change: str):
+    """Every worker that is started meanwhile runs ``change`` before it puts up its walls."""
+    with pytest.MonkeyPatch.context() as patch:
+        last_line = worker._BOOT.rstrip().rpartition("\n")[2]
+        boot = worker._BOOT.replace(last_line, _INSIDE + change + last_line)
+        patch.setattr(worker, "_BOOT", boot)
+        yield patch
+
+
 @pytest.fixture(scope="module")
 def seccomp_only_box(outer_limits):
     """One worker as on a kernel where neither namespaces nor Landlock can be had."""
-    patch = pytest.MonkeyPatch()
-    last_line = worker._BOOT.rstrip().rpartition("\n")[2]
-    patch.setattr(worker, "_BOOT", worker._BOOT.replace(last_line, _POOR_KERNEL + last_line))
-    with Sandbox(workers=1, waive=("namespaces", "landlock")) as sandbox:
+    with sabotaged(_POOR_KERNEL), Sandbox(workers=1, waive=("namespaces", "landlock")) as sandbox:
         assert sandbox.metadata["namespaces"] == []
         assert sandbox.metadata["landlock"] == 0
         yield sandbox
-    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def box_without_seccomp(outer_limits):
+    """One worker that never installs its filter, past a self-test that does not look for it."""
+    with sabotaged(_NO_SECCOMP) as patch:
+        with pytest.raises(SandboxUnavailable, match="seccomp"):
+            Sandbox(workers=1)
+        patch.setattr(selftest, "_check_seccomp", lambda worker: None)
+        with Sandbox(workers=1) as sandbox:
+            yield sandbox

@@ -1,103 +1,26 @@
 """Every hostile program is contained, by all walls together and by seccomp and limits alone."""
 
-import contextlib
 import os
-import socket
-from dataclasses import dataclass, field
-from pathlib import Path
 
-import numpy as np
 import pytest
 
-from llm.sandbox import Limits, Packed, Sandbox, seccomp, syscalls
+from llm.sandbox import Limits, seccomp, syscalls
 
-from .conftest import children
+from .arena import SECRET, Arena, all_processes, open_arena
 from .hostile_cases import CASES, OUTWARD, Case
 
-SECRET = "the host's secret 5cf1"
 BOXES = ["box", "seccomp_only_box"]
-WATCHED = ("/dev/shm", "/var/tmp", "/dev/mqueue")
-
-# Asked after every case: it depends on the data, NumPy, SciPy, builtins, both random states.
-NEXT_PROGRAM = """
-import os, random, sys, gc, warnings
-from scipy.optimize import linear_sum_assignment
-rows, columns = linear_sum_assignment(cost)
-action = {int(r): int(c) for r, c in zip(rows, columns)}
-action[100] = int(np.sum(np.sort(cost, axis=None)[:50]) * 1e9)
-action[101] = random.getrandbits(60)
-action[102] = int(np.random.rand() * 1e9)
-action[103] = len(os.environ) + ("left" in sys.modules) + sum([1, 2, 3]) + max(199, 201)
-action[104] = int(np.argmin(cost)) + gc.isenabled() + len(warnings.filters) + int("200")
-action[105] = int(np.isnan(np.float64(0) / np.float64(cost[0, 0] * 0)))
-"""
-
-
-@dataclass
-class Arena:
-    """A sandbox and all that a program must not touch."""
-
-    box: Sandbox
-    data: Packed
-    listeners: tuple[socket.socket, ...]
-    folder: Path
-    expected: dict[int, int]
-    files: dict[str, list[str]] = field(default_factory=dict)
-
-    def snapshot(self) -> dict[str, list[str]]:
-        folders = (str(self.folder), os.getcwd(), *WATCHED)
-        return {path: sorted(os.listdir(path)) for path in folders if os.path.isdir(path)}
-
-    def check_untouched(self, workers: set[int]) -> None:
-        after = self.box.run(NEXT_PROGRAM, self.data, limits=Limits(wall_s=30, cpu_s=5))
-        assert (after.status, after.action) == ("ok", self.expected)
-        assert self.snapshot() == self.files
-        canary = self.folder / "canary"
-        assert canary.read_text() == "sings"
-        assert canary.stat().st_mode & 0o777 == 0o600
-        assert canary.stat().st_mtime > 1e9
-        for listener in self.listeners:  # non-blocking
-            with pytest.raises(BlockingIOError):
-                listener.recv(1) if listener.type == socket.SOCK_DGRAM else listener.accept()
-        assert all_processes(self.box) == workers
-
-
-def all_processes(box: Sandbox) -> set[int]:
-    return {pid for worker in box._workers for pid in children(worker.pid)}
 
 
 @pytest.fixture(scope="module", params=BOXES)
 def arena(request, tmp_path_factory):
     box = request.getfixturevalue(request.param)
-    folder = tmp_path_factory.mktemp("arena")
-    (folder / "canary").write_text("sings")
-    (folder / "canary").chmod(0o600)
-    os.environ["LSA_TEST_SECRET"] = SECRET
-    with contextlib.ExitStack() as stack:
-        udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-        udp.bind(("127.0.0.1", 0))
-        port = udp.getsockname()[1]
-        tcp = stack.enter_context(socket.create_server(("127.0.0.1", port)))
-        for listener in (udp, tcp):
-            listener.setblocking(False)
-        cost = np.random.default_rng(0).random((30, 30))
-        data = stack.enter_context(
-            box.pack(
-                {
-                    "cost": cost,
-                    "port": port,
-                    "host": os.getpid(),
-                    "canary": str(folder / "canary"),
-                    "loot": str(folder / "loot"),
-                }
-            )
-        )
-        first = box.run(NEXT_PROGRAM, data, limits=Limits(wall_s=30, cpu_s=5))
-        assert first.status == "ok", first
-        result = Arena(box, data, (udp, tcp), folder, first.action)
-        result.files = result.snapshot()
-        yield result
-    del os.environ["LSA_TEST_SECRET"]
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        open_arena(box, tmp_path_factory.mktemp("arena")) as opened,
+    ):
+        patch.setenv("LSA_TEST_SECRET", SECRET)
+        yield opened
 
 
 @pytest.mark.parametrize(
@@ -114,7 +37,7 @@ def test_hostile_program_is_contained(arena: Arena, case: Case):
     assert execution.detail.isprintable() and len(execution.detail) <= 200
     assert SECRET not in execution.detail
     assert execution.cpu_s < case.limits.cpu_s + 0.5
-    arena.check_untouched(workers)
+    assert arena.traces(workers) == []
 
 
 CALL = """
@@ -135,7 +58,7 @@ def test_raw_system_call_kills(arena: Arena, name: str):
     code = CALL + f"call({syscalls.numbers()[name]}, -1, -1, -1, -1, -1, -1)\naction = {{0: 0}}"
     execution = arena.box.run(code, arena.data)
     assert (execution.status, execution.detail) == ("killed", "forbidden system call")
-    arena.check_untouched(workers)
+    assert arena.traces(workers) == []
 
 
 @pytest.mark.parametrize("argument", [0, -1])
@@ -190,4 +113,4 @@ def test_a_crowd_of_hostile_programs_at_once_leaves_nothing(arena: Arena):
     assert [r.status in c.statuses for r, c in zip(results, quick, strict=True)] == [True] * len(
         quick
     )
-    arena.check_untouched(workers)
+    assert arena.traces(workers) == []

@@ -1,0 +1,64 @@
+"""The walls hold one without the other, and the hostile programs would do harm without any."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from .arena import all_processes, open_arena
+from .hostile_cases import CASES, OUTWARD, Case
+
+BY_NAME = {case.name: case for case in CASES}
+# what a program without a sandbox does: (the case, what of the arena shows it)
+HARM = {
+    "write_a_file": "files",
+    "write_with_numpy": "files",
+    "make_a_directory": "files",
+    "make_a_fifo": "files",
+    "subprocess": "files",
+    "shell_command": "files",
+    "rename_the_canary": "files",
+    "append_to_the_canary": "canary",
+    "truncate_the_canary": "canary",
+    "open_the_canary_to_all": "canary",
+    "touch_the_canary": "canary",
+    "udp_to_loopback": "packets",
+    "dns_query_to_loopback": "packets",
+    "tcp_to_loopback": "packets",
+    "http_to_loopback": "packets",
+}
+
+BIND = """
+import json, sys
+import numpy as np
+cost = np.ones(3)
+globals().update(json.loads(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("name", HARM)
+def test_without_a_sandbox_the_arena_notices_the_program(box, tmp_path, name):
+    """Otherwise the checks after each hostile program would prove nothing."""
+    with open_arena(box, tmp_path) as arena:
+        data = {key: value for key, value in arena.bound.items() if key != "cost"}
+        command = [sys.executable, "-c", BIND + BY_NAME[name].code, json.dumps(data)]
+        # some of them fail after the deed, or wait for an answer that does not come
+        subprocess.run(command, capture_output=True, timeout=60, cwd=tmp_path)
+        assert HARM[name] in arena.traces(all_processes(box))
+
+
+@pytest.fixture(scope="module")
+def arena_without_seccomp(box_without_seccomp, tmp_path_factory):
+    with open_arena(box_without_seccomp, tmp_path_factory.mktemp("arena")) as arena:
+        yield arena
+
+
+@pytest.mark.parametrize("case", OUTWARD, ids=lambda case: case.name)
+def test_the_other_walls_hold_without_seccomp(arena_without_seccomp, case: Case):
+    workers = all_processes(arena_without_seccomp.box)
+    execution = arena_without_seccomp.box.run(
+        case.code, arena_without_seccomp.data, limits=case.limits
+    )
+    assert execution.status in {"ok", "error", "killed", "invalid", "timeout"}
+    assert arena_without_seccomp.traces(workers) == []
