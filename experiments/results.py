@@ -1,4 +1,4 @@
-"""What a run leaves on disk: `rows.parquet`, `run.json`, `summary.csv`; safe against being killed."""
+"""What a run leaves on disk, `rows.parquet` and `run.json`; safe against being killed."""
 
 import dataclasses
 import datetime
@@ -53,7 +53,7 @@ class RunFolder:
             probe.touch()
             probe.unlink()
         except OSError as error:
-            raise BadRun(f"--out must be a folder that can be written, got {self.path}: {error}")
+            raise BadRun(f"--out must be a folder that can be written: {error}") from None
         if not (self.path / RUN).exists():
             return
         if not resume:
@@ -86,7 +86,7 @@ class RunFolder:
         return any(all(row.get(k) == v for k, v in where.items()) for row in self._rows)
 
     def append(self, rows: list[dict[str, Any]]) -> None:
-        """Adds rows; on return they are on disk. A kill leaves the old file or the new one whole."""
+        """Adds rows; on return they are on disk. A kill leaves the old file or the new, whole."""
         self._rows += rows
         self.write_run()
         temporary = self.path / f".{ROWS}.new"

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Int32
@@ -50,20 +51,26 @@ def violations(inst: Instance, assignment: Int[Array, "users"]) -> Violations:
 
 
 def co_channel_power(inst: Instance, assignment: Int[Array, "users"]) -> Float[Array, "users"]:
-    """Power [users] in W that the other users of its channel bring each user."""
+    """Power [users] in W that the other users of its channel bring each user.
+
+    Others = total - own. In one float32 that would cancel where a user is a million times stronger
+    than its rivals, so each power is summed in two parts: a multiple of a power of two near the
+    largest power's last bits, whose sums are exact, and the remainder, which is small.
+    """
     power = link.assigned_power(inst, assignment)
+    _, exponent = jnp.frexp(jax.lax.stop_gradient(jnp.max(power, initial=0.0)))
+    bits = jnp.finfo(power.dtype).nmant - 5  # the 5 bits spared are for sums over up to 64 rivals
+    quantum = jnp.ldexp(jnp.ones((), power.dtype), exponent - bits)
+    coarse = jax.lax.stop_gradient(jnp.round(power / quantum) * quantum)
     served = link.is_served(inst, assignment)
     target = jnp.where(served, assignment, inst.num_channels)
     channel = jnp.where(served, assignment, 0)
-    zeros = jnp.zeros(inst.num_channels, power.dtype)
-    # The strongest user is kept apart: total - own would cancel in float32 where one user is a
-    # million times stronger than its rivals. Equally strong users are each other's rivals.
-    strongest = zeros.at[target].max(power, mode="drop")[channel]
-    weaker = power < strongest
-    ties = zeros.at[target].add(jnp.where(weaker, 0.0, 1.0), mode="drop")[channel]
-    rest = zeros.at[target].add(jnp.where(weaker, power, 0.0), mode="drop")[channel]
-    others = jnp.where(weaker, strongest * ties + (rest - power), strongest * (ties - 1.0) + rest)
-    return jnp.where(served, others, 0.0)
+
+    def of_others(part: Array) -> Array:
+        total = jnp.zeros(inst.num_channels, part.dtype).at[target].add(part, mode="drop")
+        return total[channel] - part
+
+    return jnp.where(served, of_others(coarse) + of_others(power - coarse), 0.0)
 
 
 def user_rates(inst: Instance, assignment: Int[Array, "users"]) -> Float[Array, "users"]:
@@ -130,7 +137,7 @@ def coupling_loss(inst: Instance, assignment: Int[Array, "users"]) -> Float[Arra
     """
     served = link.is_served(inst, assignment)
     target = jnp.where(served, assignment, inst.num_channels)
-    rows = jnp.arange(inst.num_rows)
+    rows = jnp.arange(inst.num_rows, dtype=jnp.int32)
     holder = jnp.full(inst.num_channels, -1, jnp.int32).at[target].set(rows, mode="drop")
     loss = jnp.zeros(())
     for apart in range(1, LEAKAGE_REACH + 1):

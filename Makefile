@@ -1,0 +1,32 @@
+# `make scaling` and `make test` do everything, the environment included; see the README.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: scaling test test-slow lint bench clean
+
+# The stamp, not the folder: a broken install is tried again, a whole one is left alone.
+.venv/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -c constraints.txt pip
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[experiments,train]' --group dev
+	touch $@
+
+scaling: .venv/.installed
+	$(BIN)/python -m experiments.scaling --out results/scaling --resume $(ARGS)
+
+test: .venv/.installed
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: .venv/.installed
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: .venv/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/.installed
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean:
+	rm -rf .venv build dist results .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,0 +1,11 @@
+"""`python -m benchmarks [--quick]`: every benchmark, one after the other."""
+
+import subprocess
+import sys
+
+NAMES = ("simulator", "assignment", "qap", "sandbox", "rewards")
+
+if __name__ == "__main__":
+    for name in NAMES:
+        print(f"== benchmarks.{name}", flush=True)
+        subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *sys.argv[1:]], check=True)
