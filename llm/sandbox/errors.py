@@ -9,7 +9,7 @@ class SandboxUnavailable(RuntimeError):  # noqa: N818 -- a state of the machine
 
     Attributes:
         feature: ``"seccomp"``, ``"landlock"``, ``"namespaces"``, ``"privileges"``, ``"limits"``,
-            ``"data"``, ``"process"``, ``"pidfd"`` or ``"worker"``.
+            ``"data"``, ``"process"``, ``"pidfd"``, ``"linux"`` or ``"worker"``.
         reason: what the kernel said, in a line.
     """
 

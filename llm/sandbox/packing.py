@@ -21,7 +21,8 @@ _LENGTHS = struct.Struct("<QQ")  # bytes of the marshalled tree, offset of the f
 _ALIGNMENT = 64
 _MAX_DEPTH = 32
 _MAX_BYTES = 1 << 32
-_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+_F_ADD_SEALS = 1033
+_SEALS = 0b1111  # no more seals, no shrinking, no growing, no writing
 _ACCEPTED = (
     "None, bool, int, float, complex, str, NumPy arrays and scalars of these numbers, "
     "and lists, tuples and dicts (keys: str or int) of them"
@@ -95,7 +96,7 @@ def pack(data: Mapping[str, Any]) -> Packed:
         for (_path, array), (_, _, _, where) in zip(arrays, directory, strict=True):
             _write_all(descriptor, array.reshape(-1).view(np.uint8), start + where)
         os.ftruncate(descriptor, start + offset)
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+        fcntl.fcntl(descriptor, _F_ADD_SEALS, _SEALS)
     except BaseException:
         os.close(descriptor)
         raise
@@ -106,7 +107,7 @@ def seal(content: bytes) -> int:
     """Return the descriptor of a sealed memfd that holds ``content``. Raises OSError."""
     descriptor = os.memfd_create("code", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     _write_all(descriptor, content, 0)
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+    fcntl.fcntl(descriptor, _F_ADD_SEALS, _SEALS)
     return descriptor
 
 

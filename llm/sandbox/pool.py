@@ -4,6 +4,7 @@ import asyncio
 import os
 import platform
 import queue
+import sys
 import weakref
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -51,6 +52,8 @@ class Sandbox:
         self._waive = _checked_waive(waive)
         if not isinstance(workers, int) or not 1 <= workers <= 1024:
             raise ValueError(f"workers must be an int from 1 to 1024, not {workers!r}")
+        if sys.platform != "linux":
+            raise SandboxUnavailable("linux", f"there is no sandbox on {sys.platform}")
         try:
             syscalls.numbers()
         except ValueError as error:

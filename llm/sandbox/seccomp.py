@@ -42,10 +42,13 @@ class IfBits:
 
 
 _NO_CODE = IfBits(argument=2, mask=PROT_EXEC, verdict=refuse(errno.EPERM))
+# a single thread only waits and wakes (0, 1, 9, 10, with flags above); bit 2 is in the commands
+# that requeue and that lend priority, a corner of the kernel with a history
+_NO_REQUEUE = IfBits(argument=1, mask=0b100, verdict=refuse(errno.EPERM))
 
 ALLOWED = (
-    # memory and the interpreter's own synchronisation
-    "brk munmap mremap madvise futex rseq "
+    # memory (mmap, mprotect and futex have conditions, below)
+    "brk munmap mremap madvise rseq "
     # the answer's pipe and /dev/null are the only descriptors there are
     "write read close lseek fstat "
     # time and sleep
@@ -76,7 +79,11 @@ KILLED = (
 
 def program_rules() -> dict[str, int | IfBits]:
     """The filter of a stranger's program: name -> verdict."""
-    rules: dict[str, int | IfBits] = {"mmap": _NO_CODE, "mprotect": _NO_CODE}
+    rules: dict[str, int | IfBits] = {
+        "mmap": _NO_CODE,
+        "mprotect": _NO_CODE,
+        "futex": _NO_REQUEUE,
+    }
     rules |= dict.fromkeys(ALLOWED.split(), ALLOW)
     rules |= dict.fromkeys(KILLED.split(), KILL)
     # glibc tries clone3 first and falls back on ENOSYS; then fork says "try again", as at a limit

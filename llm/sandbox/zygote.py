@@ -122,21 +122,30 @@ def _serve(control: socket.socket, host_pidfd: int, walls: child.Walls) -> None:
         request, descriptors, _, _ = socket.recv_fds(control, REQUEST.size, 3)
         if not request:
             return
-        reply = _run(request, descriptors, walls, (control.fileno(), host_pidfd))
+        try:
+            reply = _run(request, descriptors, walls, (control.fileno(), host_pidfd))
+        except OSError:  # no process or no memory for one: the machine's fault, not a program's
+            reply = (Ended.NOT_CONFINED, SETUP_STEPS.index("process"), 0, 0)
         control.send(REPLY.pack(*reply))
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 def _run(request: bytes, descriptors: list[int], walls: child.Walls, life: tuple) -> tuple:
     operation, cpu_ns, wall_ns, *rest = REQUEST.unpack(request)
-    ready, ready_end = os.pipe()
+    ready, ready_end = os.pipe2(os.O_CLOEXEC)
     start = time.monotonic_ns()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(ready)
+        os.close(ready_end)
+        raise
     if pid == 0:
         if operation == Operation.PROBE_LANDLOCK:
             child.probe_landlock(walls.ruleset)
         child.main(child.Job(*descriptors, cpu_ns, *rest), walls, ready_end)
-    for descriptor in (*descriptors, ready_end):
-        os.close(descriptor)
+    os.close(ready_end)
     stopped = _wait(pid, cpu_ns, start + wall_ns, life)
     # the leader, dead or alive, is not reaped yet, so neither number can belong to anybody else
     for kill in (os.killpg, os.kill):

@@ -3,11 +3,15 @@
 import contextlib
 import os
 import resource
+import sys
 from pathlib import Path
 
 import pytest
 
 from llm.sandbox import Sandbox, SandboxUnavailable, selftest, worker
+
+if sys.platform != "linux":
+    collect_ignore_glob = ["test_*.py"]
 
 # Run in the zygote before its own start.
 _INSIDE = """

@@ -14,9 +14,9 @@ import time
 import numpy as np
 import pytest
 
-from llm.sandbox import Execution, Limits, Sandbox, packing, selftest
+from llm.sandbox import Execution, Limits, Sandbox, SandboxUnavailable, packing, selftest
 
-from .conftest import children
+from .conftest import children, sabotaged
 
 ADD = "action = {0: a + 1}"
 PATIENT = Limits(wall_s=30, cpu_s=10)
@@ -180,6 +180,18 @@ def test_memory_limit_does_not_count_the_data(pair):
         assert pair.run("y = x.copy()", packed, limits=limits).status == "memory"
 
 
+def test_the_smallest_limits_are_enough_for_a_small_program(pair):
+    smallest = Limits(wall_s=30, cpu_s=0.1, memory_mb=16, output_bytes=4096)
+    with pair.pack({"x": np.ones(1 << 20)}) as packed:
+        execution = pair.run("action = {0: int(x.sum())}", packed, limits=smallest)
+    assert execution.action == {0: 1 << 20}
+
+
+def test_limits_too_small_to_start_are_a_timeout(pair):
+    tiny = Limits(wall_s=0.01, cpu_s=0.01)
+    assert pair.run("while True: pass", {}, limits=tiny).status == "timeout"
+
+
 def test_the_same_text_has_the_same_random_numbers_everywhere(pair):
     code = "import random\naction = {0: random.getrandbits(60), 1: int(np.random.rand() * 1e9)}"
     answers = [e.action for e in pair.map([(code, {})] * 8)]
@@ -302,6 +314,27 @@ def test_a_program_whose_worker_dies_twice_is_killed(monkeypatch):
         thread.join()
         assert (results[0].status, results[0].action) == ("killed", None)
         assert box.run(ADD, {"a": 1}).action == {0: 2}
+
+
+NO_FORK_AT_7_S = """
+zygote = importlib.import_module("sandbox_inside.zygote")
+real_run = zygote._run
+def no_fork():
+    raise BlockingIOError(11, "refused by the test")
+def run(request, *rest):
+    if zygote.REQUEST.unpack(request)[2] == 7 * 10**9:
+        zygote.os.fork = no_fork
+    return real_run(request, *rest)
+zygote._run = run
+"""
+
+
+def test_no_process_to_be_had_is_the_machines_fault_and_not_a_programs():
+    with sabotaged(NO_FORK_AT_7_S), Sandbox(workers=1, limits=PATIENT) as box:
+        for _ in range(2):
+            assert box.run(ADD, {"a": 1}).action == {0: 2}  # the second time by a new worker
+            with pytest.raises(SandboxUnavailable, match="process"):
+                box.run(ADD, {"a": 1}, limits=Limits(wall_s=7))
 
 
 def test_closing_ends_everything_and_may_be_repeated():

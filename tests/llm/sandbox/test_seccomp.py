@@ -71,7 +71,7 @@ def test_only_what_is_listed_is_allowed(verdict, machine):
     allowed = {number for number in range(2000) if verdict(number) == ALLOW}
     names = {name for name, number in syscalls.numbers(machine).items() if number in allowed}
     assert len(names) == len(allowed)
-    assert names <= {*ALLOWED.split(), "mmap", "mprotect"}
+    assert names <= {*ALLOWED.split(), "mmap", "mprotect", "futex"}
 
 
 def test_every_rule_names_a_known_call():
@@ -85,6 +85,14 @@ def test_executable_memory_is_refused(verdict, call):
         expected = refuse(1) if protection & 4 else ALLOW
         assert verdict(call, 0, 4096, protection) == expected
         assert verdict(call, 4, 4, protection | 1 << 40) == expected
+
+
+def test_a_futex_can_wait_and_wake_but_not_requeue_or_lend_priority(verdict):
+    private, real_time = 128, 256
+    for command in (0, 1, 9, 10):
+        assert verdict("futex", 0, command | private | real_time) == ALLOW
+    for command in (4, 5, 6, 7, 12, 13):
+        assert verdict("futex", 0, command | private) == refuse(1)
 
 
 def test_processes_are_refused_as_at_a_limit(verdict, machine):
