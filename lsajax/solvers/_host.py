@@ -1,16 +1,102 @@
-"""The C++ kernel, where it has been built: loading it and calling it as one XLA custom call."""
+"""The C++ kernel, where it has been built: loading it, and calling it as one XLA custom call."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import platform
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import jaxlib
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from lsajax.solvers._shortest_path import Raw
+from lsajax.solvers.solution import Duals
+
+SOURCE = Path(__file__).parent / "native"
+_TARGET = "lsajax_linear_assignment"
+_NO_LIMIT = 2**62
 
 
-def available():
-    return False
+def library_path() -> Path:
+    """Where the library for this source, jaxlib and processor belongs.
+
+    The name carries a digest of all three, so a library that is out of date or was built on
+    another kind of machine is simply not found.
+    """
+    digest = hashlib.sha256()
+    for name in ("assignment.h", "assignment.cc"):
+        digest.update((SOURCE / name).read_bytes())
+    digest.update(f"{jaxlib.__version__} {platform.machine()} {_processor()}".encode())
+    return SOURCE / f"assignment-{digest.hexdigest()[:12]}.so"
 
 
-def usable():
-    return False
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        return platform.processor()
 
 
-def missing():
-    return "x"
+@functools.cache
+def available() -> bool:
+    """Whether the library is built; the first call loads and registers it."""
+    path = library_path()
+    if not path.exists():
+        return False
+    library = ctypes.cdll.LoadLibrary(str(path))
+    handler = jax.ffi.pycapsule(library.LsajaxLinearAssignment)
+    jax.ffi.register_ffi_target(_TARGET, handler, platform="cpu")
+    return True
 
 
-solve_host = None
+def missing() -> str:
+    """Why `available` is False, as part of a sentence."""
+    return "its C++ kernel is not built (python -m lsajax.solvers.build_native)"
+
+
+def usable() -> bool:
+    """Whether the library is built and JAX computes on the CPU."""
+    return jax.default_backend() == "cpu" and available()
+
+
+def solve_host(
+    values: Float[Array, "n m"],
+    maximize: bool,
+    row_mask: Bool[Array, " n"] | None,
+    col_mask: Bool[Array, " m"] | None,
+    init_duals: Duals | None,
+    max_steps: int | None,
+) -> Raw:
+    """`linear_sum_assignment` by the kernel; under vmap the whole batch goes in one call.
+
+    It holds no interpreter lock and spreads a batch over the cores.
+    """
+    n, m = values.shape
+    dtype = values.dtype
+    start = Duals(jnp.zeros(n, dtype), jnp.zeros(m, dtype)) if init_duals is None else init_duals
+    call = jax.ffi.ffi_call(
+        _TARGET,
+        (
+            jax.ShapeDtypeStruct((n,), jnp.int32),
+            jax.ShapeDtypeStruct((n,), dtype),
+            jax.ShapeDtypeStruct((m,), dtype),
+            jax.ShapeDtypeStruct((), jnp.int32),
+        ),
+        vmap_method="broadcast_all",
+    )
+    assignment, row_dual, column_dual, status = call(
+        values,
+        jnp.ones(n, bool) if row_mask is None else row_mask,
+        jnp.ones(m, bool) if col_mask is None else col_mask,
+        *start,
+        maximize=bool(maximize),
+        warm=init_duals is not None,
+        max_scans=np.int64(_NO_LIMIT if max_steps is None else max_steps),
+    )
+    return Raw(assignment, row_dual, column_dual, status)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
@@ -94,7 +93,11 @@ def solve_device(
     return _finish(problem, state, settle)
 
 
-def _prepare(cost, row_mask, col_mask) -> _Problem:
+def _prepare(
+    cost: Float[Array, "n m"],
+    row_mask: Bool[Array, " n"] | None,
+    col_mask: Bool[Array, " m"] | None,
+) -> _Problem:
     n, m = cost.shape
     row_on = jnp.ones(n, bool) if row_mask is None else row_mask
     col_real = jnp.ones(m, bool) if col_mask is None else col_mask
@@ -120,7 +123,7 @@ def _prepare(cost, row_mask, col_mask) -> _Problem:
     return _Problem(cost, shift, scale, row_on, col_on, col_real, bad)
 
 
-def _first_matching(p: _Problem, dual) -> _State:
+def _first_matching(p: _Problem, dual: Float[Array, " m"]) -> _State:
     """Each row asks for its cheapest column at these duals; the first row to ask gets it."""
     n, m = p.cost.shape
     rows = jnp.arange(n, dtype=jnp.int32)
@@ -149,7 +152,7 @@ def _first_matching(p: _Problem, dual) -> _State:
     )
 
 
-def _next_free(p: _Problem, col4row) -> Int[Array, ""]:
+def _next_free(p: _Problem, col4row: Int[Array, " n"]) -> Int[Array, ""]:
     """Lowest active row without a column; n where there is none."""
     n = col4row.shape[0]
     rows = jnp.arange(n, dtype=jnp.int32)
@@ -198,20 +201,22 @@ def _settle_idle_columns(p: _Problem, state: _State, limit: int) -> _State:
         return _start_idle(s, finished)
 
     return lax.while_loop(
-        lambda s: jnp.any(s.row4col == _FREE) & ~s.failed & (s.steps < limit),
+        lambda s: (jnp.any(s.row4col == _FREE) | s.hopping) & ~s.failed & (s.steps < limit),
         body,
         state,
     )
 
 
-def _start_idle(s: _State, when) -> _State:
+def _start_idle(s: _State, when: Bool[Array, ""]) -> _State:
     n = s.col4row.shape[0]
     s = _restart(s, when, jnp.int32(n))
     owned = when & (s.row4col == n)
     return s._replace(dist=jnp.where(owned, 0.0, s.dist), done=s.done | owned)
 
 
-def _dijkstra_step(s: _State, row_cost, at_col) -> tuple[_State, Bool[Array, ""]]:
+def _dijkstra_step(
+    s: _State, row_cost: Float[Array, " m"], at_col: Float[Array, ""]
+) -> tuple[_State, Bool[Array, ""]]:
     """Scans one row and settles the nearest column; True when that column is free."""
     m = s.dist.shape[0]
     cols = jnp.arange(m, dtype=jnp.int32)
@@ -242,7 +247,7 @@ def _dijkstra_step(s: _State, row_cost, at_col) -> tuple[_State, Bool[Array, ""]
     return s, hit
 
 
-def _hop(s: _State, hit) -> tuple[_State, Bool[Array, ""]]:
+def _hop(s: _State, hit: Bool[Array, ""]) -> tuple[_State, Bool[Array, ""]]:
     """Gives column `s.col` to its predecessor row, when a path has been found."""
     n, m = s.col4row.shape[0], s.row4col.shape[0]
     active = (hit | s.hopping) & ~s.failed
@@ -260,7 +265,7 @@ def _hop(s: _State, hit) -> tuple[_State, Bool[Array, ""]]:
     return s, finished
 
 
-def _restart(s: _State, when, start) -> _State:
+def _restart(s: _State, when: Bool[Array, ""], start: Int[Array, ""]) -> _State:
     """Begins the search for the row `start` where `when` holds."""
     return s._replace(
         start=jnp.where(when, start, s.start),
@@ -288,7 +293,7 @@ def _finish(p: _Problem, s: _State, settle: bool) -> Raw:
     row_dual = jnp.where(p.row_on & jnp.isfinite(row_dual), row_dual + p.shift, 0.0)
     stopped = s.start < n
     if settle:
-        stopped |= jnp.any(s.row4col == _FREE)
+        stopped |= jnp.any(s.row4col == _FREE) | s.hopping
     status = jnp.where(stopped, Status.ITERATION_LIMIT, Status.OPTIMAL)
     status = jnp.where(s.failed, Status.INFEASIBLE, status).astype(jnp.int32)
     solved = status == Status.OPTIMAL

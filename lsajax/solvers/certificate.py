@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from lsajax.solvers.linear_assignment import as_mask, as_matrix, chosen, exact_sum
 from lsajax.solvers.solution import Solution
@@ -56,7 +56,12 @@ def certify(
     return jnp.where(valid, jnp.where(rows <= cols, wide, tall), jnp.inf)
 
 
-def _is_full_matching(gain, assignment, row_on, col_on) -> Bool[Array, ""]:
+def _is_full_matching(
+    gain: Float[Array, "n m"],
+    assignment: Int[Array, " n"],
+    row_on: Bool[Array, " n"],
+    col_on: Bool[Array, " m"],
+) -> Bool[Array, ""]:
     """Permitted pairings only, no column twice, as many pairs as the active sides allow."""
     m = gain.shape[1]
     served = assignment >= 0
@@ -66,7 +71,14 @@ def _is_full_matching(gain, assignment, row_on, col_on) -> Bool[Array, ""]:
     return permitted & jnp.all(uses <= 1) & (served.sum() == size)
 
 
-def _slack(gain, column, assignment, row_on, col_on, idle) -> Float[Array, ""]:
+def _slack(
+    gain: Float[Array, "n m"],
+    column: Float[Array, " m"],
+    assignment: Int[Array, " n"],
+    row_on: Bool[Array, " n"],
+    col_on: Bool[Array, " m"],
+    idle: Bool[Array, ""],
+) -> Float[Array, ""]:
     """sum_i (f_i + g_{a_i} - gain_{i a_i}) + sum over idle columns of g, where f_i is feasible."""
     column = jnp.where(idle, jnp.maximum(column, 0.0), column)
     reduced = jnp.where(col_on, gain - column, -jnp.inf)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
 from lsajax.solvers import _host
@@ -71,7 +73,7 @@ def linear_sum_assignment(
     return Solution(raw.assignment, value, raw.status, Duals(raw.row_dual, raw.column_dual))
 
 
-def as_matrix(values) -> Float[Array, "n m"]:
+def as_matrix(values: ArrayLike) -> Float[Array, "n m"]:
     values = jnp.asarray(values)
     if values.ndim != 2:
         raise ValueError(f"values has shape {values.shape}; expected [n, m] (use vmap for a batch)")
@@ -82,7 +84,7 @@ def as_matrix(values) -> Float[Array, "n m"]:
     return values
 
 
-def as_mask(name: str, mask, size: int):
+def as_mask(name: str, mask: ArrayLike | None, size: int) -> Bool[Array, " size"] | None:
     if mask is None:
         return None
     mask = jnp.asarray(mask)
@@ -91,7 +93,7 @@ def as_mask(name: str, mask, size: int):
     return mask
 
 
-def _as_duals(duals: Duals | None, n: int, m: int, dtype) -> Duals | None:
+def _as_duals(duals: Duals | None, n: int, m: int, dtype: jnp.dtype) -> Duals | None:
     if duals is None:
         return None
     row, column = (lax.stop_gradient(jnp.asarray(d, dtype)) for d in duals)
@@ -101,7 +103,7 @@ def _as_duals(duals: Duals | None, n: int, m: int, dtype) -> Duals | None:
     return Duals(row, column)
 
 
-def _choose(method: str):
+def _choose(method: str) -> Callable[..., Raw]:
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
     if method == "host" and not _host.available():
@@ -111,7 +113,14 @@ def _choose(method: str):
     return _solve_device
 
 
-def _solve_device(values, maximize, row_mask, col_mask, init_duals, max_steps) -> Raw:
+def _solve_device(
+    values: Float[Array, "n m"],
+    maximize: bool,
+    row_mask: Bool[Array, " n"] | None,
+    col_mask: Bool[Array, " m"] | None,
+    init_duals: Duals | None,
+    max_steps: int | None,
+) -> Raw:
     """Brings the problem to minimisation with rows <= columns, and its answer back."""
     n, m = values.shape
     if min(n, m) == 0:
@@ -144,12 +153,13 @@ def _total(values: Float[Array, "n m"], assignment: Int[Array, " n"]) -> Float[A
 
 
 @_total.defjvp
-def _total_jvp(primals, tangents):
+def _total_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     values, assignment = primals
     return _total(values, assignment), jnp.sum(chosen(tangents[0], assignment))
 
 
-def chosen(values, assignment):
+def chosen(values: Float[Array, "n m"], assignment: Int[Array, " n"]) -> Float[Array, " n"]:
+    """values[i, a_i] [n]; 0 where a_i is -1."""
     n, m = values.shape
     if m == 0:
         return jnp.zeros(n, values.dtype)

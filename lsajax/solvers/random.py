@@ -25,10 +25,7 @@ def random(key: jax.Array, inst: Instance, *, exchangeable: bool = False) -> Sol
     Returns:
         Solution with status FEASIBLE and the throughput as its value [bit/s].
     """
-    if exchangeable:
-        assignment = _in_order(inst)
-    else:
-        assignment = reward.random_assignments(key, inst, 1)[0]
+    assignment = _in_order(inst) if exchangeable else reward.random_assignments(key, inst, 1)[0]
     value = jnp.sum(link.assigned_rate(inst, assignment))
     return Solution(assignment, value, jnp.int32(Status.FEASIBLE))
 

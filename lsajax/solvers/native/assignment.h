@@ -1,0 +1,302 @@
+// Exact linear assignment by shortest augmenting paths, for one dense matrix.
+//
+// What makes it fast, in order of weight: each Dijkstra step is one pass of vector instructions over
+// a row; a square problem starts from the duals of a small sample, spread over all columns by a
+// c-transform, so that most searches end near where they begin; every row starts at its minimum.
+//
+// R. Jonker, A. Volgenant, Computing 38 (1987); D. F. Crouse, IEEE Trans. AES 52 (2016).
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <type_traits>
+#include <vector>
+
+namespace lsajax {
+
+enum Status : int32_t { kOptimal = 1, kInfeasible = 2, kIterationLimit = 3 };
+
+// One cache line of numbers; the compiler splits it where registers are shorter.
+constexpr int kLineBytes = 64;
+template <class T> struct Vector {
+  static constexpr int kWidth = kLineBytes / sizeof(T);
+  using Index = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+  typedef T Values __attribute__((vector_size(kLineBytes)));
+  typedef Index Indices __attribute__((vector_size(kLineBytes)));
+
+  static Values Splat(T x) { return x - Values{}; }
+  static Indices SplatIndex(Index x) { return x - Indices{}; }
+  static Values Load(const T* p, int line) {
+    Values x;
+    std::memcpy(&x, p + line * kWidth, kLineBytes);
+    return x;
+  }
+  static Indices LoadIndex(const Index* p, int line) {
+    Indices x;
+    std::memcpy(&x, p + line * kWidth, kLineBytes);
+    return x;
+  }
+  template <class Lane, class Line> static void Store(const Line& x, Lane* p, int line) {
+    std::memcpy(p + line * kWidth, &x, kLineBytes);
+  }
+  static T Least(const Values& x) {
+    typedef T Half __attribute__((vector_size(kLineBytes / 2)));
+    typedef T Quarter __attribute__((vector_size(kLineBytes / 4)));
+    const Half half = Lower<Half>(&x);
+    const Quarter quarter = Lower<Quarter>(&half);
+    T least = quarter[0];
+    for (int q = 1; q < kWidth / 4; ++q) least = quarter[q] < least ? quarter[q] : least;
+    return least;
+  }
+  // The smaller one of each pair of numbers from the two halves of a vector.
+  template <class Part> static Part Lower(const void* whole) {
+    Part first, second;
+    std::memcpy(&first, whole, sizeof(Part));
+    std::memcpy(&second, static_cast<const char*>(whole) + sizeof(Part), sizeof(Part));
+    return first < second ? first : second;
+  }
+  // min_j (row_j - dual_j) over whole lines.
+  static T LeastReduced(const T* row, const T* dual, int stride) {
+    Values least = Splat(std::numeric_limits<T>::infinity());
+    for (int k = 0; k < stride / kWidth; ++k) {
+      const Values reduced = Load(row, k) - Load(dual, k);
+      least = reduced < least ? reduced : least;
+    }
+    return Least(least);
+  }
+};
+
+// Costs [rows, cols] with rows <= cols, each row padded with infinity to whole lines.
+template <class T> class Costs {
+ public:
+  int rows = 0, cols = 0, stride = 0;
+
+  void Resize(int new_rows, int new_cols) {
+    rows = new_rows;
+    cols = new_cols;
+    constexpr int kWidth = Vector<T>::kWidth;
+    stride = (cols + kWidth - 1) / kWidth * kWidth;
+    data_.resize(static_cast<size_t>(rows) * stride);
+  }
+  T* Row(int i) { return data_.data() + static_cast<size_t>(i) * stride; }
+  const T* Row(int i) const { return data_.data() + static_cast<size_t>(i) * stride; }
+
+ private:
+  std::vector<T> data_;
+};
+
+template <class T> class Assignment {
+  using V = Vector<T>;
+  static constexpr T kInfinity = std::numeric_limits<T>::infinity();
+  static constexpr int kFree = -1;
+
+ public:
+  // Read after Solve: the column of each row, and the column duals (idle columns have 0).
+  std::vector<int> column_of_row;
+  std::vector<T> dual;
+
+  // `dual` must hold `costs.stride` start values if `warm`. `dense`: no entry is infinite.
+  Status Solve(const Costs<T>& costs, bool warm, bool dense, int64_t max_scans) {
+    costs_ = &costs;
+    scans_left_ = max_scans;
+    Reset(warm);
+    if (!warm && dense && costs.rows == costs.cols) SampleDuals();
+    MatchMinima();
+    for (int i = 0; i < costs.rows; ++i) {
+      if (column_of_row[i] != kFree) continue;
+      const Status status = Insert(i);
+      if (status != kOptimal) return status;
+    }
+    return warm && costs.rows < costs.cols ? SettleIdleColumns() : kOptimal;
+  }
+
+ private:
+  const Costs<T>* costs_ = nullptr;
+  int64_t scans_left_ = 0;
+  std::vector<int> row_of_column_;
+  std::vector<T> distance_;  // infinity at columns already settled and at padding
+  std::vector<T> offset_;    // the duals, and -infinity at settled columns: never reached again
+  std::vector<typename V::Index> previous_;  // row before a column on its shortest path
+  std::vector<int> settled_;
+  std::vector<T> settled_at_;
+  std::vector<T> zeros_;
+
+  void Reset(bool warm) {
+    const int stride = costs_->stride;
+    if (!warm) dual.assign(stride, 0);
+    column_of_row.assign(costs_->rows, kFree);
+    row_of_column_.assign(costs_->cols, kFree);
+    distance_.resize(stride);
+    offset_.resize(stride);
+    previous_.assign(stride, 0);
+  }
+
+  // Duals of a random square sample, extended to all columns: dual_j = min_i (cost_ij - u_i).
+  void SampleDuals() {
+    const int n = costs_->rows;
+    // Large enough to place the duals, small enough to cost little: measured at 20 to 2000.
+    const int size = std::min(n / 4, 200);
+    if (size < 8) return;
+    std::minstd_rand generator(n);
+    const std::vector<int> rows = Sample(n, size, generator), cols = Sample(n, size, generator);
+    Costs<T> part;
+    part.Resize(size, size);
+    for (int a = 0; a < size; ++a) {
+      T* out = part.Row(a);
+      std::fill(out, out + part.stride, kInfinity);
+      for (int b = 0; b < size; ++b) out[b] = costs_->Row(rows[a])[cols[b]];
+    }
+    Assignment<T> coarse;
+    if (coarse.Solve(part, false, true, std::numeric_limits<int64_t>::max()) != kOptimal) return;
+    std::fill(dual.begin(), dual.end(), kInfinity);
+    for (int a = 0; a < size; ++a) {
+      const int b = coarse.column_of_row[a];
+      const T row_dual = part.Row(a)[b] - coarse.dual[b];
+      const T* __restrict row = costs_->Row(rows[a]);
+      T* __restrict out = dual.data();
+      for (int j = 0; j < costs_->cols; ++j) {
+        const T reduced = row[j] - row_dual;
+        out[j] = reduced < out[j] ? reduced : out[j];
+      }
+    }
+    std::fill(dual.begin() + costs_->cols, dual.end(), T(0));
+  }
+
+  template <class Generator> static std::vector<int> Sample(int n, int size, Generator& generator) {
+    std::vector<int> all(n), chosen;
+    for (int i = 0; i < n; ++i) all[i] = i;
+    std::sample(all.begin(), all.end(), std::back_inserter(chosen), size, generator);
+    return chosen;
+  }
+
+  // Every row takes its cheapest column at these duals, if that is still free.
+  void MatchMinima() {
+    for (int i = 0; i < costs_->rows; ++i) {
+      const T* row = costs_->Row(i);
+      const T best = V::LeastReduced(row, dual.data(), costs_->stride);
+      if (!(best < kInfinity)) continue;
+      for (int j = 0; j < costs_->cols; ++j) {
+        if (row_of_column_[j] != kFree || !(row[j] - dual[j] == best)) continue;
+        row_of_column_[j] = i;
+        column_of_row[i] = j;
+        break;
+      }
+    }
+  }
+
+  Status Insert(int start) {
+    std::fill(distance_.begin(), distance_.end(), kInfinity);
+    std::copy(dual.begin(), dual.end(), offset_.begin());
+    settled_.clear();
+    settled_at_.clear();
+    return Search(start, 0);
+  }
+
+  // Dijkstra from the row `start` (the idle row if it equals `rows`) to the nearest free column,
+  // then the exchange along the path. `lift` is the start row's dual, negated.
+  Status Search(int start, T lift) {
+    int row = start, column = kFree;
+    T reach = 0;
+    for (;;) {
+      if (--scans_left_ < 0) return kIterationLimit;
+      column = Scan(row == costs_->rows ? zeros_.data() : costs_->Row(row), row, lift, &reach);
+      if (column == kFree) return kInfeasible;
+      if (row_of_column_[column] == kFree) break;
+      Settle(column, reach);
+      row = row_of_column_[column];
+      lift = reach - (costs_->Row(row)[column] - dual[column]);
+    }
+    for (size_t k = 0; k < settled_.size(); ++k) dual[settled_[k]] += settled_at_[k] - reach;
+    for (int i = kFree; i != start;) {
+      i = static_cast<int>(previous_[column]);
+      row_of_column_[column] = i;
+      if (i < costs_->rows) std::swap(column, column_of_row[i]);
+    }
+    return kOptimal;
+  }
+
+  void Settle(int column, T reach) {
+    settled_.push_back(column);
+    settled_at_.push_back(reach);
+    distance_[column] = kInfinity;
+    offset_[column] = -kInfinity;
+  }
+
+  // Relaxes all columns through one row; returns the nearest one, a free one among equals, and its
+  // distance; kFree if none can be reached.
+  int Scan(const T* costs, int row, T lift, T* nearest) {
+    const auto lifted = V::Splat(lift);
+    const auto from = V::SplatIndex(row);
+    const int lines = costs_->stride / V::kWidth;
+    const T* const offsets = offset_.data();
+    T* const distances = distance_.data();
+    typename V::Index* const before = previous_.data();
+    auto least = V::Splat(kInfinity);  // per lane, and the line it was found in
+    auto least_line = V::SplatIndex(0), line = V::SplatIndex(0);
+    for (int k = 0; k < lines; ++k, line += 1) {
+      const auto through = V::Load(costs, k) - V::Load(offsets, k) + lifted;
+      auto distance = V::Load(distances, k);
+      const auto closer = through < distance;
+      distance = closer ? through : distance;
+      V::Store(distance, distances, k);
+      auto previous = V::LoadIndex(before, k);
+      previous = closer ? from : previous;
+      V::Store(previous, before, k);
+      const auto lower = distance < least;
+      least = lower ? distance : least;
+      least_line = lower ? line : least_line;
+    }
+    const T best = V::Least(least);
+    *nearest = best;
+    if (!(best < kInfinity)) return kFree;
+    int found = kFree, ties = 0;
+    for (int q = 0; q < V::kWidth; ++q) {
+      if (least[q] != best) continue;
+      found = static_cast<int>(least_line[q]) * V::kWidth + q;
+      if (row_of_column_[found] == kFree) return found;
+      ++ties;
+    }
+    if (ties == 1) return found;
+    for (int j = 0; j < costs_->cols; ++j)
+      if (distance_[j] == best && row_of_column_[j] == kFree) return j;
+    return found;
+  }
+
+  // With fewer rows than columns the idle columns must have equal duals, the highest of all. That
+  // holds by itself from zero duals; after a warm start it is made true: think of a row of cost 0
+  // for each idle column. These rows are alike; they own the idle columns of the highest dual, and
+  // the others are inserted by the same search.
+  Status SettleIdleColumns() {
+    const int idle_row = costs_->rows, cols = costs_->cols;
+    zeros_.assign(costs_->stride, kInfinity);
+    std::fill(zeros_.begin(), zeros_.begin() + cols, T(0));
+    T top = *std::max_element(dual.begin(), dual.begin() + cols);
+    std::vector<int> lower;
+    for (int j = 0; j < cols; ++j) {
+      if (row_of_column_[j] != kFree) continue;
+      if (dual[j] >= top) row_of_column_[j] = idle_row;
+      else lower.push_back(j);
+    }
+    for (size_t k = 0; k < lower.size(); ++k) {
+      top = *std::max_element(dual.begin(), dual.begin() + cols);
+      std::fill(distance_.begin(), distance_.end(), kInfinity);
+      std::copy(dual.begin(), dual.end(), offset_.begin());
+      settled_.clear();
+      settled_at_.clear();
+      for (int j = 0; j < cols; ++j)
+        if (row_of_column_[j] == idle_row) Settle(j, 0);
+      const Status status = Search(idle_row, top);
+      if (status != kOptimal) return status;
+    }
+    top = *std::max_element(dual.begin(), dual.begin() + cols);
+    for (int j = 0; j < cols; ++j) dual[j] = row_of_column_[j] == idle_row ? T(0) : dual[j] - top;
+    return kOptimal;
+  }
+};
+
+}  // namespace lsajax
