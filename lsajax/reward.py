@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Int32
 
 from lsajax import hashing, link, objective, units
@@ -57,8 +58,8 @@ def collision_factor(
     inst: Instance,
     assignment: Int[Array, "users"],
     *,
-    penalty: float = 0.5,
-    threshold_db: float = 0.0,
+    penalty: ArrayLike = 0.5,
+    threshold_db: ArrayLike = 0.0,
 ) -> Float[Array, ""]:
     """eta of Eq. (13): `penalty` where users of a duplicated channel disturb each other, else 1.
 
@@ -79,9 +80,9 @@ def performance_gain(
     raw: Int[Array, "*group users"],
     *,
     num_samples: int | None = None,
-    kappa: float = 2.0,
-    penalty: float = 0.5,
-    threshold_db: float = 0.0,
+    kappa: ArrayLike = 2.0,
+    penalty: ArrayLike = 0.5,
+    threshold_db: ArrayLike = 0.0,
 ) -> Float[Array, "*group"]:
     """R_p = kappa (eta C(a) - C(a_rand)) / C(a_rand), LSA Eq. (13), for one action or a group.
 

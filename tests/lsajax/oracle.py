@@ -4,6 +4,15 @@ import math
 
 import numpy as np
 
+FLOAT_FIELDS = (
+    "mean_power_w",
+    "bandwidth_hz",
+    "carrier_gain",
+    "interference_w",
+    "noise_psd_w_hz",
+    "position_m",
+)
+
 
 def received_power(distance_m, tx_power_dbm, carrier_hz, exponent, tx_dbi=0.0, rx_dbi=0.0):
     wavelength = 299_792_458.0 / carrier_hz
@@ -13,15 +22,7 @@ def received_power(distance_m, tx_power_dbm, carrier_hz, exponent, tx_dbi=0.0, r
 
 def to_float64(inst):
     """The instance's fields as NumPy float64 arrays, by name."""
-    fields = [
-        "mean_power_w",
-        "bandwidth_hz",
-        "carrier_gain",
-        "interference_w",
-        "noise_psd_w_hz",
-        "position_m",
-    ]
-    values = {name: np.asarray(getattr(inst, name), np.float64) for name in fields}
+    values = {name: np.asarray(getattr(inst, name), np.float64) for name in FLOAT_FIELDS}
     values["occupied"] = np.asarray(inst.occupied)
     values["user_mask"] = np.asarray(inst.user_mask)
     return values
@@ -92,9 +93,9 @@ def repair(inst, raw, gain):
     out = np.full(len(raw), -1)
     for m, i in holder.items():
         out[i] = m
-    users = [i for i in np.argsort(-v["mean_power_w"], kind="stable")]
+    users = np.argsort(-v["mean_power_w"], kind="stable")
     users = [i for i in users if v["user_mask"][i] and out[i] < 0]
-    channels = [m for m in np.argsort(-v["bandwidth_hz"], kind="stable")]
+    channels = np.argsort(-v["bandwidth_hz"], kind="stable")
     channels = [m for m in channels if not v["occupied"][m] and m not in holder]
     for i, m in zip(users, channels, strict=False):
         out[i] = m

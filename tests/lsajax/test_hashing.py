@@ -1,4 +1,4 @@
-"""Statistics of the hashed draws. Each p-value test has a false-alarm rate of 1e-4, at fixed keys."""
+"""Statistics of the hashed draws; each test has a false-alarm rate of 1e-4, at fixed keys."""
 
 import jax
 import jax.numpy as jnp

@@ -15,11 +15,11 @@ GOOD = {"received_power_w": [1e-9, 2e-9], "bandwidth_hz": [1e7, 2e7, 1.5e7]}
     [
         (
             {"received_power_w": [1e-9, -1.0]},
-            "mean_power_w must be finite and at least 0 W, got -1",
+            "mean_power_w must be finite and .* 0 W, got -1",
         ),
         (
             {"received_power_w": [np.nan, 1]},
-            "mean_power_w must be finite .* got nan at index \\(0,",
+            "mean_power_w must be .* got nan at index \\(0,",
         ),
         ({"bandwidth_hz": [1e7, 0.0]}, "bandwidth_hz must be finite and above 0, got 0.0"),
         ({"interference_w": [1e-9]}, r"interference_w must have shape \(3,\), got \(1,\)"),
