@@ -10,8 +10,11 @@ from typing import NamedTuple
 MAX_CODE_CHARS = 1 << 16
 MAX_ENTRIES = 200_000
 
-_FENCE = re.compile(r"^\s{0,8}(`{3,}|~{3,})\s*([\w+.-]*)\s*$")
-_BINDS_ACTION = re.compile(r"^\s*action\s*(?:\[[^\]\n]*\]\s*)?(?::[^=\n]*)?=(?!=)", re.MULTILINE)
+# Lines longer than this are no fences and no first lines of code: the two patterns for them may
+# backtrack quadratically.
+_MAX_LINE = 200
+_FENCE = re.compile(r"\s*(`{3,}|~{3,})\s*([\w+.-]*)\s*")
+_BINDS_ACTION = re.compile(r"^[ \t]*action\b[^\n=]*=(?!=)", re.MULTILINE)
 _CODE_LINE = re.compile(
     r"^(?:import |from \w[\w.]* import |def \w+\(|for .+:|while .+:|if .+:|with .+:|@\w|"
     r"[A-Za-z_][\w., ]*(?:\[[^\]\n]*\])?\s*[-+*/|&]?=(?!=))"
@@ -59,7 +62,7 @@ def code_block(completion: str) -> Code:
         unclosed = is_open and choice == len(blocks) - 1
         return _checked(blocks[choice], "unclosed fence" if unclosed else "fenced")
     lines = completion.split("\n")
-    start = next((i for i, line in enumerate(lines) if _CODE_LINE.match(line)), None)
+    start = next((i for i, line in enumerate(lines) if _CODE_LINE.match(line[:_MAX_LINE])), None)
     if start is None:
         return Code(None, "no code block")
     return _checked("\n".join(lines[start:]) + "\n", "no fence")
@@ -79,7 +82,7 @@ def _fenced_blocks(text: str) -> tuple[list[str], bool]:
     body: list[str] | None = None
     mark, wanted = "", False
     for line in text.split("\n"):
-        fence = _FENCE.match(line) if "```" in line or "~~~" in line else None
+        fence = _fence(line)
         if body is None:
             if fence:
                 mark, wanted = fence[1], fence[2].lower() in _PYTHON
@@ -98,6 +101,10 @@ def _fenced_blocks(text: str) -> tuple[list[str], bool]:
     if body is not None and wanted:
         blocks.append("\n".join(body) + "\n")
     return blocks, body is not None and wanted
+
+
+def _fence(line: str) -> re.Match[str] | None:
+    return _FENCE.fullmatch(line) if len(line) <= _MAX_LINE else None
 
 
 def mapping(completion: str) -> ParsedMapping:
@@ -125,7 +132,7 @@ def mapping(completion: str) -> ParsedMapping:
 
 
 def _strip_fence(text: str) -> str:
-    return "\n".join(line for line in text.split("\n") if not _FENCE.match(line))
+    return "\n".join(line for line in text.split("\n") if not _fence(line))
 
 
 def _pairs(body: str) -> ParsedMapping:

@@ -6,28 +6,23 @@ import math
 import pathlib
 import sys
 import time
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import tyro
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from llm import corpus
+from llm.corpus.tokenizer import train_tokenizer
 from llm.models import load_model
 from llm.policy import decide
 from llm.sandbox import Sandbox
-from llm.serialize import serialize, setting_of, static_text
+from llm.serialize import serialize, setting_of
 
 CONTEXT = 768
 PROMPT_BUDGET = 384
 MAX_NEW_TOKENS = 256
-CHAT_TEMPLATE = (
-    "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] }}"
-    "{% if m['role'] == 'assistant' %}{{ '<|end|>' }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
-)
-_SPECIAL = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +34,8 @@ class Config:
         steps: optimiser steps; the same seed and steps give the same model on one machine.
         minutes: stops earlier where the steps take longer than this; 0 for no limit.
         seed: of corpus, initial weights and order.
-        batch: samples per step.
+        batch: prompts per step.
+        samples: completions per prompt and step.
         learning_rate: peak of AdamW; linear warm-up, cosine decay.
         prompts: prompts generated; completions are drawn anew in every step.
         hidden: width.
@@ -52,49 +48,14 @@ class Config:
     steps: int = 600
     minutes: float = 3.0
     seed: int = 0
-    batch: int = 32
+    batch: int = 8
+    samples: int = 8
     learning_rate: float = 4e-3
     prompts: int = 1500
     hidden: int = 128
     layers: int = 4
-    vocabulary: int = 2048
+    vocabulary: int = 1536
     threads: int = 2
-
-
-def train_tokenizer(config: Config) -> PreTrainedTokenizerFast:
-    """Byte-level BPE that splits at line ends alone: a frequent line becomes a single token."""
-    rng = np.random.default_rng([config.seed, 0])
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(r"\n"), "merged_with_previous"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    texts = [static_text("code")] * 200
-    for _ in range(200):
-        inst, data = corpus.random_instance(rng)
-        # Counted by letters here, since there is no tokenizer yet.
-        texts.append(serialize(inst, lambda t: len(t) // 4, 640, data=data).text)
-    for _ in range(4000):
-        kind = corpus.KINDS[rng.integers(4)]
-        texts.append(corpus.sample_completion(rng, kind).text)
-    trainer = trainers.BpeTrainer(
-        vocab_size=config.vocabulary,
-        special_tokens=list(_SPECIAL),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<|pad|>",
-        eos_token="<|end|>",
-        chat_template=CHAT_TEMPLATE,
-        clean_up_tokenization_spaces=False,
-        padding_side="left",
-    )
 
 
 def build_model(config: Config, tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
@@ -129,39 +90,76 @@ def make_prompts(config: Config, tokenizer: PreTrainedTokenizerFast) -> list[tup
     while len(prompts) < config.prompts:
         inst, data = corpus.random_instance(rng)
         # Short ones are cheap to learn from; a third has the length met in use.
-        budget = PROMPT_BUDGET if rng.random() < 0.35 else PROMPT_BUDGET // 2
-        try:
-            prompt = serialize(inst, lambda t: len(ids(t)), budget, data=data)
-        except ValueError:
-            continue
+        budget = PROMPT_BUDGET if rng.random() < 0.35 else 3 * PROMPT_BUDGET // 5
+        prompt = serialize(inst, lambda t: len(ids(t)), budget, data=data)
         prompts.append((setting_of(inst), ids(prompt.text)))
     # Neighbours in length share a batch: less padding.
     return sorted(prompts, key=lambda prompt: len(prompt[1]))
 
 
+class Batch(NamedTuple):
+    """Rows of a prompt followed by several completions that do not see each other.
+
+    The prompt is most of the work and is shared. `source` and `target` [labels]: flat positions
+    whose output is scored, and the token that should come next there.
+    """
+
+    tokens: torch.Tensor  # [row, position]
+    positions: torch.Tensor  # [row, position]
+    mask: torch.Tensor  # [row, 1, position, position], True where attended to
+    source: torch.Tensor
+    target: torch.Tensor
+
+
 def make_batch(
     rng: np.random.Generator, config: Config, tokenizer: PreTrainedTokenizerFast, prompts: list
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Token ids, attention mask and labels [batch, length]; the completions alone are labelled."""
+) -> Batch:
+    """Prompts of like length, each with completions drawn anew."""
     start = int(rng.integers(max(1, len(prompts) - config.batch + 1)))
-    rows, labels = [], []
+    rows = []
     for kind, prompt in prompts[start : start + config.batch]:
-        text = corpus.sample_completion(rng, kind).text
-        answer = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
-        rows.append(prompt + answer)
-        labels.append([-100] * len(prompt) + answer)
-    width = max(map(len, rows))
-    tokens = [row + [tokenizer.pad_token_id] * (width - len(row)) for row in rows]
-    mask = [[1] * len(row) + [0] * (width - len(row)) for row in rows]
-    labels = [row + [-100] * (width - len(row)) for row in labels]
-    return torch.tensor(tokens), torch.tensor(mask), torch.tensor(labels)
+        texts = [corpus.sample_completion(rng, kind).text for _ in range(config.samples)]
+        answers = [[*ids, tokenizer.eos_token_id] for ids in tokenizer(texts)["input_ids"]]
+        rows.append((prompt, answers))
+    width = max(len(prompt) + sum(map(len, answers)) for prompt, answers in rows)
+    tokens = np.full((len(rows), width), tokenizer.pad_token_id)
+    positions = np.zeros((len(rows), width), int)
+    part = np.full((len(rows), width), -1)
+    source, target = [], []
+    for r, (prompt, answers) in enumerate(rows):
+        end = len(prompt)
+        tokens[r, :end], positions[r, :end], part[r, :end] = prompt, np.arange(end), 0
+        for k, answer in enumerate(answers, 1):
+            here = slice(end, end + len(answer))
+            tokens[r, here], part[r, here] = answer, k
+            positions[r, here] = len(prompt) + np.arange(len(answer))
+            # The first token follows the prompt, whatever stands between the two in the row.
+            source += [
+                r * width + len(prompt) - 1,
+                *range(r * width + end, r * width + here.stop - 1),
+            ]
+            target += answer
+            end = here.stop
+    sees = (part[:, None, :] == 0) | (part[:, None, :] == part[:, :, None])
+    mask = sees & np.tri(width, dtype=bool)
+    arrays = (tokens, positions, mask[:, None], np.array(source), np.array(target))
+    return Batch(*map(torch.from_numpy, arrays))
+
+
+def batch_loss(model: Qwen3ForCausalLM, batch: Batch) -> torch.Tensor:
+    """Mean cross-entropy per completion token [nat]."""
+    hidden = model.model(
+        batch.tokens, position_ids=batch.positions, attention_mask=batch.mask
+    ).last_hidden_state
+    logits = model.lm_head(hidden.flatten(0, 1)[batch.source])
+    return torch.nn.functional.cross_entropy(logits, batch.target)
 
 
 def train(config: Config) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast, dict]:
     """The trained model, its tokenizer, and a record of the training."""
     torch.set_num_threads(config.threads)
     begun = time.perf_counter()
-    tokenizer = train_tokenizer(config)
+    tokenizer = train_tokenizer(config.vocabulary, config.seed)
     model = build_model(config, tokenizer)
     prompts = make_prompts(config, tokenizer)
     print(f"{model.num_parameters() / 1e6:.2f} M parameters, {len(prompts)} prompts", flush=True)
@@ -177,8 +175,7 @@ def train(config: Config) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast, di
         for group in optimizer.param_groups:
             cosine = 0.5 * (1 + math.cos(math.pi * progress))
             group["lr"] = config.learning_rate * warm * (0.02 + 0.98 * cosine)
-        tokens, mask, labels = make_batch(rng, config, tokenizer, prompts)
-        loss = model(tokens, attention_mask=mask, labels=labels).loss
+        loss = batch_loss(model, make_batch(rng, config, tokenizer, prompts))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -230,7 +227,7 @@ def save(
 
 def check(config: Config) -> None:
     """Raises ValueError on an option out of range, or a folder that cannot be written."""
-    for name in ("steps", "batch", "prompts", "layers", "threads"):
+    for name in ("steps", "batch", "samples", "prompts", "layers", "threads"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
     if config.hidden < 8 or config.hidden % 8:

@@ -36,6 +36,13 @@ action = {user_id: channel_id, user_id: channel_id}
 """
 
 _STATE = "State of this slot:\n"
+# Last, since a small model otherwise goes on with the lists above or transcribes them.
+_CLOSING = {
+    "code": """\
+Now write the program, at most 20 lines. Compute from the variables; copy no number from above.
+""",
+    "text": "Now write the mapping.\n",
+}
 _MIN_POWER_W = 1e-30
 # No tokenizer packs the digits of a list this densely, so longer texts are not even counted.
 _MAX_CHARS_PER_TOKEN = 24
@@ -46,7 +53,7 @@ class Prompt:
     """A prompt and what it costs.
 
     Args:
-        text: the static text first, then the state.
+        text: the static text first, then the state, then a closing line.
         tokens: tokens of `text`, as counted by the model's own tokenizer.
         static_tokens: tokens of the static prefix, alike for every slot and instance.
         levels: levels of detail included, of "global", "critical", "ids", "full", "gains".
@@ -106,8 +113,9 @@ def serialize(
     """
     static = static_text(paradigm)
     state = _State(inst)
+    closing = _CLOSING[paradigm]
     text = static + _global_lines(state)
-    tokens = count_tokens(text)
+    tokens = count_tokens(text + closing)
     if tokens > budget:
         raise ValueError(
             f"budget must be at least {tokens} tokens, what the instructions and the network "
@@ -118,14 +126,14 @@ def serialize(
         for part in alternatives:
             if len(text) + len(part) > _MAX_CHARS_PER_TOKEN * budget:
                 continue
-            count = count_tokens(text + part)
+            count = count_tokens(text + part + closing)
             if count <= budget:
                 text, tokens = text + part, count
                 levels.append(name)
                 break
         else:
             break
-    return Prompt(text, tokens, count_tokens(static), tuple(levels))
+    return Prompt(text + closing, tokens, count_tokens(static), tuple(levels))
 
 
 class _State:
