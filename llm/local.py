@@ -77,6 +77,9 @@ class LocalModel:
     ):
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        for option, value in (("prompt_budget", prompt_budget), ("max_new_tokens", max_new_tokens)):
+            if value is not None and value < 1:
+                raise ValueError(f"{option} must be at least 1, got {value}")
         self.name = name or source
         self.batch_size = batch_size
         self.device = _device(device)
@@ -85,6 +88,10 @@ class LocalModel:
         self.prompt_budget = prompt_budget or own.get("prompt_budget", HUB_PROMPT_BUDGET)
         self.max_new_tokens = max_new_tokens or own.get("max_new_tokens", _HUB_MAX_NEW_TOKENS)
         self.context = getattr(self.module.config, "max_position_embeddings", None)
+        # The first call sets things up inside PyTorch, which belongs to no decision's time.
+        self.generate(["a"], max_new_tokens=2, temperature=1.0)
+
+    sampler = _SeededSampler
 
     def _ids(self, prompt: str) -> list[int]:
         if not self.tokenizer.chat_template:
@@ -112,7 +119,7 @@ class LocalModel:
         Raises:
             ValueError: an option out of range, or a prompt that leaves no room in the context.
         """
-        limit = max_new_tokens or self.max_new_tokens
+        limit = self.max_new_tokens if max_new_tokens is None else max_new_tokens
         check_sampling(limit, temperature, num_samples)
         ids = [self._ids(prompt) for prompt in prompts]
         longest = max(map(len, ids), default=0)
@@ -145,7 +152,7 @@ class LocalModel:
         )
         processors = LogitsProcessorList()
         if temperature > 0:
-            processors.append(_SeededSampler(seeds, temperature, self.device))
+            processors.append(self.sampler(seeds, temperature, self.device))
         output = self.module.generate(
             tokens,
             attention_mask=mask,

@@ -146,7 +146,7 @@ class ServerModel:
             ModelUnavailable: a request failed in all its tries.
             ValueError: an option out of range.
         """
-        limit = max_new_tokens or self.max_new_tokens
+        limit = self.max_new_tokens if max_new_tokens is None else max_new_tokens
         check_sampling(limit, temperature, num_samples)
 
         def one(prompt: str, index: int) -> Completion:
