@@ -9,8 +9,10 @@ BIN := .venv/bin
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q -c constraints.txt pip
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[experiments,train]' --group dev
+	$(BIN)/python -m lsajax.solvers.build_native || echo "going on without the C++ kernel"
 	touch $@
 
+# Runs once; a second call finds its rows and prints the table again.
 scaling: .venv/.installed
 	$(BIN)/python -m experiments.scaling --out results/scaling --resume $(ARGS)
 

@@ -24,7 +24,7 @@ _SOLVERS = {
     GREEDY: lsa.solvers.greedy,
     OPTIMUM: lsa.solvers.hungarian,
 }
-_ANYTIME = {GROUPED: lsa.solvers.grouped, LOCAL_SEARCH: lsa.solvers.local_search}
+_ANYTIME = {GROUPED: lsa.solvers.grouped, LOCAL_SEARCH: getattr(lsa.solvers, "local_search", None)}
 
 
 class Outcome(NamedTuple):

@@ -28,6 +28,7 @@ from experiments.results import RunFolder, config_of
 from experiments.summary import summarise
 from llm.models import load_model
 from llm.sandbox import Limits, Sandbox
+from llm.serialize import serialize
 
 PAPER_MBPS = {
     (scale, method): value
@@ -95,7 +96,7 @@ class Study:
 
 
 def prepare(options: Options) -> Study:
-    """Checks everything that can be checked before the first instance is drawn."""
+    """Checks everything that can be checked before the first completion is asked for."""
     if options.realizations < 1:
         raise ValueError(f"--realizations must be at least 1, got {options.realizations}")
     if not options.scales:
@@ -108,6 +109,9 @@ def prepare(options: Options) -> Study:
     model = load_model(options.model)
     # The program's own CPU limit is loose beside the milliseconds that an exact solver takes.
     box = Sandbox(workers=1, limits=Limits(wall_s=10.0, cpu_s=5.0, memory_mb=1024))
+    for scale in options.scales:
+        _, inst = instance(options, scale, 0)
+        serialize(inst, model.count_tokens, options.prompt_tokens or model.prompt_budget)
     folder.metadata = {"model": model.name, "sandbox": box.metadata}
     return Study(options, folder, model, box)
 

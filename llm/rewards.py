@@ -86,6 +86,7 @@ def score(
     lengths: Sequence[int] | None = None,
     paradigm: str = "code",
     terms: Terms | None = None,
+    baselines: Sequence[float] | None = None,
     device: jax.Device | None = None,
 ) -> Scores:
     """Rewards of completions, each on the instance beside it.
@@ -101,6 +102,7 @@ def score(
         lengths: tokens of each completion, for R_d; None leaves it out.
         paradigm: "code" or "text".
         terms: weights and constants.
+        baselines: `random_baselines` of the instances, where the caller keeps them.
         device: where the evaluator runs; None is the first CPU device, which leaves a GPU to the
             trainer.
 
@@ -117,7 +119,8 @@ def score(
         answers = execution.read_mappings(completions)
         structure_of = structure.text_structure
     raw = [namespace.raw_assignment(i, a.action) for i, a in zip(instances, answers, strict=True)]
-    value = evaluate(instances, [r.assignment for r in raw], terms, device=device)
+    actions = [r.assignment for r in raw]
+    value = evaluate(instances, actions, terms, baselines=baselines, device=device)
     R_s = np.zeros(len(answers), np.float32)
     valid = np.zeros(len(answers), bool)
     for k, answer in enumerate(answers):
@@ -182,45 +185,77 @@ def evaluate(
     raw: Sequence[Int[np.ndarray, "users"]],
     terms: Terms | None = None,
     *,
+    baselines: Sequence[float] | None = None,
     device: jax.Device | None = None,
 ) -> Evaluation:
     """Eq. (13) and violations of raw actions, each on the instance beside it; no sandbox involved.
 
     Actions are grouped by instance and instances by shape; both counts are padded to powers of two,
     so that a training run compiles a handful of sizes and then no more.
+
+    Args:
+        instances: one per action, the same object for the actions of one prompt.
+        raw: one assignment i32[K] per action.
+        terms: weights and constants.
+        baselines: `random_baselines(instances)`, one per action, where the caller keeps them: they
+            are most of the arithmetic.
+        device: None is the first CPU device.
     """
     terms = terms or Terms()
-    device = device or jax.devices("cpu")[0]
     n = len(raw)
     gain = np.zeros(n, np.float32)
     users, idle = np.zeros(n, np.int32), np.zeros(n, np.int32)
     broken = {kind: np.zeros(n, np.int32) for kind in lsa.Violations._fields}
     for batch, group, places in _batches(instances, raw):
-        inputs = jax.device_put((batch, group, terms.kappa, terms.penalty), device)
-        found_gain, found_broken, found_users, found_idle = jax.device_get(_evaluate(*inputs))
-        for u, row in enumerate(places):
-            for g, k in enumerate(row):
-                gain[k], users[k], idle[k] = found_gain[u, g], found_users[u], found_idle[u]
-                for kind, counts in zip(broken, found_broken, strict=True):
-                    broken[kind][k] = counts[u, g]
+        place = np.concatenate([np.asarray(row) for row in places])
+        u = np.repeat(np.arange(len(places)), [len(row) for row in places])
+        g = np.concatenate([np.arange(len(row)) for row in places])
+        known = None
+        if baselines is not None:
+            known = np.ones(group.shape[0], np.float32)
+            known[u] = np.asarray(baselines, np.float32)[place]
+        with jax.default_device(device or jax.devices("cpu")[0]):
+            found = _evaluate(batch, group, known, terms.kappa, terms.penalty)
+        found_gain, found_broken, found_users, found_idle = jax.device_get(found)
+        gain[place] = found_gain[u, g]
+        users[place], idle[place] = found_users[u], found_idle[u]
+        for kind, counts in zip(broken, found_broken, strict=True):
+            broken[kind][place] = counts[u, g]
     return Evaluation(gain, broken, users, idle)
+
+
+def random_baselines(
+    instances: Sequence[lsa.Instance], *, device: jax.Device | None = None
+) -> Float[np.ndarray, "instances"]:
+    """C(a_rand) of each instance [bit/s], exact; for callers that meet an instance many times."""
+    with jax.default_device(device or jax.devices("cpu")[0]):
+        found = [_expected(jax.tree.map(np.asarray, inst)) for inst in instances]
+    return np.array([float(value) for value in found], np.float32)
+
+
+_expected = jax.jit(lsa.expected_random_throughput)
 
 
 @jax.jit
 def _evaluate(
     batch: lsa.Instance,
     group: Int[Array, "instances actions users"],
+    baselines: Float[Array, "instances"] | None,
     kappa: Float[Array, ""],
     penalty: Float[Array, ""],
 ) -> tuple[Array, lsa.Violations, Array, Array]:
     key = jax.random.key(0)  # unused: the baseline is the exact expectation
 
-    def one(inst: lsa.Instance, actions: Array) -> tuple[Array, lsa.Violations, Array, Array]:
-        gain = lsa.performance_gain(key, inst, actions, kappa=kappa, penalty=penalty)
+    def one(
+        inst: lsa.Instance, actions: Array, baseline: Array | None
+    ) -> tuple[Array, lsa.Violations, Array, Array]:
+        gain = lsa.performance_gain(
+            key, inst, actions, baseline_bps=baseline, kappa=kappa, penalty=penalty
+        )
         broken = jax.vmap(lsa.violations, (None, 0))(inst, actions)
         return gain, broken, jnp.sum(inst.user_mask), jnp.sum(~inst.occupied)
 
-    return jax.vmap(one)(batch, group)
+    return jax.vmap(one)(batch, group, baselines)
 
 
 def _batches(

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 import lsajax as lsa
-from llm.rewards import Scores, Terms, check_step, score
+from llm.rewards import Scores, Terms, check_step, random_baselines, score
 from llm.sandbox import Sandbox
 
 
@@ -45,6 +45,7 @@ class TrlRewards:
         self._score = functools.partial(
             score, box=box, paradigm=paradigm, terms=self.terms, device=device
         )
+        self._baselines = random_baselines(instances, device=device)
         self._step: tuple[Any, asyncio.Task] | None = None
 
     @property
@@ -107,7 +108,11 @@ class TrlRewards:
         # The step before is forgotten: this is sharing between the parts, not a cache.
         if self._step is None or self._step[0] != step:
             work = asyncio.to_thread(
-                self._score, texts, [self.instances[i] for i in chosen], lengths=lengths
+                self._score,
+                texts,
+                [self.instances[i] for i in chosen],
+                lengths=lengths,
+                baselines=[self._baselines[i] for i in chosen],
             )
             self._step = step, asyncio.ensure_future(work)
         return await asyncio.shield(self._step[1]), rows

@@ -80,6 +80,7 @@ def performance_gain(
     raw: Int[Array, "*group users"],
     *,
     num_samples: int | None = None,
+    baseline_bps: ArrayLike | None = None,
     kappa: ArrayLike = 2.0,
     penalty: ArrayLike = 0.5,
     threshold_db: ArrayLike = 0.0,
@@ -94,6 +95,7 @@ def performance_gain(
         raw: [..., users] actions, any integers; leading axes are a group.
         num_samples: B random valid assignments whose mean is C(a_rand); None for their exact
             expectation, which has no sampling noise.
+        baseline_bps: C(a_rand) [bit/s], where the caller has it; `num_samples` is then ignored.
         kappa: scale of the reward.
         penalty: eta where a duplicated channel's interference passes `threshold_db`.
         threshold_db: see `collision_factor` [dB].
@@ -105,7 +107,9 @@ def performance_gain(
         raise ValueError(f"raw must end in an axis of {inst.num_rows} users, got shape {raw.shape}")
     if num_samples is not None and num_samples < 1:
         raise ValueError(f"num_samples must be at least 1 or None, got {num_samples}")
-    if num_samples is None:
+    if baseline_bps is not None:
+        baseline = jnp.asarray(baseline_bps)
+    elif num_samples is None:
         baseline = expected_random_throughput(inst)
     else:
         baseline = sampled_random_throughput(key, inst, num_samples)

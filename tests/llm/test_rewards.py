@@ -166,6 +166,8 @@ def test_evaluation_against_one_by_one():
     chosen = [instance(s % 3, setting="fading") for s in range(10)]
     raw = [rng.integers(-2, 17, 6).astype(np.int32) for _ in range(10)]
     value = evaluate(chosen, raw)
+    known = evaluate(chosen, raw, baselines=rewards.random_baselines(chosen))
+    np.testing.assert_allclose(known.gain, value.gain, rtol=1e-5, atol=1e-6)
     for k, (inst, action) in enumerate(zip(chosen, raw, strict=True)):
         action = jax.numpy.asarray(action)
         gain = lsa.performance_gain(jax.random.key(0), inst, action)
