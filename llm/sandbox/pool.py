@@ -32,7 +32,7 @@ class Sandbox:
     it in a ``with`` block; the workers also end when the process does, however it ends.
 
     Args:
-        workers: programs that run at the same time; one process of about 150 MB and one CPU each.
+        workers: programs that run at the same time; processes of about 120 MB and one CPU each.
         limits: for programs that bring none of their own.
         waive: of ``"landlock"`` and ``"namespaces"``, what this machine may lack. They are used
             all the same where they are there. Recorded in ``metadata``.
@@ -201,7 +201,9 @@ class Sandbox:
 
     def _check(self, worker: Worker) -> dict:
         try:
-            return selftest.check(worker, worker.wait_ready(), self._waive)
+            walls = selftest.check(worker, worker.wait_ready(), self._waive)
+            self._check_usable()  # it may have been closed meanwhile, without knowing this worker
+            return walls
         except BaseException:
             worker.kill()
             self._workers.discard(worker)

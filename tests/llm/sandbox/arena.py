@@ -76,16 +76,28 @@ def all_processes(box: Sandbox) -> set[int]:
     return {pid for worker in box._workers for pid in children(worker.pid)}
 
 
+def _listeners(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket, int]:
+    """A datagram and a stream socket on one loopback port."""
+    while True:
+        tcp = socket.create_server(("127.0.0.1", 0))
+        port = tcp.getsockname()[1]
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            udp.bind(("127.0.0.1", port))
+        except OSError:  # somebody's datagrams come in there
+            udp.close()
+            tcp.close()
+            continue
+        return stack.enter_context(udp), stack.enter_context(tcp), port
+
+
 @contextlib.contextmanager
 def open_arena(box: Sandbox, folder: Path) -> Iterator[Arena]:
     """An arena around ``box``, with a file that is not to be touched in ``folder``."""
     (folder / "canary").write_text("sings")
     (folder / "canary").chmod(0o600)
     with contextlib.ExitStack() as stack:
-        udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-        udp.bind(("127.0.0.1", 0))
-        port = udp.getsockname()[1]
-        tcp = stack.enter_context(socket.create_server(("127.0.0.1", port)))
+        udp, tcp, port = _listeners(stack)
         for listener in (udp, tcp):
             listener.setblocking(False)
         bound = {

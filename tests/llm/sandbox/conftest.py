@@ -99,7 +99,9 @@ def sabotaged(change: str):
 @pytest.fixture(scope="module")
 def seccomp_only_box(outer_limits):
     """One worker as on a kernel where neither namespaces nor Landlock can be had."""
-    with sabotaged(_POOR_KERNEL), Sandbox(workers=1, waive=("namespaces", "landlock")) as sandbox:
+    with sabotaged(_POOR_KERNEL):
+        sandbox = Sandbox(workers=1, waive=("namespaces", "landlock"))
+    with sandbox:
         assert sandbox.metadata["namespaces"] == []
         assert sandbox.metadata["landlock"] == 0
         yield sandbox
@@ -112,5 +114,6 @@ def box_without_seccomp(outer_limits):
         with pytest.raises(SandboxUnavailable, match="seccomp"):
             Sandbox(workers=1)
         patch.setattr(selftest, "_check_seccomp", lambda worker: None)
-        with Sandbox(workers=1) as sandbox:
-            yield sandbox
+        sandbox = Sandbox(workers=1)
+    with sandbox:
+        yield sandbox

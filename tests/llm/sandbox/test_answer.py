@@ -114,7 +114,7 @@ WRONG = {
     "too large": {1: 2**63},
     "too small": {-(2**63) - 1: 1},
     "numpy too large": {1: np.uint64(2**63)},
-    "time difference": {1: np.timedelta64(1)},
+    "time difference": {1: np.timedelta64(1, "s")},
     "array": {1: np.array(1)},
 }
 

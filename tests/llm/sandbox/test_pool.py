@@ -136,10 +136,10 @@ def test_a_cancelled_amap_drops_what_waits(pair):
 
 
 def test_workers_work_at_the_same_time(pair):
-    nap = "import time\ntime.sleep(1)\naction = {}"
+    nap = "import time\ntime.sleep(1.5)\naction = {}"
     start = time.monotonic()
     assert [e.status for e in pair.map([(nap, {})] * 2)] == ["ok"] * 2
-    assert time.monotonic() - start < 1.9
+    assert time.monotonic() - start < 2.9
 
 
 def test_times_are_those_of_the_program(pair):
@@ -395,8 +395,7 @@ sys.stdin.read()
 """
 
 
-@pytest.mark.parametrize("kind", ["plain", "fork"])
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(("kind", "end"), [("plain", signal.SIGTERM), ("fork", signal.SIGKILL)])
 def test_a_dead_host_leaves_no_process(kind, end):
     host = subprocess.Popen(
         [sys.executable, "-c", HOST, kind],
