@@ -8,12 +8,15 @@ import sys
 import time
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import torch
 import tyro
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+import lsajax as lsa
 from llm import corpus
+from llm.corpus.card import card
 from llm.corpus.tokenizer import train_tokenizer
 from llm.models import load_model
 from llm.policy import decide
@@ -45,8 +48,8 @@ class Config:
     """
 
     out: str
-    steps: int = 600
-    minutes: float = 3.0
+    steps: int = 400
+    minutes: float = 5.0
     seed: int = 0
     batch: int = 8
     samples: int = 8
@@ -190,15 +193,23 @@ def train(config: Config) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast, di
     return model.eval(), tokenizer, record
 
 
-def evaluate(folder: str, config: Config, num_slots: int = 40, num_samples: int = 5) -> dict:
+_EVALUATED = (lsa.SMALL_SCALES[5, 5, 2], lsa.SMALL_SCALES[15, 20, 8], *lsa.SCALES.values())
+
+
+def evaluate(folder: str, config: Config, realizations: int = 2, num_samples: int = 5) -> dict:
     """Measured shares of the saved model's samples that run, and that are valid before repair.
 
-    On slots of other seeds than the training's, of all sizes and settings, by the policy itself.
+    On sampled slots from 5 to 2000 channels in all settings, by the policy itself.
     """
     model = load_model(folder, batch_size=50)
-    rng = np.random.default_rng([config.seed, 3])
-    slots = [corpus.random_instance(rng)[0] for _ in range(num_slots)]
-    report = {"slots": num_slots, "prompt_budget": model.prompt_budget}
+    key = jax.random.key(config.seed)
+    slots = [
+        lsa.sample_instance(jax.random.fold_in(key, r), scenario.replace(**lsa.SETTINGS[kind]))
+        for scenario in _EVALUATED
+        for kind in corpus.KINDS
+        for r in range(realizations)
+    ]
+    report = {"slots": len(slots), "prompt_budget": model.prompt_budget}
     with Sandbox(workers=config.threads) as box:
         for temperature, samples in ((1.0, num_samples), (0.0, 1)):
             made = decide(model, box, slots, temperature=temperature, num_samples=samples)
@@ -259,10 +270,13 @@ def main(argv: list[str] | None = None) -> None:
     report = {
         "config": dataclasses.asdict(config) | {"out": out.name},
         "parameters": model.num_parameters(),
+        "broken_share": corpus.BROKEN_SHARE,
         "training": record,
         "evaluation": evaluate(config.out, config),
     }
     (out / "eval.json").write_text(json.dumps(report, indent=2) + "\n")
+    text = card(report, CONTEXT, list(corpus.FAMILIES), list(corpus.MISTAKES), corpus.KINDS)
+    (out / "README.md").write_text(text)
     print(json.dumps(report["evaluation"], indent=2))
 
 

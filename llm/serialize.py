@@ -36,10 +36,17 @@ action = {user_id: channel_id, user_id: channel_id}
 """
 
 _STATE = "State of this slot:\n"
-# Last, since a small model otherwise goes on with the lists above or transcribes them.
+# Last, since a small model otherwise goes on with the lists above, or transcribes them. Shown a
+# program instead of told about one, Qwen2.5-Coder-0.5B no longer makes up data of its own.
 _CLOSING = {
     "code": """\
-Now write the program, at most 20 lines. Compute from the variables; copy no number from above.
+This program is valid, but random:
+```python
+order = np.random.permutation(len(channels))
+action = {int(users[i]): int(channels[j]) for i, j in enumerate(order[:len(users)])}
+```
+Now write a better one in the same form, at most 20 lines. Use the variables as they are; copy no
+number from above.
 """,
     "text": "Now write the mapping.\n",
 }
