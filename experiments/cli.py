@@ -1,5 +1,6 @@
 """One way to start every experiment: a dataclass is the command line, a bad input is one line."""
 
+import pathlib
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -26,7 +27,9 @@ def main(
     before any long work. An error in `run` is ours and keeps its traceback. Ctrl-C exits with 130
     and what was computed is on disk.
     """
-    options = tyro.cli(options_type, description=description)
+    # Run as a module, argv[0] is the file's whole path.
+    prog = f"python -m experiments.{pathlib.Path(sys.argv[0]).stem}"
+    options = tyro.cli(options_type, prog=prog, description=description)
     try:
         prepared = prepare(options)
     except BAD_INPUT as error:
