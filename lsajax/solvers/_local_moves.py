@@ -1,0 +1,164 @@
+"""Annealing of Eq. (8) for many users: swaps far apart on the spectrum, all tried at once.
+
+A swap of what two channels hold changes their own rates and the coupling with the holders of at
+most four channels each, since leakage ends two channels away: a constant number of terms. Swaps
+whose channels keep a distance of five or more do not see each other, so one step proposes a swap
+for about every tenth channel and decides on each of them independently, as Metropolis would one
+after the other.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+from lsajax import hashing, link, objective
+from lsajax.instance import Instance
+
+_BLOCK = 2 * (2 * objective.LEAKAGE_REACH + 1)
+"""Channels per proposal; a block's channel is among its first six, so two are five apart."""
+
+
+class Table(NamedTuple):
+    """What the moves of one instance look up; row K stands for nobody."""
+
+    rate: Float[Array, "holders places"]  # [bit/s], negative where a user would be unserved
+    coupling: Float[Array, "holders holders"]  # 2 mu G: both orders of a pair at once [bit/s]
+    leakage: Float[Array, " reach"]  # at distance 1, 2, ...
+    open: Bool[Array, " places"]  # an idle channel, and not a stand-in
+
+
+class Walk(NamedTuple):
+    """One chain."""
+
+    holder: Int[Array, " places"]  # row that holds each place, K for nobody
+    gain: Float[Array, ""]  # objective relative to the start, by the sum of accepted changes
+    best_holder: Int[Array, " places"]
+    best_gain: Float[Array, ""]
+    step: Int[Array, ""]
+
+
+def tabulate(inst: Instance) -> Table:
+    """Dense tables [K + 1, max(K, M)] and [K + 1, K + 1]."""
+    spare = max(inst.num_rows - inst.num_channels, 0)
+    distance = jnp.arange(1, objective.LEAKAGE_REACH + 1)
+    return Table(
+        jnp.pad(rates(inst), ((0, 1), (0, 0))),
+        jnp.pad(2 * inst.coupling_bps * objective.user_coupling(inst), ((0, 1), (0, 1))),
+        inst.adjacent_leakage**distance,
+        jnp.pad(~inst.occupied, (0, spare)),
+    )
+
+
+def rates(inst: Instance) -> Float[Array, "users places"]:
+    """r_im [bit/s] over max(K, M) places; a fine on places without service.
+
+    The fine exceeds all that leaving a user unserved could save, so the best places serve as many
+    users as there are idle channels.
+    """
+    rate = link.rate_matrix(inst)
+    spare = max(inst.num_rows - inst.num_channels, 0)
+    most_coupling = 4 * objective.LEAKAGE_REACH * inst.coupling_bps * inst.adjacent_leakage
+    fine = 2.0 * (jnp.max(rate, initial=0.0) + most_coupling)
+    rate = jnp.where(inst.user_mask[:, None] & inst.occupied, -fine, rate)
+    unserved = jnp.where(inst.user_mask, -fine, 0.0)
+    return jnp.concatenate([rate, jnp.tile(unserved[:, None], (1, spare))], axis=1)
+
+
+def begin(inst: Instance, assignment: Int[Array, " users"]) -> Walk:
+    """A walk that starts at `assignment`; unserved rows get places that serve nobody."""
+    K = inst.num_rows
+    places = max(K, inst.num_channels)
+    rows = jnp.arange(K, dtype=jnp.int32)
+    target = jnp.where(assignment >= 0, assignment, places)
+    holder = jnp.full(places, K, jnp.int32).at[target].set(rows, mode="drop")
+    # Occupied channels and stand-ins first, then idle channels that nobody holds.
+    closed = jnp.pad(inst.occupied, (0, places - inst.num_channels), constant_values=True)
+    free = jnp.argsort(jnp.where(holder < K, 2, jnp.where(closed, 0, 1)))
+    rank = jnp.cumsum(assignment < 0) - 1
+    target = jnp.where(assignment < 0, free[jnp.maximum(rank, 0)], places)
+    holder = holder.at[target].set(rows, mode="drop")
+    zero = jnp.zeros((), inst.mean_power_w.dtype)
+    return Walk(holder, zero, holder, zero, jnp.int32(0))
+
+
+def read(inst: Instance, holder: Int[Array, " places"]) -> Int[Array, " users"]:
+    """The assignment that the holders make."""
+    places = jnp.arange(holder.shape[0], dtype=jnp.int32)
+    assignment = jnp.full(inst.num_rows, -1, jnp.int32).at[holder].set(places, mode="drop")
+    return jnp.where(link.is_served(inst, assignment), assignment, -1)
+
+
+def swap_gains(
+    t: Table, holder: Int[Array, " places"], m: Int[Array, " swaps"], n: Int[Array, " swaps"]
+) -> Float[Array, " swaps"]:
+    """Change of Eq. (8) [bit/s] by each swap of the holders of m and n, five or more apart."""
+    i, j = holder[m], holder[n]
+    change = t.rate[j, m] + t.rate[i, n] - t.rate[i, m] - t.rate[j, n]
+    nobody = t.coupling.shape[0] - 1
+    for place, out, into in ((m, i, j), (n, j, i)):
+        for distance in range(1, objective.LEAKAGE_REACH + 1):
+            for neighbour in (place - distance, place + distance):
+                inside = (neighbour >= 0) & (neighbour < holder.shape[0])
+                at = jnp.where(inside, neighbour, 0)
+                couples = inside & t.open[at] & t.open[place]
+                other = jnp.where(couples, holder[at], nobody)
+                lost = t.coupling[into, other] - t.coupling[out, other]
+                change = change - t.leakage[distance - 1] * lost
+    return change
+
+
+def propose(
+    seed: UInt32[Array, 2], step: Int[Array, ""], places: int
+) -> tuple[Int[Array, " swaps"], Int[Array, " swaps"]]:
+    """Pairs (m, n) of distinct places, any two of them five apart or more (around the end too)."""
+    blocks = places // _BLOCK
+    swaps = blocks // 2
+    draw = hashing.uniform(seed, step, jnp.arange(blocks + 2))
+    inner = (draw[:blocks] * (_BLOCK // 2 + 1)).astype(jnp.int32)
+    shift = (draw[blocks] * places).astype(jnp.int32)
+    place = (jnp.arange(blocks) * _BLOCK + inner + shift) % places
+    turn = (draw[blocks + 1] * swaps).astype(jnp.int32)
+    return place[:swaps], place[swaps : 2 * swaps][(jnp.arange(swaps) + turn) % swaps]
+
+
+@jax.jit
+def anneal(
+    seed: UInt32[Array, 2],
+    t: Table,
+    walk: Walk,
+    steps: Int[Array, ""],
+    hot: Float[Array, ""],
+    cold: Float[Array, ""],
+) -> Walk:
+    """`steps` steps for one chain, cooling geometrically from hot to cold [bit/s]."""
+    places = walk.holder.shape[0]
+
+    def body(k: Array, w: Walk) -> Walk:
+        temperature = hot * (cold / hot) ** (k / jnp.maximum(steps, 1))
+        m, n = propose(seed, w.step, places)
+        change = swap_gains(t, w.holder, m, n)
+        draw = hashing.uniform(seed ^ jnp.uint32(0x9E3779B9), w.step, jnp.arange(m.shape[0]))
+        accept = change > temperature * jnp.log(draw)
+        i, j = w.holder[m], w.holder[n]
+        holder = w.holder.at[m].set(jnp.where(accept, j, i)).at[n].set(jnp.where(accept, i, j))
+        gain = w.gain + jnp.sum(jnp.where(accept, change, 0.0))
+        better = gain > w.best_gain
+        return Walk(
+            holder,
+            gain,
+            jnp.where(better, holder, w.best_holder),
+            jnp.maximum(gain, w.best_gain),
+            w.step + 1,
+        )
+
+    return lax.fori_loop(0, steps, body, walk)
+
+
+def smallest() -> int:
+    """Fewest places for which a step has a swap to propose."""
+    return 2 * _BLOCK

@@ -1,0 +1,110 @@
+"""Every assignment there is, tried."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int32
+
+from lsajax import link
+from lsajax.instance import Instance
+from lsajax.solvers.linear_assignment import exact_sum
+from lsajax.solvers.solution import Solution, Status
+
+_CHUNK = 2**17  # assignments valued at a time
+_RATE = 5e7  # assignments per second of one CPU core, for the estimate in the error message
+
+
+def exhaustive(key: jax.Array, inst: Instance, *, max_assignments: int = 1_000_000) -> Solution:
+    """The best of all injections of the users into the channels (the paper's "Exhaustive").
+
+    There are M! / (M - K)! of them, K! / (K - M)! with more users than channels; all are valued,
+    in chunks of bounded memory.
+
+    Args:
+        key: unused; the method is deterministic.
+        inst: one slot.
+        max_assignments: refuse problems with more assignments than this; raise it to have a
+            larger problem enumerated.
+
+    Returns:
+        Solution with the throughput [bit/s] and status OPTIMAL.
+
+    Raises:
+        ValueError: there are more assignments than `max_assignments`; says how many, what storing
+            them would take, and how long the enumeration would last.
+    """
+    del key
+    items, places = sorted((inst.num_rows, inst.num_channels))
+    count = math.perm(places, items)
+    if count > max_assignments:
+        raise ValueError(
+            f"max_assignments is {max_assignments}, but {inst.num_rows} users and "
+            f"{inst.num_channels} channels have {count} assignments ({_size(4.0 * count * items)} "
+            f"if stored; roughly {count / _RATE:.1f} s in chunks): raise it to enumerate them"
+        )
+    rates = link.rate_matrix(inst)
+    transposed = inst.num_rows > inst.num_channels
+    best = _best_injection(rates.T if transposed else rates)
+    if transposed:
+        row = jnp.full(inst.num_rows, -1, jnp.int32)
+        best = row.at[best].set(jnp.arange(inst.num_channels, dtype=jnp.int32))
+    assignment = jnp.where(link.is_served(inst, best), best, -1)
+    value = exact_sum(link.assigned_rate(inst, assignment))
+    return Solution(assignment, value, jnp.int32(Status.OPTIMAL))
+
+
+def _size(num_bytes: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.0f} TB"
+
+
+def _best_injection(rates: Float[Array, "items places"]) -> Int32[Array, " items"]:
+    """Items in front are placed by a loop; all ways to place the others are valued at once."""
+    items, places = rates.shape
+    front = 0
+    while front < items and math.perm(places - front, items - front) > _CHUNK:
+        front += 1
+    rest = places - front
+    # [way, item]: places of the items behind, among the places still free.
+    ways = np.fromiter(
+        itertools.chain.from_iterable(itertools.permutations(range(rest), items - front)),
+        np.int32,
+        count=math.perm(rest, items - front) * (items - front),
+    ).reshape(-1, items - front)
+
+    def visit(index: Array, best: tuple[Array, Array]) -> tuple[Array, Array]:
+        head, free = _decode(index, places, front)
+        value = jnp.sum(rates[jnp.arange(front), head])
+        behind = rates[front:][:, free]  # [item, free place]
+        total = jnp.full(ways.shape[0], value)
+        for k in range(items - front):
+            total = total + behind[k][ways[:, k]]
+        way = jnp.argmax(total)
+        injection = jnp.concatenate([head, free[jnp.asarray(ways)[way]]])
+        better = total[way] > best[0]
+        return jnp.where(better, total[way], best[0]), jnp.where(better, injection, best[1])
+
+    none = (jnp.asarray(-1.0, rates.dtype), jnp.zeros(items, jnp.int32))
+    return lax.fori_loop(0, math.perm(places, front), visit, none)[1]
+
+
+def _decode(index: Array, places: int, front: int) -> tuple[Int32[Array, " front"], Array]:
+    """The `index`-th way to place the first `front` items, and the places left over."""
+    free = jnp.arange(places, dtype=jnp.int32)
+    head = []
+    for k in range(front):
+        left = places - k
+        digit, index = index % left, index // left
+        head.append(free[digit])
+        keep = jnp.arange(left - 1)
+        free = free[keep + (keep >= digit)]
+    return jnp.stack(head) if head else jnp.zeros(0, jnp.int32), free

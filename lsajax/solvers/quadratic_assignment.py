@@ -1,0 +1,175 @@
+"""Quadratic assignment: annealing, then robust tabu search, on many chains until time is up."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from lsajax import hashing
+from lsajax.solvers import _anytime, _swap_search
+from lsajax.solvers._swap_search import Chains
+from lsajax.solvers.linear_assignment import linear_sum_assignment
+from lsajax.solvers.solution import Solution, Status
+
+CHAINS = 16
+ANNEALING_SHARE = 0.4
+"""Share of the budget; tabu search, from the best places of all chains, has the rest."""
+HOT, COLD = 0.5, 0.01
+"""Temperatures at both ends, relative to the mean effect of a swap in random permutations."""
+
+_EXACT_IN_FLOAT32 = 2**24
+
+
+def quadratic_assignment(
+    flow: ArrayLike,
+    distance: ArrayLike,
+    *,
+    key: jax.Array,
+    budget_s: float = 5.0,
+    initial: ArrayLike | None = None,
+    linear: ArrayLike | None = None,
+    chains: int = CHAINS,
+) -> Solution:
+    """Minimises sum_ij flow[i, j] distance[p_i, p_j] + sum_i linear[i, p_i] over permutations p.
+
+    First simulated annealing, which is the stronger on structured instances, then robust tabu
+    search, which is the stronger on unstructured ones; see `_swap_search`. All arithmetic is
+    in float32 where that is exact (integers, small enough), else in float64, whatever the global
+    setting is.
+
+    Args:
+        flow: [n, n] A, symmetric or not.
+        distance: [n, n] B.
+        key: PRNG key.
+        budget_s: wall-clock seconds, after compilation (about two seconds per new n).
+        initial: [n] permutation to start one chain from; the result is never worse.
+        linear: [n, n] cost of item i at place p_i; None for none.
+        chains: independent searches; one vector register holds 16.
+
+    Returns:
+        Solution with `assignment` p i32[n], `value` (NumPy float64, computed in float64 from p),
+        status FEASIBLE (OPTIMAL for n <= 1) and the trace of the best cost over time.
+
+    Raises:
+        ValueError: shapes that disagree, values that are not finite, `initial` not a permutation,
+            `budget_s` not above 0, `chains` below 1, traced input.
+
+    References:
+        Koopmans and Beckmann, Econometrica 25 (1957); those of `_swap_search`.
+    """
+    _anytime.check_concrete("quadratic_assignment", (flow, distance, key, initial, linear))
+    _anytime.check_budget(budget_s)
+    if chains < 1:
+        raise ValueError(f"chains must be at least 1, got {chains}")
+    a, b, c = _check(flow, distance, linear)
+    first = _check_initial(initial, a.shape[0])
+    if a.shape[0] <= 1:
+        place = np.zeros(a.shape[0], np.int32)
+        return Solution(jnp.asarray(place), _cost(a, b, c, place), jnp.int32(Status.OPTIMAL))
+    dtype = np.float32 if _exact_in_float32(a, b, c) else np.float64
+    with jax.enable_x64(dtype is np.float64):
+        problem = _swap_search.Problem(*(jnp.asarray(x, dtype) for x in (a, b, c)))
+        place, trace = _search(key, problem, first, budget_s, chains)
+    value = _cost(a, b, c, place)
+    return Solution(jnp.asarray(place), value, jnp.int32(Status.FEASIBLE), trace=trace)
+
+
+def gilmore_lawler_bound(
+    flow: ArrayLike, distance: ArrayLike, *, linear: ArrayLike | None = None
+) -> float:
+    """Lower bound on the optimum of `quadratic_assignment`.
+
+    With item i at place k its flows meet the distances of k at best in opposite order; these
+    least costs are the entries of a linear assignment problem.
+
+    References:
+        Gilmore, SIAM J. Appl. Math. 10 (1962); Lawler, Management Science 9 (1963).
+    """
+    a, b, c = _check(flow, distance, linear)
+    n = a.shape[0]
+    if n == 0:
+        return 0.0
+    off = ~np.eye(n, dtype=bool)
+    rising = np.sort(a[off].reshape(n, n - 1), axis=1)
+    falling = -np.sort(-b[off].reshape(n, n - 1), axis=1)
+    least = rising @ falling.T + np.outer(np.diag(a), np.diag(b)) + c
+    with jax.enable_x64(True):
+        solution = linear_sum_assignment(jnp.asarray(least), maximize=False)
+        # The duals' value, not the assignment's: a bound also after rounding.
+        return float(solution.duals.row.sum() + solution.duals.column.sum())
+
+
+def _check(
+    flow: ArrayLike, distance: ArrayLike, linear: ArrayLike | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    a, b = np.asarray(flow, np.float64), np.asarray(distance, np.float64)
+    if a.ndim != 2 or a.shape[0] != a.shape[1] or a.shape != b.shape:
+        raise ValueError(
+            f"flow and distance must be square and of one size, got {a.shape} and {b.shape}"
+        )
+    c = np.zeros(a.shape) if linear is None else np.asarray(linear, np.float64)
+    if c.shape != a.shape:
+        raise ValueError(f"linear must have the shape {a.shape} of flow, got {c.shape}")
+    for name, x in (("flow", a), ("distance", b), ("linear", c)):
+        if not np.isfinite(x).all():
+            raise ValueError(f"{name} must be finite, got {x[~np.isfinite(x)][0]}")
+    return a, b, c
+
+
+def _check_initial(initial: ArrayLike | None, n: int) -> np.ndarray | None:
+    if initial is None:
+        return None
+    place = np.asarray(initial)
+    if place.shape != (n,) or not np.array_equal(np.sort(place), np.arange(n)):
+        raise ValueError(f"initial must be a permutation of 0..{n - 1}, got shape {place.shape}")
+    return place.astype(np.int32)
+
+
+def _exact_in_float32(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> bool:
+    """Whether all sums of the search are integers below 2^24."""
+    integers = all((x == np.round(x)).all() for x in (a, b, c))
+    swap = 8.0 * np.abs(a).max() * np.abs(b).max() * a.shape[0] + 4.0 * np.abs(c).max()
+    total = np.abs(a).sum() * np.abs(b).max() + np.abs(c).sum()
+    return bool(integers and max(swap, total) < _EXACT_IN_FLOAT32)
+
+
+def _cost(a: np.ndarray, b: np.ndarray, c: np.ndarray, place: np.ndarray) -> np.float64:
+    return (a * b[np.ix_(place, place)]).sum() + c[np.arange(len(place)), place].sum()
+
+
+def _search(
+    key: jax.Array,
+    problem: _swap_search.Problem,
+    first: np.ndarray | None,
+    budget_s: float,
+    chains: int,
+) -> tuple[np.ndarray, _anytime.Trace]:
+    n = problem.flow.shape[0]
+    place = jax.vmap(lambda k: jax.random.permutation(k, n))(jax.random.split(key, chains)).T
+    if first is not None:
+        place = place.at[:, 0].set(first)
+    state = _swap_search.start(problem, place.astype(jnp.int32))
+    scale = float(jnp.mean(jnp.abs(_swap_search.swap_costs(problem, state))))
+    heat = _anytime.Temperatures(max(HOT * scale, 1e-30), max(COLD * scale, 1e-30))
+    seeds = hashing.seeds(key, 2)
+    dtype = problem.flow.dtype
+
+    def annealed(s: Chains, count: int, begin: float, end: float) -> Chains:
+        hot, cold = (jnp.full(chains, heat.at(share), dtype) for share in (begin, end))
+        return _swap_search.anneal(seeds[0], problem, s, _anytime.as_int(count), hot, cold)
+
+    def tabued(s: Chains, count: int, begin: float, end: float) -> Chains:
+        return _swap_search.tabu(seeds[1], problem, s, _anytime.as_int(count))
+
+    def lowest(s: Chains) -> jax.Array:
+        return s.best.min()
+
+    jax.block_until_ready((annealed(state, 0, 0.0, 0.0), tabued(state, 0, 0.0, 0.0)))
+    clock = _anytime.Clock()
+    state = _anytime.run_phase(annealed, state, clock, ANNEALING_SHARE * budget_s, lowest)
+    state = state._replace(place=state.best_place)
+    state = _anytime.run_phase(tabued, state, clock, budget_s, lowest)
+    best = int(jnp.argmin(state.best))
+    return np.asarray(state.best_place[:, best]), clock.trace()
