@@ -1,5 +1,6 @@
 """The client of OpenAI-compatible servers, against a small one on 127.0.0.1."""
 
+import contextlib
 import http.server
 import json
 import threading
@@ -21,7 +22,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        self.wfile.write(data)
+        # A client that timed out has hung up.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.wfile.write(data)
 
     def do_GET(self):
         names = self.server.models
