@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import httpx
+import huggingface_hub.constants
 import torch
 from transformers import (
     AutoModelForCausalLM,
@@ -194,11 +196,16 @@ def _load(source: str, device: torch.device, dtype: str | None) -> tuple[Any, An
     if dtype is not None and dtype not in dtypes:
         raise ValueError(f"dtype must be one of {', '.join(dtypes)}, got {dtype!r}")
     wanted = dtype or ("float32" if device.type == "cpu" else "bfloat16")
+    # Told beforehand, since the hub's client spends most of a minute on retries.
+    local = path.is_dir() or not _hub_answers()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        module = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, wanted))
+        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
+        module = AutoModelForCausalLM.from_pretrained(
+            source, dtype=getattr(torch, wanted), local_files_only=local
+        )
     except (OSError, ValueError, KeyError) as error:
-        where = "folder" if path.is_dir() else "hub name, or no hub in reach"
+        hub = "not in the local cache and no hub in reach" if local else "hub name"
+        where = "folder" if path.is_dir() else hub
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelUnavailable(f"model {source!r} cannot be loaded ({where}): {reason}") from error
     if tokenizer.pad_token_id is None:
@@ -212,6 +219,17 @@ def _load(source: str, device: torch.device, dtype: str | None) -> tuple[Any, An
         pad_token_id=tokenizer.pad_token_id,
     )
     return tokenizer, module
+
+
+def _hub_answers() -> bool:
+    """Whether anything, an error page included, comes back from the hub."""
+    if huggingface_hub.constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        httpx.head(huggingface_hub.constants.ENDPOINT, timeout=5.0)
+    except httpx.HTTPError:
+        return False
+    return True
 
 
 def _own_defaults(source: str) -> dict[str, int]:
