@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Int32, Int64
 
 import lsajax as lsa
 
@@ -98,20 +98,32 @@ def raw_assignment(inst: lsa.Instance, action: Mapping[int, int] | None) -> RawA
     A channel id outside 0..M-1 becomes `UNKNOWN_CHANNEL`, except -1, which says "unassigned";
     ids may be integers of any size. None, from a program that failed, leaves all rows at -1.
     """
-    mask = np.asarray(inst.user_mask)
     raw = np.full(inst.num_rows, -1, np.int32)
     if not action:
         return RawAction(raw, 0)
-    last = inst.num_channels - 1
-    row_of = {int(u): i for i, u in enumerate(np.asarray(inst.user_id)) if mask[i]}
-    unknown = 0
-    for user, channel in action.items():
-        row = row_of.get(user)
-        if row is None:
-            unknown += 1
-        else:
-            raw[row] = channel if -1 <= channel <= last else UNKNOWN_CHANNEL
-    return RawAction(raw, unknown)
+    user, channel = _pairs(action).T
+    rows = np.flatnonzero(np.asarray(inst.user_mask))
+    if not rows.size:
+        return RawAction(raw, len(user))
+    # Rows in the order of their ids, so that all keys are looked up at once.
+    rows = rows[np.argsort(np.asarray(inst.user_id)[rows])]
+    ids = np.asarray(inst.user_id)[rows]
+    place = np.minimum(np.searchsorted(ids, user), len(ids) - 1)
+    known = ids[place] == user
+    in_range = (channel >= -1) & (channel < inst.num_channels)
+    raw[rows[place[known]]] = np.where(in_range, channel, UNKNOWN_CHANNEL)[known]
+    return RawAction(raw, int(np.sum(~known)))
+
+
+def _pairs(action: Mapping[int, int]) -> Int64[np.ndarray, "entries 2"]:
+    pair = np.dtype((np.int64, 2))
+    try:
+        return np.fromiter(action.items(), pair, len(action))
+    except OverflowError:
+        # An id beyond 64 bits is nobody's, and so is the end of the range.
+        low, high = -(2**63), 2**63 - 1
+        clipped = [[min(max(int(n), low), high) for n in item] for item in action.items()]
+        return np.array(clipped, np.int64)
 
 
 def program_text(code: str) -> str:

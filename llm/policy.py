@@ -11,13 +11,11 @@ import numpy as np
 from jaxtyping import Int32
 
 import lsajax as lsa
-from llm import namespace, parse
+from llm import namespace
+from llm.execution import Answer, read_mappings, run_programs
 from llm.models import Completion, Model
-from llm.sandbox import Execution, Sandbox
+from llm.sandbox import Sandbox
 from llm.serialize import Prompt, serialize, static_text
-
-NO_CODE = "no code"
-"""Status of a completion without anything to run; the others are the sandbox's."""
 
 
 class Seconds(NamedTuple):
@@ -133,71 +131,23 @@ def decide(
         seed=seed,
         num_samples=num_samples,
     )
-    decisions = []
-    for i, inst in enumerate(instances):
-        own = completions[i * num_samples : (i + 1) * num_samples]
-        answers = _read(own) if paradigm == "text" else _run(box, inst, own)
-        decisions += [
-            _finish(inst, prompts[i], completion, answer, serialize_s[i], repair_rule)
-            for completion, answer in zip(own, answers, strict=True)
-        ]
-    return decisions
-
-
-class _Answer(NamedTuple):
-    action: dict[int, int] | None
-    status: str
-    detail: str
-    code: str | None
-    parse_s: float
-    execute_s: float
-
-
-def _read(completions: Sequence[Completion]) -> list[_Answer]:
-    """The text paradigm: mappings are read, nothing is executed."""
-    answers = []
-    for completion in completions:
-        start = time.perf_counter()
-        action, detail = parse.mapping(completion.text)
-        status = "invalid" if action is None else "ok"
-        detail = detail if action is None else ""
-        answers.append(_Answer(action, status, detail, None, time.perf_counter() - start, 0.0))
-    return answers
-
-
-def _run(box: Sandbox, inst: lsa.Instance, completions: Sequence[Completion]) -> list[_Answer]:
-    """The code paradigm: programs are cut out and run, all on one packed copy of the data."""
-    blocks, parse_s = [], []
-    for completion in completions:
-        start = time.perf_counter()
-        blocks.append(parse.code_block(completion.text))
-        parse_s.append(time.perf_counter() - start)
-    start = time.perf_counter()
-    data = box.pack(namespace.program_data(inst, box.limits.cpu_s))
-    pack_s = time.perf_counter() - start
-    try:
-        texts = [namespace.program_text(b.text) for b in blocks if b.text is not None]
-        ran = iter(box.map([(text, data) for text in texts]))
-    finally:
-        data.close()
+    of = [i for i in range(len(instances)) for _ in range(num_samples)]
+    texts = [completion.text for completion in completions]
+    if paradigm == "text":
+        answers = read_mappings(texts)
+    else:
+        answers = run_programs(box, texts, [instances[i] for i in of])
     return [
-        _Answer(None, NO_CODE, block.detail, None, seconds, 0.0)
-        if block.text is None
-        else _answer(next(ran), block.text, seconds, pack_s)
-        for block, seconds in zip(blocks, parse_s, strict=True)
+        _finish(instances[i], prompts[i], completion, answer, serialize_s[i], repair_rule)
+        for i, completion, answer in zip(of, completions, answers, strict=True)
     ]
-
-
-def _answer(ran: Execution, code: str, parse_s: float, pack_s: float) -> _Answer:
-    detail = namespace.program_detail(ran.detail or "")
-    return _Answer(ran.action, ran.status, detail, code, parse_s, ran.wall_s + pack_s)
 
 
 def _finish(
     inst: lsa.Instance,
     prompt: Prompt,
     completion: Completion,
-    answer: _Answer,
+    answer: Answer,
     serialize_s: float,
     repair_rule: str,
 ) -> Decision:
