@@ -33,22 +33,29 @@ def refuse(number: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class IfBits:
-    """``verdict`` if argument ``argument`` has any bit of ``mask`` set, else allow."""
+class OnlyIf:
+    """Allow if the low word of ``argument``, under ``mask``, is in ``values``; else ``verdict``."""
 
     argument: int
     mask: int
+    values: tuple[int, ...]
     verdict: int
 
 
-_NO_CODE = IfBits(argument=2, mask=PROT_EXEC, verdict=refuse(errno.EPERM))
-# a single thread only waits and wakes (0, 1, 9, 10, with flags above); bit 2 is in the commands
-# that requeue and that lend priority, a corner of the kernel with a history
-_NO_REQUEUE = IfBits(argument=1, mask=0b100, verdict=refuse(errno.EPERM))
+_NO_CODE = OnlyIf(argument=2, mask=PROT_EXEC, values=(0,), verdict=refuse(errno.EPERM))
+# a single thread waits (0, 9) and wakes (1, 10), with two flags; to requeue and to lend priority
+# is a corner of the kernel with a history
+_ONLY_WAIT_AND_WAKE = OnlyIf(
+    argument=1, mask=0xFFFFFFFF & ~(128 | 256), values=(0, 1, 9, 10), verdict=refuse(errno.EPERM)
+)
+# how an allocator uses it; without, among others, merging equal pages with those of strangers
+_ONLY_OWN_PAGES = OnlyIf(
+    argument=2, mask=0xFFFFFFFF, values=(0, 1, 2, 3, 4, 8, 14, 15), verdict=refuse(errno.EPERM)
+)
 
 ALLOWED = (
-    # memory (mmap, mprotect and futex have conditions, below)
-    "brk munmap mremap madvise rseq "
+    # memory (mmap, mprotect, madvise and futex have conditions, below)
+    "brk munmap mremap rseq "
     # the answer's pipe and /dev/null are the only descriptors there are
     "write read close lseek fstat "
     # time and sleep
@@ -77,12 +84,13 @@ KILLED = (
 )
 
 
-def program_rules() -> dict[str, int | IfBits]:
+def program_rules() -> dict[str, int | OnlyIf]:
     """The filter of a stranger's program: name -> verdict."""
-    rules: dict[str, int | IfBits] = {
+    rules: dict[str, int | OnlyIf] = {
         "mmap": _NO_CODE,
         "mprotect": _NO_CODE,
-        "futex": _NO_REQUEUE,
+        "madvise": _ONLY_OWN_PAGES,
+        "futex": _ONLY_WAIT_AND_WAKE,
     }
     rules |= dict.fromkeys(ALLOWED.split(), ALLOW)
     rules |= dict.fromkeys(KILLED.split(), KILL)
@@ -92,7 +100,7 @@ def program_rules() -> dict[str, int | IfBits]:
     return rules
 
 
-def assemble(rules: Mapping[str, int | IfBits], default: int, machine: str | None = None) -> bytes:
+def assemble(rules: Mapping[str, int | OnlyIf], default: int, machine: str | None = None) -> bytes:
     """Return the BPF program (8 bytes an instruction) for ``machine`` (default: this one).
 
     Calls that the architecture does not have are skipped. A process of a foreign architecture or
@@ -111,7 +119,7 @@ def assemble(rules: Mapping[str, int | IfBits], default: int, machine: str | Non
     for name, verdict in rules.items():
         if name not in numbers:
             continue
-        body = _conditional(verdict) if isinstance(verdict, IfBits) else [_return(verdict)]
+        body = _conditional(verdict) if isinstance(verdict, OnlyIf) else [_return(verdict)]
         code += [_jump_if_equal(numbers[name], 0, len(body)), *body]
     code.append(_return(default))
     return b"".join(code)
@@ -148,8 +156,10 @@ def _return(verdict: int) -> bytes:
     return _instruction(0x06, 0, 0, verdict)  # BPF_RET | BPF_K
 
 
-def _conditional(rule: IfBits) -> list[bytes]:
+def _conditional(rule: OnlyIf) -> list[bytes]:
     # struct seccomp_data: nr, arch, instruction pointer (16 bytes), then six 64-bit arguments;
     # both architectures are little-endian, so the low word comes first
-    test = _instruction(0x45, 0, 1, rule.mask)  # BPF_JMP | BPF_JSET | BPF_K
-    return [_load(16 + 8 * rule.argument), test, _return(rule.verdict), _return(ALLOW)]
+    masked = [_load(16 + 8 * rule.argument), _instruction(0x54, 0, 0, rule.mask)]  # BPF_ALU | AND
+    left = len(rule.values)
+    tests = [_jump_if_equal(value, left - i, 0) for i, value in enumerate(rule.values)]
+    return [*masked, *tests, _return(rule.verdict), _return(ALLOW)]

@@ -70,6 +70,28 @@ def test_no_new_code_can_be_mapped(arena: Arena, name: str):
     assert execution.action == {0: 1}, execution  # EPERM
 
 
+# of calls that are allowed on the whole: the second argument, or the third, says what to do
+COMMANDS = {
+    "futex": ("[word, command | 128, 0, 0, word, 0]", range(2, 9)),
+    "futex with priorities": ("[word, command | 128, 0, 0, word, 0]", range(11, 14)),
+    "madvise": ("[page, 4096, command]", [9, 10, 11, 12, 13, 16, 17, 18, 19, 20, 21, 25, 100, 101]),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_dangerous_commands_of_allowed_calls_are_refused(arena: Arena, name: str):
+    arguments, commands = COMMANDS[name]
+    number = syscalls.numbers()[name.partition(" ")[0]]
+    code = f"""
+import mmap
+block = mmap.mmap(-1, 4096)
+page = word = ctypes.addressof(ctypes.c_char.from_buffer(block))
+action = {{command: call({number}, *{arguments}) for command in {list(commands)}}}
+"""
+    execution = arena.box.run(CALL + code, arena.data)
+    assert execution.action == dict.fromkeys(commands, 1), execution  # EPERM
+
+
 @pytest.mark.skipif("x86_64" not in os.uname().machine, reason="x32 is an ABI of x86-64")
 def test_system_call_of_the_x32_abi_kills(arena: Arena):
     execution = arena.box.run(CALL + f"call({0x40000000 + 39})\naction = {{}}", arena.data)

@@ -13,7 +13,7 @@ from llm.sandbox.seccomp import (
     ALLOWED,
     KILL,
     KILLED,
-    IfBits,
+    OnlyIf,
     assemble,
     program_rules,
     refuse,
@@ -33,10 +33,12 @@ def interpret(program: bytes, machine: int, number: int, *arguments: int) -> int
         position += 1
         if code == 0x20:
             (accumulator,) = struct.unpack_from("<I", call, k)
+        elif code == 0x54:
+            accumulator &= k
         elif code == 0x06:
             return k
         else:
-            holds = {0x15: accumulator == k, 0x35: accumulator >= k, 0x45: accumulator & k != 0}
+            holds = {0x15: accumulator == k, 0x35: accumulator >= k}
             position += if_true if holds[code] else if_false
 
 
@@ -71,7 +73,7 @@ def test_only_what_is_listed_is_allowed(verdict, machine):
     allowed = {number for number in range(2000) if verdict(number) == ALLOW}
     names = {name for name, number in syscalls.numbers(machine).items() if number in allowed}
     assert len(names) == len(allowed)
-    assert names <= {*ALLOWED.split(), "mmap", "mprotect", "futex"}
+    assert names <= {*ALLOWED.split(), "mmap", "mprotect", "madvise", "futex"}
 
 
 def test_every_rule_names_a_known_call():
@@ -88,11 +90,16 @@ def test_executable_memory_is_refused(verdict, call):
 
 
 def test_a_futex_can_wait_and_wake_but_not_requeue_or_lend_priority(verdict):
-    private, real_time = 128, 256
-    for command in (0, 1, 9, 10):
-        assert verdict("futex", 0, command | private | real_time) == ALLOW
-    for command in (4, 5, 6, 7, 12, 13):
-        assert verdict("futex", 0, command | private) == refuse(1)
+    for command in range(512):
+        waits_or_wakes = command & ~(128 | 256) in (0, 1, 9, 10)  # private, real time
+        assert verdict("futex", 0, command) == (ALLOW if waits_or_wakes else refuse(1)), command
+    assert verdict("futex", 0, 1 << 31) == refuse(1)
+
+
+def test_memory_can_be_advised_on_but_not_merged_with_strangers_or_poisoned(verdict):
+    for advice in range(128):
+        expected = ALLOW if advice in (0, 1, 2, 3, 4, 8, 14, 15) else refuse(1)
+        assert verdict("madvise", 0, 4096, advice) == expected
 
 
 def test_processes_are_refused_as_at_a_limit(verdict, machine):
@@ -116,10 +123,12 @@ def test_the_x32_abi_is_killed():
 
 
 def test_a_conditional_rule_ends_in_one_of_its_two_verdicts(machine):
-    program = assemble({"prctl": IfBits(5, 8, KILL), "write": ALLOW}, DEFAULT, machine)
+    rules = {"prctl": OnlyIf(5, 0xF, (1, 8), KILL), "write": ALLOW}
+    program = assemble(rules, DEFAULT, machine)
     audit, number = syscalls.AUDIT_ARCH[machine], syscalls.numbers(machine)["prctl"]
-    assert interpret(program, audit, number, 0, 0, 0, 0, 0, 8) == KILL
-    assert interpret(program, audit, number, 8, 8, 8, 8, 8, 7) == ALLOW
+    for value in range(64):
+        expected = ALLOW if value % 16 in (1, 8) else KILL
+        assert interpret(program, audit, number, 8, 8, 8, 8, 8, value) == expected
 
 
 def test_an_unknown_call_is_an_error():
