@@ -20,7 +20,7 @@ import numpy as np
 
 from . import landlock, seccomp
 from .answer import InvalidAnswerError, encode_action, encode_text
-from .kernel import PR_SET_PDEATHSIG, prctl
+from .kernel import PR_SET_DUMPABLE, PR_SET_PDEATHSIG, prctl
 from .packing import unpack
 from .protocol import (
     ENTRY_BYTES,
@@ -113,6 +113,7 @@ def probe_landlock(ruleset: int) -> NoReturn:
 def _tie_to_zygote(walls: Walls) -> None:
     os.setpgid(0, 0)
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl(PR_SET_DUMPABLE, 0)  # a core limit of 0 does not keep the machine's crash handler away
     if os.getppid() != walls.pid:  # it died before the line above
         os._exit(EXIT_DONE)
 

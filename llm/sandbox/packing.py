@@ -12,7 +12,8 @@ import marshal
 import mmap
 import os
 import struct
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ _MAX_DEPTH = 32
 _MAX_BYTES = 1 << 32
 _F_ADD_SEALS = 1033
 _SEALS = 0b1111  # no more seals, no shrinking, no growing, no writing
+_TAKEN = ("action", "np", "numpy")
 _ACCEPTED = (
     "None, bool, int, float, complex, str, NumPy arrays and scalars of these numbers, "
     "and lists, tuples and dicts (keys: str or int) of them"
@@ -40,6 +42,7 @@ class Packed:
 
     def __init__(self, descriptor: int, nbytes: int):
         self._descriptor = descriptor
+        self._lock = threading.Lock()
         self.nbytes = nbytes
 
     def fileno(self) -> int:
@@ -48,9 +51,17 @@ class Packed:
             raise ValueError("this packed instance is closed")
         return self._descriptor
 
+    def duplicate(self) -> int:
+        """A descriptor of the caller's own, to send; ``close()`` meanwhile cannot make it another
+        file's. Raises ValueError when closed.
+        """
+        with self._lock:
+            return os.dup(self.fileno())
+
     def close(self) -> None:
         """Give the memory back once no program uses it any more. May be called twice."""
-        descriptor, self._descriptor = self._descriptor, -1
+        with self._lock:
+            descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
@@ -90,24 +101,27 @@ def pack(data: Mapping[str, Any]) -> Packed:
     start = -(-(_LENGTHS.size + len(header)) // _ALIGNMENT) * _ALIGNMENT
     if start + offset > _MAX_BYTES:
         raise ValueError(f"data takes {start + offset} bytes; at most {_MAX_BYTES} are accepted")
-    descriptor = os.memfd_create("data", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    parts = [(0, _LENGTHS.pack(len(header), start) + header)]
+    for (_path, array), (_, _, _, where) in zip(arrays, directory, strict=True):
+        parts.append((start + where, array.reshape(-1).view(np.uint8)))
+    return Packed(seal(parts, start + offset), start + offset)
+
+
+def seal(parts: Iterable[tuple[int, Any]], nbytes: int) -> int:
+    """Return the descriptor of a sealed memfd of ``nbytes`` with ``parts``: (offset, content).
+
+    Raises:
+        OSError: no descriptor or no memory left.
+    """
+    descriptor = os.memfd_create("sandbox", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        _write_all(descriptor, _LENGTHS.pack(len(header), start) + header, 0)
-        for (_path, array), (_, _, _, where) in zip(arrays, directory, strict=True):
-            _write_all(descriptor, array.reshape(-1).view(np.uint8), start + where)
-        os.ftruncate(descriptor, start + offset)
+        for offset, content in parts:
+            _write_all(descriptor, content, offset)
+        os.ftruncate(descriptor, nbytes)
         fcntl.fcntl(descriptor, _F_ADD_SEALS, _SEALS)
     except BaseException:
         os.close(descriptor)
         raise
-    return Packed(descriptor, start + offset)
-
-
-def seal(content: bytes) -> int:
-    """Return the descriptor of a sealed memfd that holds ``content``. Raises OSError."""
-    descriptor = os.memfd_create("code", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    _write_all(descriptor, content, 0)
-    fcntl.fcntl(descriptor, _F_ADD_SEALS, _SEALS)
     return descriptor
 
 
@@ -129,7 +143,7 @@ def _check_name(name: object) -> None:
         raise TypeError(f"a name in data must be a str, not {name!r}")
     if not name.isidentifier() or keyword.iskeyword(name):
         raise ValueError(f"data[{name!r}]: not a Python identifier")
-    if name == "action" or name.startswith("__"):
+    if name in _TAKEN or name.startswith("__"):
         raise ValueError(f"data[{name!r}]: this name belongs to the program or the interpreter")
 
 
@@ -144,7 +158,10 @@ def _plain(value: Any, path: tuple, arrays: list) -> Any:
             raise TypeError(f"{_place(path)}: array of dtype {value.dtype}; accepted: {_ACCEPTED}")
         arrays.append((path, np.ascontiguousarray(value).reshape(value.shape)))
         return None
-    if isinstance(value, np.generic) and value.dtype.kind in "biufcU":
+    if isinstance(value, (np.floating, np.complexfloating)):
+        # item() would leave a long double as it is, and marshal would write its bytes
+        return complex(value) if isinstance(value, np.complexfloating) else float(value)
+    if isinstance(value, np.generic) and value.dtype.kind in "biuU":
         return value.item()
     if isinstance(value, (list, tuple)):
         return [_plain(item, (*path, i), arrays) for i, item in enumerate(value)]

@@ -68,7 +68,7 @@ class Sandbox:
         try:
             for i in range(workers):  # they import at the same time
                 self._workers.add(Worker(cpus[i % len(cpus)]))
-            walls = list(self._threads.map(self._check, self._workers))
+            walls = list(self._threads.map(self._check, tuple(self._workers)))
         except BaseException:
             self.close()
             raise
@@ -119,19 +119,22 @@ class Sandbox:
         try:
             return [future.result() for future in futures]
         finally:
-            for future in futures:  # where one raised: leave nothing behind that still runs
-                future.cancel()
+            _drop(futures)
 
     async def amap(self, jobs: Iterable[Job], limits: Limits | None = None) -> list[Execution]:
         """``map`` for an event loop, which goes on meanwhile. Cancelling it drops what waits."""
         futures = self._start(jobs, limits)
-        return list(await asyncio.gather(*map(asyncio.wrap_future, futures)))
+        try:
+            return list(await asyncio.gather(*map(asyncio.wrap_future, futures)))
+        finally:
+            _drop(futures)
 
     def close(self) -> None:
         """Kill the workers and whatever runs in them. May be called twice, and from any thread."""
         self._closed = True
         if os.getpid() == self._owner:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+            # what waits is not cancelled: each says itself that the sandbox is closed
+            self._threads.shutdown(wait=False)
         self._finalizer()
 
     def __enter__(self) -> "Sandbox":
@@ -207,7 +210,14 @@ class Sandbox:
         except BaseException:
             worker.kill()
             self._workers.discard(worker)
+            self._check_usable()  # closed meanwhile: that is why, and not this machine
             raise
+
+
+def _drop(futures: list[Future]) -> None:
+    """Where one raised, or the caller was cancelled: leave nothing behind that waits or runs on."""
+    while futures:
+        futures.pop().cancel()
 
 
 def _kill_all(workers: set[Worker], owner: int) -> None:

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from . import answer
@@ -70,6 +71,7 @@ class Worker:
 
     def __init__(self, cpu: int):
         self.cpu = cpu
+        self._killing = threading.Lock()
         try:
             host = os.pidfd_open(os.getpid())
         except OSError as error:
@@ -144,12 +146,14 @@ class Worker:
         )
         with contextlib.ExitStack() as descriptors:
             # a mapping cannot be empty, and a line end more changes no program
-            source_fd = seal(source + b"\n")
+            source_fd = seal([(0, source + b"\n")], len(source) + 1)
             descriptors.callback(os.close, source_fd)
+            data_fd = data.duplicate()
+            descriptors.callback(os.close, data_fd)
             read_end, write_end = _answer_pipe(limits.output_bytes)
             descriptors.callback(os.close, read_end)
             descriptors.callback(os.close, write_end)
-            reply = self._ask(request, (source_fd, data.fileno(), write_end), limits.wall_s)
+            reply = self._ask(request, (source_fd, data_fd, write_end), limits.wall_s)
             frame = _drain(read_end) if reply[:2] == (Ended.EXITED, EXIT_DONE) else b""
         return _execution(reply, frame, limits)
 
@@ -159,15 +163,20 @@ class Worker:
         return self._ask(request, (), 10.0)[1]
 
     def kill(self) -> None:
-        """Kill the zygote and what runs in it, and wait until they are gone. Idempotent."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-        self._process.wait()
-        if self._socket.fileno() >= 0:
-            # the zygote, and a program under it, die of the launcher's death; then nobody is left
-            # who holds the other end
-            _until_hung_up(self._socket)
-            self._socket.close()
+        """Kill the zygote and what runs in it, and wait until they are gone.
+
+        Idempotent, and the one method that any thread may call at any time.
+        """
+        with self._killing:
+            self._process.terminate()  # the launcher kills and reaps its own, then ends
+            try:
+                self._process.wait(_DEATH_S)
+            except subprocess.TimeoutExpired:  # it is stopped: the others die of its death
+                self._process.kill()
+                self._process.wait()
+            if self._socket.fileno() >= 0:
+                _until_hung_up(self._socket)
+                self._socket.close()
 
     def _ask(self, request: bytes, descriptors: tuple, wall_s: float) -> tuple:
         try:

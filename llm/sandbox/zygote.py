@@ -49,11 +49,13 @@ def _tell(control: socket.socket, message: dict) -> None:
 
 def _prepare(cpu: int, control: socket.socket) -> tuple[dict, child.Walls]:
     """Import, drop privileges, fork into the namespaces; return what is there and what is not."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the host may ignore it, and exec hands that on
+    for number in (signal.SIGCHLD, signal.SIGTERM):  # the host may ignore them; exec hands that on
+        signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.sched_setaffinity(0, {cpu})  # also keeps HiGHS and BLAS from starting threads
     preload.load()
     os.environ.clear()
+    _offer_to_the_oom_killer()
     program = seccomp.assemble(seccomp.program_rules(), seccomp.refuse(errno.EPERM))
     address_space = _address_space()
     report: dict = {"namespaces": [], "landlock": 0, "missing": {}}
@@ -88,6 +90,12 @@ def _connect_to_loopback() -> int:
         return probe.connect_ex(("127.0.0.1", 9))
 
 
+def _offer_to_the_oom_killer() -> None:
+    """Where memory runs out, a program is to go, and not the training that it is run for."""
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as adjustment:
+        adjustment.write("1000")
+
+
 def _privileges(give_up: Callable[[], None]) -> None:
     try:
         give_up()
@@ -101,12 +109,25 @@ def _address_space() -> int:
 
 
 def _fork_into_the_pid_namespace(control: socket.socket) -> None:
-    """Go on in a child; the launcher stays behind, waits, and ends as the child ends."""
+    """Go on in a child; the launcher stays behind and ends when the child has ended.
+
+    On SIGTERM it kills the child first. Nobody but the launcher may be there to reap the dead: in
+    a container, process 1 is often the host itself or a shell.
+    """
+    prctl(PR_SET_CHILD_SUBREAPER, 1)  # for a program whose zygote dies, without namespaces
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     pid = os.fork()
     if pid == 0:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         return
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(pid, signal.SIGKILL))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     control.close()  # so that the host reads the end of the stream when the zygote dies
     _, status = os.waitpid(pid, 0)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the number may soon be another process's
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
     os._exit(0 if status == 0 else 1)
 
 

@@ -20,7 +20,7 @@ namespaces = importlib.import_module("sandbox_inside.namespaces")
 landlock = importlib.import_module("sandbox_inside.landlock")
 """
 # The kernel seems to have neither namespaces nor Landlock.
-_POOR_KERNEL = """
+POOR_KERNEL = """
 def refused(*_):
     raise OSError(1, "refused by the test")
 namespaces.enter = landlock.abi = refused
@@ -99,7 +99,7 @@ def sabotaged(change: str):
 @pytest.fixture(scope="module")
 def seccomp_only_box(outer_limits):
     """One worker as on a kernel where neither namespaces nor Landlock can be had."""
-    with sabotaged(_POOR_KERNEL):
+    with sabotaged(POOR_KERNEL):
         sandbox = Sandbox(workers=1, waive=("namespaces", "landlock"))
     with sandbox:
         assert sandbox.metadata["namespaces"] == []

@@ -36,6 +36,12 @@ def test_numpy_scalars_become_numbers_and_tuples_lists():
     assert type(got["a"]) is float and type(got["c"]) is bool
 
 
+@pytest.mark.parametrize("scalar", [np.longdouble(0.5), np.float16(0.5), np.clongdouble(0.5)])
+def test_floats_of_every_width_arrive_as_numbers(scalar):
+    got = round_trip({"x": scalar})["x"]
+    assert got == 0.5 and type(got) is (complex if np.iscomplexobj(scalar) else float)
+
+
 ARRAYS = {
     "float32": np.arange(6, dtype=np.float32).reshape(2, 3),
     "bool": np.array([True, False]),
@@ -81,6 +87,8 @@ BAD = {
     "no identifier": ({"a b": 1}, ValueError, "'a b'"),
     "keyword": ({"for": 1}, ValueError, "'for'"),
     "the answer": ({"action": {}}, ValueError, "'action'"),
+    "NumPy": ({"np": 1}, ValueError, "'np'"),
+    "NumPy in full": ({"numpy": np.ones(1)}, ValueError, "'numpy'"),
     "builtins": ({"__builtins__": {}}, ValueError, "__builtins__"),
     "set": ({"s": {1}}, TypeError, r"data\['s'\]: set"),
     "bytes": ({"b": b"x"}, TypeError, r"data\['b'\]: bytes"),
@@ -127,3 +135,13 @@ def test_a_closed_instance_says_so():
     assert isinstance(packed, Packed)
     with pytest.raises(ValueError, match="closed"):
         packed.fileno()
+    with pytest.raises(ValueError, match="closed"):
+        packed.duplicate()
+
+
+def test_a_duplicate_outlives_the_instance():
+    """It is what a worker sends: closing meanwhile must not put another file in its place."""
+    packed = pack({"x": 5})
+    with os.fdopen(packed.duplicate(), "rb") as duplicate:
+        packed.close()
+        assert unpack(mmap.mmap(duplicate.fileno(), 0, access=mmap.ACCESS_COPY)) == {"x": 5}

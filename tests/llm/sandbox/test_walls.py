@@ -15,7 +15,8 @@ import pytest
 HOST = """
 import ctypes, json, os, sys
 setup, waive = json.loads(sys.argv[1]), json.loads(sys.argv[2])
-from llm.sandbox import Sandbox, SandboxUnavailable, kernel, seccomp
+from llm.sandbox import Limits, Sandbox, SandboxUnavailable, kernel, seccomp
+kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)  # what is orphaned becomes a child of this process
 if setup["first"]:
     exec(setup["first"])
 if setup["errnos"]:
@@ -29,10 +30,15 @@ try:
         result["answer"] = box.run("action = {0: x}", {"x": 5}).action[0]
         result["file"] = box.run("open('/proc/self/status')", {}).status
         result["fork"] = box.run("import os; os.fork()", {}).status
-        result["loop"] = box.run("while True: pass", {}).status
+        short = Limits(wall_s=10, cpu_s=0.1)
+        result["loop"] = box.run("while True: pass", {}, limits=short).status
 except SandboxUnavailable as error:
     result["unavailable"] = error.feature
     result["reason"] = str(error)
+try:
+    result["left"] = os.waitpid(-1, os.WNOHANG)
+except ChildProcessError:
+    result["left"] = None
 print(json.dumps(result))
 """
 ROOT = os.getuid() == 0
@@ -50,7 +56,9 @@ def host(errnos=None, waive=(), first=""):
         env={**os.environ, "PYTHONPATH": os.getcwd(), "OPENBLAS_NUM_THREADS": "1"},
     )
     assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout)
+    seen = json.loads(result.stdout)
+    assert seen["left"] is None, "a process is left, or a dead one that nobody reaped"
+    return seen
 
 
 def assert_holds(result):

@@ -1,0 +1,276 @@
+"""What happens when things die: workers, sandboxes, hosts, threads, forks."""
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from llm.sandbox import Execution, Limits, Sandbox, SandboxUnavailable, kernel, selftest
+
+from .conftest import POOR_KERNEL, children, sabotaged
+
+ADD = "action = {0: a + 1}"
+PATIENT = Limits(wall_s=30, cpu_s=10)
+
+
+@pytest.fixture(scope="module")
+def lone(outer_limits):
+    with Sandbox(workers=1, limits=PATIENT) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def as_process_1():
+    """As in a container where the host is process 1: nobody else reaps what is orphaned."""
+    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+    yield
+    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 0)
+
+
+def launcher(box: Sandbox) -> int:
+    (worker,) = box._workers
+    return worker.pid
+
+
+def child_of(parent: int, session: int) -> int:
+    stats = {pid: Path(f"/proc/{pid}/stat").read_text() for pid in children(session)}
+    return next(p for p, stat in stats.items() if int(stat.rpartition(")")[2].split()[1]) == parent)
+
+
+def zygote(box: Sandbox) -> int:
+    return child_of(launcher(box), launcher(box))
+
+
+def has_a_program(box: Sandbox) -> bool:
+    return any(len(children(worker.pid)) == 3 for worker in list(box._workers))
+
+
+def wait_until(condition, seconds=30.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def raised_by(function, *arguments) -> BaseException | None:
+    try:
+        function(*arguments)
+    except BaseException as error:
+        return error
+    return None
+
+
+@contextlib.contextmanager
+def running(box: Sandbox, code: str, limits: Limits | None = None):
+    """While it runs in another thread; its result, or what was raised, is there afterwards."""
+    results: list[Execution | BaseException] = []
+
+    def run():
+        try:
+            results.append(box.run(code, {}, limits=limits))
+        except BaseException as error:
+            results.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        assert wait_until(lambda: has_a_program(box))
+        yield results
+    finally:
+        thread.join(90)
+    assert not thread.is_alive()
+
+
+def test_a_worker_killed_between_programs_is_replaced(lone):
+    for victim in (zygote, launcher):
+        os.kill(victim(lone), signal.SIGKILL)
+        assert lone.run(ADD, {"a": 1}).action == {0: 2}
+    assert len(lone._workers) == 1
+
+
+def test_a_worker_killed_under_a_program_takes_it_not_down(lone):
+    first = launcher(lone)
+    with running(lone, "import time\ntime.sleep(1)\naction = {0: 1}") as results:
+        os.kill(zygote(lone), signal.SIGKILL)
+    assert results[0].action == {0: 1}
+    assert wait_until(lambda: not children(first))
+
+
+def test_a_program_whose_worker_dies_twice_is_killed(lone, monkeypatch):
+    monkeypatch.setattr(selftest, "check", lambda *_: {})  # its programs are not to be killed
+    with running(lone, "import time\ntime.sleep(20)\naction = {0: 1}") as results:
+        for _ in range(2):
+            assert wait_until(lambda: has_a_program(lone))
+            for worker in list(lone._workers):
+                os.kill(worker.pid, signal.SIGKILL)
+            wait_until(lambda: not has_a_program(lone))
+    assert (results[0].status, results[0].action) == ("killed", None)
+    assert lone.run(ADD, {"a": 1}).action == {0: 2}
+
+
+NO_FORK_AT_7_S = """
+zygote = importlib.import_module("sandbox_inside.zygote")
+real_run = zygote._run
+def no_fork():
+    raise BlockingIOError(11, "refused by the test")
+def run(request, *rest):
+    if zygote.REQUEST.unpack(request)[2] == 7 * 10**9:
+        zygote.os.fork = no_fork
+    return real_run(request, *rest)
+zygote._run = run
+"""
+
+
+def test_no_process_to_be_had_is_the_machines_fault_and_not_a_programs():
+    with sabotaged(NO_FORK_AT_7_S), Sandbox(workers=1, limits=PATIENT) as box:
+        for _ in range(2):
+            assert box.run(ADD, {"a": 1}).action == {0: 2}  # the second time by a new worker
+            with pytest.raises(SandboxUnavailable, match="process"):
+                box.run(ADD, {"a": 1}, limits=Limits(wall_s=7))
+
+
+def test_closing_ends_everything_and_may_be_repeated(as_process_1):
+    before = len(os.listdir("/proc/self/fd"))
+    box = Sandbox(workers=2)
+    sessions = [worker.pid for worker in box._workers]
+    assert all(len(children(pid)) == 2 for pid in sessions)
+    box.close()
+    box.close()
+    assert not any(children(pid) for pid in sessions)
+    with pytest.raises(RuntimeError, match="closed"):
+        box.run(ADD, {"a": 1})
+    with pytest.raises(RuntimeError, match="closed"):
+        box.map([])
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("change", ["", POOR_KERNEL], ids=["every wall", "seccomp alone"])
+def test_closing_from_another_thread_ends_a_running_program(as_process_1, change):
+    with sabotaged(change):
+        box = Sandbox(workers=1, waive=("namespaces", "landlock"))
+    session = launcher(box)
+    with running(box, "while True: pass", Limits(wall_s=60, cpu_s=60)) as results:
+        box.close()
+    assert isinstance(results[0], RuntimeError) and "closed" in str(results[0])
+    assert not children(session)
+
+
+def test_closing_ends_what_waits_and_says_why():
+    """`amap` is not to look cancelled: its task would be taken for a cancelled one."""
+    nap = "import time\ntime.sleep(1)\naction = {}"
+
+    async def closed_meanwhile(box):
+        asyncio.get_running_loop().call_later(0.1, box.close)
+        with pytest.raises(RuntimeError, match="closed"):
+            await box.amap([(nap, {})] * 3)
+
+    box = Sandbox(workers=1, limits=PATIENT)
+    waiting: list[BaseException] = []
+    thread = threading.Thread(target=lambda: waiting.append(raised_by(box.map, [(nap, {})] * 3)))
+    thread.start()
+    asyncio.run(closed_meanwhile(box))
+    thread.join(30)
+    assert isinstance(waiting[0], RuntimeError) and "closed" in str(waiting[0])
+
+
+def test_a_worker_lost_to_closing_is_not_the_machines_fault(monkeypatch):
+    box = Sandbox(workers=1, limits=PATIENT)
+    os.kill(launcher(box), signal.SIGKILL)
+
+    def closed_meanwhile(*_):
+        box.close()
+        raise SandboxUnavailable("worker", "died in the self-test")
+
+    monkeypatch.setattr(selftest, "check", closed_meanwhile)  # of the one that replaces it
+    with pytest.raises(RuntimeError, match="this sandbox is closed"):
+        box.run(ADD, {"a": 1})
+
+
+def test_a_forgotten_sandbox_ends_with_its_object(as_process_1):
+    box = Sandbox(workers=1)
+    session = launcher(box)
+    del box
+    gc.collect()
+    assert not children(session)
+
+
+def test_a_crash_is_kept_from_the_machines_handler_and_memory_is_taken_from_programs(lone):
+    """A core limit of 0 does not stop a kernel that pipes cores to a program of root's."""
+    with running(lone, "import time\ntime.sleep(0.5)\naction = {0: 1}") as results:
+        program = child_of(zygote(lone), launcher(lone))
+        # what cannot be dumped belongs to root under /proc, and not to its own user
+        owner = os.stat(f"/proc/{program}/status").st_uid
+        assert owner != os.stat(f"/proc/{zygote(lone)}/status").st_uid
+        assert Path(f"/proc/{program}/oom_score_adj").read_text() == "1000\n"
+    assert results[0].action == {0: 1}
+
+
+HOST = """
+import os, sys, threading
+from llm.sandbox import Limits, Sandbox
+box = Sandbox(workers=2, limits=Limits(wall_s=600, cpu_s=600))
+for _ in range(2):
+    threading.Thread(target=box.run, args=("while True: pass", {}), daemon=True).start()
+if sys.argv[1] == "fork" and os.fork() == 0:
+    sys.stdin.read()  # a fork of the host that outlives it, with copies of its sockets
+    os._exit(0)
+print(*[worker.pid for worker in box._workers], flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(("kind", "end"), [("plain", signal.SIGTERM), ("fork", signal.SIGKILL)])
+def test_a_dead_host_leaves_no_process(kind, end):
+    host = subprocess.Popen(
+        [sys.executable, "-c", HOST, kind],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
+    with host:
+        sessions = [int(pid) for pid in host.stdout.readline().split()]
+        assert len(sessions) == 2
+        assert wait_until(lambda: all(len(children(pid)) == 3 for pid in sessions))
+        host.send_signal(end)
+        assert wait_until(lambda: not any(children(pid) for pid in sessions), 10)
+    host.wait()
+
+
+def test_a_fork_of_the_host_is_refused_and_harms_nothing(lone):
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        with contextlib.suppress(BaseException):
+            try:
+                lone.run(ADD, {"a": 1})
+            except RuntimeError:
+                lone.close()
+                code = 0
+        os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert lone.run(ADD, {"a": 1}).action == {0: 2}
+
+
+def test_a_sandbox_made_in_a_thread_outlives_the_thread():
+    """The kernel's parent-death signal counts the death of the thread that started a process."""
+    made: list[Sandbox] = []
+    thread = threading.Thread(target=lambda: made.append(Sandbox(workers=1, limits=PATIENT)))
+    thread.start()
+    thread.join()
+    (box,) = made
+    with box:
+        first = zygote(box)
+        time.sleep(0.2)
+        assert box.run(ADD, {"a": 1}).action == {0: 2}
+        assert zygote(box) == first
