@@ -16,6 +16,7 @@ GROUPED = "Grouped-KM"
 SORTED = "Sorted matching"
 GREEDY = "Greedy"
 OPTIMUM = "Exact optimum"
+OPTIMUM_UNCOUPLED = "Optimum of Eq. (4)"
 LOCAL_SEARCH = "Local search"
 
 _SOLVERS = {
@@ -23,8 +24,9 @@ _SOLVERS = {
     SORTED: lsa.solvers.sorted_matching,
     GREEDY: lsa.solvers.greedy,
     OPTIMUM: lsa.solvers.hungarian,
+    OPTIMUM_UNCOUPLED: lsa.solvers.hungarian,
 }
-_ANYTIME = {GROUPED: lsa.solvers.grouped, LOCAL_SEARCH: getattr(lsa.solvers, "local_search", None)}
+_ANYTIME = {GROUPED: lsa.solvers.grouped, LOCAL_SEARCH: lsa.solvers.local_search}
 
 
 class Outcome(NamedTuple):

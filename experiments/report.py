@@ -11,10 +11,13 @@ _WIDTH = 118
 """Where the output is no terminal (a file, a pipe), a table must not be cut to 80 columns."""
 
 
-def print_table(table: pd.DataFrame, *, title: str, notes: Iterable[str] = ()) -> None:
+def print_table(
+    table: pd.DataFrame, *, title: str, best: str = "optimum", notes: Iterable[str] = ()
+) -> None:
     """Prints a summary of `experiments.summary.summarise`, a block per scale.
 
-    A dash means: does not apply, or too few realisations for an interval.
+    `best` names what gaps are measured to. A dash means: does not apply, or too few realisations
+    for an interval.
     """
     console = Console()
     if not console.is_terminal:
@@ -26,7 +29,7 @@ def print_table(table: pd.DataFrame, *, title: str, notes: Iterable[str] = ()) -
     for name in (
         "Mean",
         "Minus LLM (paired)",
-        "Gap to optimum, %",
+        f"Gap to {best}, %",
         "Raw valid, %",
         "Seconds",
         "Paper",

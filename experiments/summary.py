@@ -18,30 +18,30 @@ def mean_interval(values: pd.Series) -> tuple[float, float]:
 
 
 def summarise(
-    rows: pd.DataFrame, *, reference: str, optimum: str, paper: dict[tuple[str, str], float]
+    rows: pd.DataFrame, *, reference: str, paper: dict[tuple[str, str], float]
 ) -> pd.DataFrame:
     """One row per scale and method, in the order of `rows`.
 
     Args:
-        rows: `scale`, `method`, `realization`, `value_bps`, `seconds`, `raw_valid`, ...
+        rows: `scale`, `method`, `realization`, `value_bps`, `bound_bps` (the instance's optimum, or
+            an upper bound), `seconds`, `raw_valid`, ...
         reference: method that the others are subtracted from, paired by instance.
-        optimum: method (or bound) that gaps are measured to, paired by instance.
         paper: Mbit/s by (scale, method), where the paper has it.
 
     Returns:
         mean and half width of the 95 % interval in Mbit/s; paired difference to `reference`
-        likewise; gap to the optimum in percent likewise; share of valid raw answers in percent;
-        median seconds per decision; the paper's Mbit/s.
+        likewise; gap to `bound_bps` in percent of it likewise; share of valid raw answers in
+        percent; median seconds per decision; the paper's Mbit/s.
     """
     table = []
     for (scale, method), own in rows.groupby(["scale", "method"], sort=False):
         value = own.set_index(KEY)["value_bps"] / 1e6
         of_scale = rows[rows["scale"] == scale]
         base = of_scale[of_scale["method"] == reference].set_index(KEY)["value_bps"] / 1e6
-        best = of_scale[of_scale["method"] == optimum].set_index(KEY)["value_bps"] / 1e6
+        bound = own.set_index(KEY)["bound_bps"] / 1e6
         mean, mean_half = mean_interval(value)
         diff, diff_half = mean_interval((value - base).dropna())
-        gap, gap_half = mean_interval((100 * (best - value) / best).dropna())
+        gap, gap_half = mean_interval(100 * (bound - value) / bound)
         valid = own["raw_valid"].dropna().astype(float)
         table.append(
             {

@@ -91,7 +91,13 @@ def load_model(spec: str, **options: Any) -> Model:
     from llm.local import LocalModel
 
     if spec == "embedded":
-        return LocalModel(str(EMBEDDED), name="embedded", **options)
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # it would flash by for 4 MB, and stand before an error
+        try:
+            return LocalModel(str(EMBEDDED), name="embedded", **options)
+        finally:
+            logging.enable_progress_bar()
     return LocalModel(spec, **options)
 
 

@@ -62,6 +62,7 @@ def test_summary_is_paired_by_instance():
             "method": method,
             "realization": r,
             "value_bps": (100.0 * r + gain) * 1e6,
+            "bound_bps": (100.0 * r + 10.0) * 1e6,
             "seconds": 0.1 * (r + 1),
             "raw_valid": valid,
         }
@@ -69,9 +70,9 @@ def test_summary_is_paired_by_instance():
         for method, gain, valid in (("LLM", 8.0, r != 1), ("best", 10.0, None))
     ]
     rows[0]["value_bps"] += 0.3e6
-    table = summarise(
-        pd.DataFrame(rows), reference="LLM", optimum="best", paper={("I", "LLM"): 5.0}
-    ).set_index("method")
+    table = summarise(pd.DataFrame(rows), reference="LLM", paper={("I", "LLM"): 5.0}).set_index(
+        "method"
+    )
     difference = np.array([2.0 - 0.3, 2.0, 2.0])
     expected_half = stats.t.ppf(0.975, 2) * difference.std(ddof=1) / np.sqrt(3)
     assert table.loc["best", "difference_mbps"] == pytest.approx(difference.mean())
