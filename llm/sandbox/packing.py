@@ -61,7 +61,10 @@ class Packed:
     def close(self) -> None:
         """Give the memory back once no program uses it any more. May be called twice."""
         with self._lock:
-            descriptor, self._descriptor = self._descriptor, -1
+            self._release()
+
+    def _release(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
@@ -72,7 +75,7 @@ class Packed:
         self.close()
 
     def __del__(self) -> None:
-        self.close()
+        self._release()  # without the lock: a fork of the host may hold a copy that stays locked
 
 
 def pack(data: Mapping[str, Any]) -> Packed:

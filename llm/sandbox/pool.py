@@ -113,7 +113,8 @@ class Sandbox:
     def map(self, jobs: Iterable[Job], limits: Limits | None = None) -> list[Execution]:
         """Run many programs on all workers; results in the order of ``jobs``.
 
-        The same dict object in several jobs is packed once. Raises what ``run`` raises.
+        The same dict object in several jobs is packed once; each different one holds a file
+        descriptor until the call is over. Raises what ``run`` raises.
         """
         futures = self._start(jobs, limits)
         try:

@@ -72,11 +72,11 @@ class Worker:
     def __init__(self, cpu: int):
         self.cpu = cpu
         self._killing = threading.Lock()
+        self._socket, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             host = os.pidfd_open(os.getpid())
         except OSError as error:
             raise SandboxUnavailable("pidfd", str(error)) from None
-        self._socket, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         boot = _BOOT.format(folder=str(Path(__file__).parent))
         options = ("-P", "-s", "-B")  # no folder of ours on the path, no user site, no .pyc
         try:
