@@ -57,7 +57,7 @@ FORGERIES = (
         keyboard_interrupt="raise KeyboardInterrupt",
         generator_exit="raise GeneratorExit",
         timeout_error="raise TimeoutError('timeout')",
-        exception_text_of_a_gigabyte="raise ValueError('x' * (100 << 20))",
+        exception_text_of_100_megabytes="raise ValueError('x' * (100 << 20))",
         exception_text_with_control_codes="raise ValueError('\\x1b[2J\\n\\r\\0status: ok')",
         exception_text_that_raises="""
 class Mute(Exception):

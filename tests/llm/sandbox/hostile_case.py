@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from llm.sandbox import Limits
 
-DEFAULT = Limits(wall_s=10, cpu_s=0.3, memory_mb=256)
+DEFAULT = Limits(wall_s=10, cpu_s=2, memory_mb=256)  # none comes near it, on a slow machine too
+BUSY = Limits(wall_s=10, cpu_s=0.3, memory_mb=256)  # for those that use all of it
 ASLEEP = Limits(wall_s=0.3, cpu_s=0.3, memory_mb=256)
 PATIENT = Limits(wall_s=20, cpu_s=5, memory_mb=256)  # the memory limit is to be met first
 

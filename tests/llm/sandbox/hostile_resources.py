@@ -1,9 +1,10 @@
 """Programs that never end, and programs that want all the memory."""
 
-from .hostile_case import ASLEEP, PATIENT, cases
+from .hostile_case import ASLEEP, BUSY, PATIENT, cases
 
 ENDLESS = cases(
     "timeout",
+    BUSY,
     endless_loop="while True: pass",
     endless_loop_that_swallows_every_exception="""
 while True:
@@ -173,6 +174,7 @@ raise RuntimeError(f"{blocks} blocks")
 )
 
 RECURSION = cases(
-    "error memory killed timeout",  # which limit it meets first depends on the interpreter
+    "error memory killed timeout",
+    BUSY,  # which limit it meets first depends on the interpreter
     recursion_without_a_limit="import sys\nsys.setrecursionlimit(10 ** 9)\ndef f(): f()\nf()",
 )
