@@ -3,7 +3,7 @@
 It is started by exec, never by fork, so it holds nothing of the host's memory; it reads no byte of
 code, data or answers. It is single-threaded, which is what makes forking it safe.
 
-    launcher (unshares, then only waits)  ->  zygote (process 1 of its world)  ->  child, one by one
+    launcher (unshares, waits, reaps)  ->  zygote (process 1 of its world)  ->  child, one by one
 """
 
 import contextlib
