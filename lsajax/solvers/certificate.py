@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -9,6 +12,7 @@ from lsajax.solvers.linear_assignment import as_mask, as_matrix, chosen, exact_s
 from lsajax.solvers.solution import Solution
 
 
+@partial(jax.jit, static_argnames="maximize")
 def certify(
     values: Float[Array, "n m"],
     solution: Solution,
@@ -35,8 +39,8 @@ def certify(
     """
     values = as_matrix(values)
     n, m = values.shape
-    row_on = jnp.ones(n, bool) if row_mask is None else as_mask("row_mask", row_mask, n)
-    col_on = jnp.ones(m, bool) if col_mask is None else as_mask("col_mask", col_mask, m)
+    row_on = as_mask("row_mask", jnp.ones(n, bool) if row_mask is None else row_mask, n)
+    col_on = as_mask("col_mask", jnp.ones(m, bool) if col_mask is None else col_mask, m)
     if solution.duals is None:
         return jnp.full((), jnp.inf, values.dtype)
     sign = 1.0 if maximize else -1.0

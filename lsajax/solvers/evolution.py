@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from lsajax.solvers.solution import Solution, Status, Trace
 ENCODINGS = ("random_key", "rounding")
 
 
+@partial(jax.jit, static_argnames=("population", "generations", "weight", "crossover", "encoding"))
 def evolution(
     key: jax.Array,
     inst: Instance,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ _CHUNK = 2**17  # assignments valued at a time
 _RATE = 5e7  # assignments per second of one CPU core, for the estimate in the error message
 
 
+@partial(jax.jit, static_argnames=("max_assignments",))
 def exhaustive(key: jax.Array, inst: Instance, *, max_assignments: int = 1_000_000) -> Solution:
     """The best of all injections of the users into the channels (the paper's "Exhaustive").
 

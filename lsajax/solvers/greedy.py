@@ -11,6 +11,7 @@ from lsajax.repair import repair
 from lsajax.solvers.solution import Solution, Status
 
 
+@jax.jit
 def greedy(key: jax.Array, inst: Instance) -> Solution:
     """In order of mean received power, each user takes the idle channel of its highest rate.
 

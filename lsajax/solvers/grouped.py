@@ -65,13 +65,19 @@ def grouped(
     if budget_s is not None:
         return _within_budget(key, inst, layout, budget_s, method)
 
-    def step(held: Array, round_key: Array) -> tuple[Array, Array]:
-        held = _reblock(round_key, inst, held, layout, method)
+    held, values = _rounds(key, inst, layout, rounds, method)
+    return _solution(inst, held, Trace(jnp.full_like(values, jnp.nan), values))
+
+
+@partial(jax.jit, static_argnames=("layout", "rounds", "method"))
+def _rounds(
+    key: jax.Array, inst: Instance, layout: _Layout, rounds: int, method: str
+) -> tuple[Int32[Array, " users"], Float[Array, " rounds"]]:
+    def step(held: Array, index: Array) -> tuple[Array, Array]:
+        held = _reblock(jax.random.fold_in(key, index), inst, held, layout, method)
         return held, _value(inst, held)
 
-    held, values = jax.lax.scan(step, _deal(key, layout, inst), _round_keys(key, rounds + 1))
-    times = jnp.full(rounds + 1, jnp.nan, values.dtype)
-    return _solution(inst, held, Trace(times, values))
+    return jax.lax.scan(step, _deal(key, layout, inst), jnp.arange(1, rounds + 2))
 
 
 def _plan(inst: Instance, block_size: int) -> _Layout:
@@ -81,18 +87,20 @@ def _plan(inst: Instance, block_size: int) -> _Layout:
     return _Layout(blocks, -(-K // blocks), -(-(columns - K) // blocks), columns)
 
 
-def _round_keys(key: jax.Array, count: int) -> jax.Array:
-    return jax.vmap(lambda r: jax.random.fold_in(key, r))(jnp.arange(1, count + 1))
-
-
 def _deal(key: jax.Array, layout: _Layout, inst: Instance) -> Int32[Array, " users"]:
-    """A distinct column for each row, at random.
+    """A distinct column for each row, at random, idle channels to requesting users.
 
     Rows hold a column at all times, be it an occupied channel or a stand-in, both of rate 0: then
     all shapes are static, and giving a user no channel is one more pairing.
     """
-    order = jax.random.permutation(jax.random.fold_in(key, 0), layout.columns)
-    return order[: inst.num_rows].astype(jnp.int32)
+    row_key, column_key = jax.random.split(jax.random.fold_in(key, 0))
+    row = jax.random.permutation(row_key, inst.num_rows)
+    row = row[jnp.argsort(~inst.user_mask[row])]  # a stable sort: requesting users come first
+    closed = jnp.ones(layout.columns, bool).at[: inst.num_channels].set(inst.occupied)
+    column = jax.random.permutation(column_key, layout.columns)
+    column = column[jnp.argsort(closed[column])]
+    dealt = column[: inst.num_rows].astype(jnp.int32)
+    return jnp.zeros(inst.num_rows, jnp.int32).at[row].set(dealt)
 
 
 def _reblock(
@@ -148,6 +156,7 @@ def _value(inst: Instance, held: Int32[Array, " users"]) -> Float[Array, ""]:
     return jnp.sum(link.assigned_rate(inst, held))
 
 
+@jax.jit
 def _solution(inst: Instance, held: Int32[Array, " users"], trace: Trace) -> Solution:
     assignment = jnp.where(link.is_served(inst, held), held, -1)
     return Solution(assignment, _value(inst, assignment), jnp.int32(Status.FEASIBLE), trace=trace)
@@ -178,7 +187,9 @@ def _within_budget(
     # Compiles what is not compiled yet; the result is thrown away.
     jax.block_until_ready(step(_first(key, layout, inst), 1))
     start = time.perf_counter()
-    held, times, values = _first(key, layout, inst), [], []
+    held = _first(key, layout, inst)
+    times: list[float] = []
+    values: list[Array] = []
     while not times or times[-1] < budget_s:
         held, value = jax.block_until_ready(step(held, len(times) + 1))
         times.append(time.perf_counter() - start)

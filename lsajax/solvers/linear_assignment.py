@@ -61,11 +61,26 @@ def linear_sum_assignment(
     """
     values = as_matrix(values)
     n, m = values.shape
-    row_mask = as_mask("row_mask", row_mask, n)
-    col_mask = as_mask("col_mask", col_mask, m)
+    row_mask = None if row_mask is None else as_mask("row_mask", row_mask, n)
+    col_mask = None if col_mask is None else as_mask("col_mask", col_mask, m)
     init_duals = _as_duals(init_duals, n, m, values.dtype)
-    solve = _choose(method)
-    raw = solve(lax.stop_gradient(values), maximize, row_mask, col_mask, init_duals, max_steps)
+    return _solve(
+        values, row_mask, col_mask, init_duals, bool(maximize), _choose(method), max_steps
+    )
+
+
+@partial(jax.jit, static_argnums=(4, 5, 6))
+def _solve(
+    values: Float[Array, "n m"],
+    row_mask: Bool[Array, " n"] | None,
+    col_mask: Bool[Array, " m"] | None,
+    init_duals: Duals | None,
+    maximize: bool,
+    solver: Callable[..., Raw],
+    max_steps: int | None,
+) -> Solution:
+    fixed = lax.stop_gradient(values)
+    raw = solver(fixed, maximize, row_mask, col_mask, init_duals, max_steps)
     value = _total(values, raw.assignment)
     worst = -jnp.inf if maximize else jnp.inf
     value = jnp.where(raw.status == Status.INFEASIBLE, worst, value)
@@ -74,6 +89,7 @@ def linear_sum_assignment(
 
 
 def as_matrix(values: ArrayLike) -> Float[Array, "n m"]:
+    """The matrix in float32 or float64. Raises ValueError unless it is real and 2-D."""
     values = jnp.asarray(values)
     if values.ndim != 2:
         raise ValueError(f"values has shape {values.shape}; expected [n, m] (use vmap for a batch)")
@@ -84,9 +100,8 @@ def as_matrix(values: ArrayLike) -> Float[Array, "n m"]:
     return values
 
 
-def as_mask(name: str, mask: ArrayLike | None, size: int) -> Bool[Array, " size"] | None:
-    if mask is None:
-        return None
+def as_mask(name: str, mask: ArrayLike, size: int) -> Bool[Array, " size"]:
+    """The mask as an array. Raises ValueError unless it is bool[size]."""
     mask = jnp.asarray(mask)
     if mask.shape != (size,) or mask.dtype != bool:
         raise ValueError(f"{name} is {mask.dtype}{list(mask.shape)}; expected bool[{size}]")

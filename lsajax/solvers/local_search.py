@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
@@ -29,10 +31,12 @@ TABU_SHARE = 0.6
 class _Search(NamedTuple):
     """One of the two ways to search, behind one interface for all chains."""
 
-    state: object
-    phases: tuple[tuple[Callable, float], ...]  # (advance, share of budget or steps)
-    best: Callable[[object], Float[Array, " chains"]]  # to be minimised [bit/s]
-    place: Callable[[object, Array], Int[Array, " users"]]  # assignment of one chain
+    state: Any
+    phases: tuple[
+        tuple[Callable[[Any, int, float, float], Any], float], ...
+    ]  # (advance, share of budget or steps)
+    best: Callable[[Any], Float[Array, " chains"]]  # to be minimised [bit/s]
+    place: Callable[[Any, Array], Int[Array, " users"]]  # assignment of one chain
 
 
 def local_search(
@@ -77,16 +81,36 @@ def local_search(
     places = max(inst.num_rows, inst.num_channels)
     if places < 2:
         return _solution(inst, start, start, None)
-    small = places <= max(DENSE_LIMIT, _local_moves.smallest())
-    search = (_dense if small else _sparse)(key, inst, start, chains)
     if budget_s is None:
-        state, trace = _run_steps(search, steps), None
-    else:
-        state, trace = _run_clock(search, budget_s)
-    chain = jnp.argmin(search.best(state))
-    return _solution(inst, start, search.place(state, chain), trace)
+        return _by_steps(key, inst, start, steps, chains)
+    search = _set_up(key, inst, start, chains)
+    state, trace = _run_clock(search, budget_s)
+    # Costs are relative: fines for users who can't be served are in them from the beginning.
+    offset = objective.coupled_objective(inst, start) + search.best(search.state).min()
+    trace = trace._replace(value=np.asarray(offset) - trace.value)
+    return _solution(inst, start, _best_assignment(search, state), trace)
 
 
+@partial(jax.jit, static_argnames=("steps", "chains"))
+def _by_steps(key: jax.Array, inst: Instance, start: Array, steps: int, chains: int) -> Solution:
+    search = _set_up(key, inst, start, chains)
+    state = search.state
+    for advance, share in search.phases:
+        state = advance(state, max(1, round(share * steps)), 0.0, 1.0)
+    return _solution(inst, start, _best_assignment(search, state), None)
+
+
+def _set_up(key: jax.Array, inst: Instance, start: Array, chains: int) -> _Search:
+    places = max(inst.num_rows, inst.num_channels)
+    small = places <= max(DENSE_LIMIT, _local_moves.smallest())
+    return (_dense if small else _sparse)(key, inst, start, chains)
+
+
+def _best_assignment(search: _Search, state: Any) -> Int[Array, " users"]:
+    return search.place(state, jnp.argmin(search.best(state)))
+
+
+@jax.jit
 def coupled_bound(inst: Instance) -> Float[Array, ""]:
     """Upper bound on Eq. (8) [bit/s] over assignments that serve as many users as they can.
 
@@ -110,7 +134,7 @@ def coupled_bound(inst: Instance) -> Float[Array, ""]:
     pick = jnp.where(taken, order, 0)
     least = jnp.einsum("kp,mp->km", coupling[:, pick] * taken, strongest)
     gain = jnp.maximum(rates - inst.coupling_bps * least, 0.0)
-    return linear_sum_assignment(gain).value
+    return jnp.asarray(linear_sum_assignment(gain).value)
 
 
 def _solution(
@@ -122,14 +146,7 @@ def _solution(
     return Solution(assignment, value, jnp.int32(Status.FEASIBLE), trace=trace)
 
 
-def _run_steps(search: _Search, steps: int) -> object:
-    state = search.state
-    for advance, share in search.phases:
-        state = advance(state, max(1, round(share * steps)), 0.0, 1.0)
-    return state
-
-
-def _run_clock(search: _Search, budget_s: float) -> tuple[object, Trace]:
+def _run_clock(search: _Search, budget_s: float) -> tuple[Any, Trace]:
     for advance, _ in search.phases:
         jax.block_until_ready(advance(search.state, 0, 0.0, 0.0))
     clock = _anytime.Clock()
@@ -137,8 +154,7 @@ def _run_clock(search: _Search, budget_s: float) -> tuple[object, Trace]:
     for advance, share in search.phases:
         until += share * budget_s
         state = _anytime.run_phase(advance, state, clock, until, lambda s: search.best(s).min())
-    trace = clock.trace()
-    return state, trace._replace(value=-trace.value)
+    return state, clock.trace()
 
 
 def _dense(key: jax.Array, inst: Instance, start: Array, chains: int) -> _Search:
@@ -161,17 +177,17 @@ def _dense(key: jax.Array, inst: Instance, start: Array, chains: int) -> _Search
     cool = _cooling(inst, start, chains)
     seeds = hashing.seeds(key, 2)
 
-    def anneal(s: object, count: int, begin: float, end: float) -> object:
+    def anneal(s: Any, count: int, begin: float, end: float) -> Any:
         s = _swap_search.anneal(seeds[0], problem, s, jnp.int32(count), cool(begin), cool(end))
         return s
 
-    def tabu(s: object, count: int, begin: float, end: float) -> object:
+    def tabu(s: Any, count: int, begin: float, end: float) -> Any:
         del end
         if begin == 0.0:
             s = s._replace(place=s.best_place)
         return _swap_search.tabu(seeds[1], problem, s, jnp.int32(count))
 
-    def place_of(s: object, chain: Array) -> Array:
+    def place_of(s: Any, chain: Array) -> Array:
         assignment = s.best_place[:K, chain]
         return jnp.where(link.is_served(inst, assignment), assignment, -1)
 
@@ -187,14 +203,13 @@ def _sparse(key: jax.Array, inst: Instance, start: Array, chains: int) -> _Searc
     state = jax.tree.map(lambda x: jnp.broadcast_to(x, (chains, *x.shape)), walk)
     every_chain = jax.vmap(_local_moves.anneal, in_axes=(0, None, 0, None, 0, 0))
 
-    def anneal(s: object, count: int, begin: float, end: float) -> object:
+    def anneal(s: Any, count: int, begin: float, end: float) -> Any:
         return every_chain(seeds, table, s, jnp.int32(count), cool(begin), cool(end))
 
-    def place_of(s: object, chain: Array) -> Array:
+    def place_of(s: Any, chain: Array) -> Array:
         return _local_moves.read(inst, s.best_holder[chain])
 
-    base = objective.coupled_objective(inst, start)
-    return _Search(state, ((anneal, 1.0),), lambda s: -(base + s.best_gain), place_of)
+    return _Search(state, ((anneal, 1.0),), lambda s: -s.best_gain, place_of)
 
 
 def _cooling(

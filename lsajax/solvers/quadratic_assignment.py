@@ -49,7 +49,7 @@ def quadratic_assignment(
         chains: independent searches; one vector register holds 16.
 
     Returns:
-        Solution with `assignment` p i32[n], `value` (NumPy float64, computed in float64 from p),
+        Solution with `assignment` p i32[n], `value` (NumPy f64[], computed in float64 from p),
         status FEASIBLE (OPTIMAL for n <= 1) and the trace of the best cost over time.
 
     Raises:
@@ -96,9 +96,10 @@ def gilmore_lawler_bound(
     falling = -np.sort(-b[off].reshape(n, n - 1), axis=1)
     least = rising @ falling.T + np.outer(np.diag(a), np.diag(b)) + c
     with jax.enable_x64(True):
-        solution = linear_sum_assignment(jnp.asarray(least), maximize=False)
+        duals = linear_sum_assignment(jnp.asarray(least), maximize=False).duals
+        assert duals is not None
         # The duals' value, not the assignment's: a bound also after rounding.
-        return float(solution.duals.row.sum() + solution.duals.column.sum())
+        return float(duals.row.sum() + duals.column.sum())
 
 
 def _check(
@@ -135,8 +136,8 @@ def _exact_in_float32(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> bool:
     return bool(integers and max(swap, total) < _EXACT_IN_FLOAT32)
 
 
-def _cost(a: np.ndarray, b: np.ndarray, c: np.ndarray, place: np.ndarray) -> np.float64:
-    return (a * b[np.ix_(place, place)]).sum() + c[np.arange(len(place)), place].sum()
+def _cost(a: np.ndarray, b: np.ndarray, c: np.ndarray, place: np.ndarray) -> np.ndarray:
+    return np.asarray((a * b[np.ix_(place, place)]).sum() + c[np.arange(len(place)), place].sum())
 
 
 def _search(

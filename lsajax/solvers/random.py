@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
@@ -10,6 +12,7 @@ from lsajax.instance import Instance
 from lsajax.solvers.solution import Solution, Status
 
 
+@partial(jax.jit, static_argnames=("exchangeable",))
 def random(key: jax.Array, inst: Instance, *, exchangeable: bool = False) -> Solution:
     """An assignment drawn uniformly from all that serve as many users as there are idle channels.
 

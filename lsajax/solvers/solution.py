@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 
@@ -40,9 +41,9 @@ class Duals(NamedTuple):
 class Trace(NamedTuple):
     """The best value found so far, by time, of a solver that can be stopped at any point."""
 
-    time_s: Float[Array, " steps"]
+    time_s: Float[Array | np.ndarray, " steps"]
     """Seconds since the solver began (compile time left out); NaN where not measured (jit)."""
-    value: Float[Array, " steps"]
+    value: Float[Array | np.ndarray, " steps"]
     """Objective after each step, in the objective's unit (bit/s for an instance)."""
 
 
@@ -58,7 +59,7 @@ class Solution(NamedTuple):
     """
 
     assignment: Int[Array, " n"]
-    value: Float[Array, ""]
+    value: Float[Array | np.ndarray, ""]
     status: Int[Array, ""]
     duals: Duals | None = None
-    trace: Trace | Any | None = None
+    trace: Trace | None = None

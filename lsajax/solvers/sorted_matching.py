@@ -24,6 +24,7 @@ class _Ranked(NamedTuple):
     bandwidth_hz: Float[Array, " ranks"]  # 0 from the last idle channel on
 
 
+@jax.jit
 def sorted_matching(key: jax.Array, inst: Instance) -> Solution:
     r"""The k-th strongest user by power gets the k-th widest idle channel.
 

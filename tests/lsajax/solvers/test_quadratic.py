@@ -1,0 +1,229 @@
+"""Quadratic assignment and the local search of Eq. (8), against enumeration."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lsajax as lsa
+from lsajax import solvers
+from lsajax.solvers import _local_moves, _swap_search
+from tests.lsajax import cases
+
+KEY = jax.random.key(5)
+
+
+def cost(a, b, c, p):
+    p = np.asarray(p)
+    return (a * b[np.ix_(p, p)]).sum() + c[np.arange(len(p)), p].sum()
+
+
+def problem(rng, n, symmetric=False):
+    a, b, c = (rng.integers(-5, 20, (n, n)).astype(float) for _ in range(3))
+    return (a + a.T, b + b.T, c) if symmetric else (a, b, c)
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_swap_costs_and_their_update(symmetric):
+    rng = np.random.default_rng(0)
+    n, chains = 7, 3
+    a, b, c = problem(rng, n, symmetric)
+    given = _swap_search.Problem(*(jnp.asarray(x, jnp.float32) for x in (a, b, c)))
+    place = np.stack([rng.permutation(n) for _ in range(chains)], axis=1).astype(np.int32)
+    state = _swap_search.start(given, jnp.asarray(place))
+    for _ in range(6):
+        change = np.asarray(_swap_search.swap_costs(given, state))
+        for k in range(chains):
+            p = np.asarray(state.place[:, k])
+            np.testing.assert_allclose(state.cost[k], cost(a, b, c, p))
+            for u, v in itertools.combinations(range(n), 2):
+                q = p.copy()
+                q[[u, v]] = q[[v, u]]
+                np.testing.assert_allclose(change[u, v, k], cost(a, b, c, q) - cost(a, b, c, p))
+        # One step without `refresh`: what is checked next is the incremental update.
+        state = _swap_search._swap_best(given, state, lambda s, d: d, None)
+    assert state.iteration == 6
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 6])
+@pytest.mark.parametrize("dtype", [int, float])
+def test_finds_the_optimum_of_small_problems(n, dtype):
+    rng = np.random.default_rng(n)
+    a, b, c = problem(rng, n)
+    if dtype is float:
+        a, b = a * np.pi, b * 1e7
+    best = min(cost(a, b, 0 * c, p) for p in itertools.permutations(range(n)))
+    found = solvers.quadratic_assignment(a.astype(dtype), b.astype(dtype), key=KEY, budget_s=0.3)
+    assert sorted(np.asarray(found.assignment)) == list(range(n))
+    np.testing.assert_allclose(found.value, cost(a, b, 0 * c, found.assignment), rtol=1e-12)
+    np.testing.assert_allclose(found.value, best, rtol=1e-12)
+    assert solvers.gilmore_lawler_bound(a, b) <= best + 1e-9 * abs(best)
+
+
+def test_linear_term_and_its_bound():
+    rng = np.random.default_rng(9)
+    a, b, c = problem(rng, 6)
+    best = min(cost(a, b, 10 * c, p) for p in itertools.permutations(range(6)))
+    found = solvers.quadratic_assignment(a, b, linear=10 * c, key=KEY, budget_s=0.3)
+    assert found.value == best
+    assert solvers.gilmore_lawler_bound(a, b, linear=10 * c) <= best
+    # Without flows the bound is the linear assignment problem itself.
+    alone = min(cost(0 * a, b, c, p) for p in itertools.permutations(range(6)))
+    np.testing.assert_allclose(solvers.gilmore_lawler_bound(0 * a, b, linear=c), alone)
+
+
+def test_never_worse_than_initial_and_anytime():
+    rng = np.random.default_rng(2)
+    a, b, _ = problem(rng, 15, symmetric=True)
+    good = solvers.quadratic_assignment(a, b, key=KEY, budget_s=1.0)
+    again = solvers.quadratic_assignment(a, b, key=KEY, budget_s=0.02, initial=good.assignment)
+    assert again.value <= good.value
+    values, times = good.trace.value, good.trace.time_s
+    assert (np.diff(values) <= 0).all() and (np.diff(times) > 0).all()
+    assert values[-1] == good.value
+    assert times[-1] < 2.0
+
+
+def test_values_beyond_float32_stay_exact():
+    """Costs differ in the last digits of numbers near 2^40, which float32 cannot tell apart."""
+    rng = np.random.default_rng(3)
+    a = np.full((6, 6), 2.0**18) + rng.integers(0, 3, (6, 6))
+    b = np.full((6, 6), 2.0**18) + rng.integers(0, 3, (6, 6))
+    best = min(cost(a, b, 0 * a, p) for p in itertools.permutations(range(6)))
+    found = solvers.quadratic_assignment(a, b, key=KEY, budget_s=0.3)
+    assert found.value == best
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"flow": np.zeros((2, 3))}, "flow and distance must be square and of one size"),
+        ({"linear": np.zeros(3)}, r"linear must have the shape \(3, 3\)"),
+        ({"distance": np.full((3, 3), np.nan)}, "distance must be finite, got nan"),
+        ({"initial": [0, 0, 1]}, r"initial must be a permutation of 0\.\.2"),
+        ({"budget_s": 0}, "budget_s must be above 0"),
+        ({"chains": 0}, "chains must be at least 1"),
+    ],
+)
+def test_bad_input_is_one_clear_error(arguments, message):
+    arguments = {"flow": np.eye(3), "distance": np.eye(3), "key": KEY, **arguments}
+    with pytest.raises(ValueError, match=message):
+        solvers.quadratic_assignment(**arguments)
+
+
+def coupled_optimum(inst):
+    """Eq. (8) over all assignments that serve as many users as there are idle channels."""
+    rates = np.asarray(lsa.rate_matrix(inst), np.float64)
+    coupling = np.asarray(lsa.objective.user_coupling(inst), np.float64)
+    leakage = np.asarray(lsa.objective.channel_leakage(inst), np.float64)
+    rows = np.flatnonzero(inst.user_mask)
+    idle = np.flatnonzero(~np.asarray(inst.occupied))
+    best = -np.inf
+    for users in itertools.combinations(rows, min(len(rows), len(idle))):
+        for channels in itertools.permutations(idle, len(users)):
+            u, m = np.array(users), np.array(channels)
+            loss = (coupling[np.ix_(u, u)] * leakage[np.ix_(m, m)]).sum()
+            best = max(best, rates[u, m].sum() - float(inst.coupling_bps) * loss)
+    return best
+
+
+@pytest.mark.parametrize("sizes", [(6, 7, 4), (6, 5, 5), (8, 4, 6)])
+@pytest.mark.parametrize("setting", ["fading"])
+def test_local_search_finds_the_coupled_optimum(setting, sizes):
+    users, channels, active = sizes
+    inst = cases.instance(
+        setting, users=users, channels=channels, active=active, occupancy=0.15, coupling_bps=1e8
+    )
+    best = coupled_optimum(inst)
+    solution = jax.jit(lambda k, i: solvers.local_search(k, i, steps=400))(KEY, inst)
+    np.testing.assert_allclose(solution.value, best, rtol=1e-5)
+    bound = float(solvers.coupled_bound(inst))
+    assert best <= bound * (1 + 1e-6)
+    assert bound <= float(solvers.hungarian(KEY, inst).value) * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("setting", ["plain", "wideband"])
+def test_local_search_on_many_channels(setting):
+    inst = cases.instance(setting, users=150, channels=120, active=90, occupancy=0.1)
+    start = solvers.hungarian(KEY, inst).assignment
+    before = float(lsa.coupled_objective(inst, start))
+    solution = solvers.local_search(KEY, inst, budget_s=0.5, chains=4)
+    found = lsa.violations(inst, solution.assignment)
+    assert sum(int(x) for x in found) == 0
+    np.testing.assert_allclose(
+        solution.value, lsa.coupled_objective(inst, solution.assignment), rtol=1e-6
+    )
+    assert before * 1.01 < float(solution.value) <= float(solvers.coupled_bound(inst))
+    values = np.asarray(solution.trace.value)
+    assert (np.diff(values) >= 0).all()
+    np.testing.assert_allclose(values[-1], solution.value, rtol=1e-4)
+
+
+def test_local_search_maps_over_instances():
+    scenario = lsa.Scenario(num_users=30, num_channels=24, num_active=20)
+    keys = jax.random.split(KEY, 3)
+    batch = jax.vmap(lambda k: lsa.sample_instance(k, scenario))(keys)
+    solution = jax.jit(jax.vmap(lambda k, i: solvers.local_search(k, i, steps=50, chains=2)))(
+        keys, batch
+    )
+    for b in range(3):
+        inst = jax.tree.map(lambda leaf, b=b: leaf[b], batch)
+        assert sum(int(x) for x in lsa.violations(inst, solution.assignment[b])) == 0
+        start = solvers.hungarian(KEY, inst).assignment
+        assert solution.value[b] >= lsa.coupled_objective(inst, start) * (1 - 1e-6)
+
+
+@jax.jit
+def coupled(inst, holder):
+    return lsa.coupled_objective(inst, _local_moves.read(inst, holder))
+
+
+def test_gains_of_distant_swaps_add_up():
+    """The step that makes many swaps at once: each gain, and their sum, against Eq. (8)."""
+    inst = cases.instance("fading", users=90, channels=80, active=60, occupancy=0.2)
+    table = _local_moves.tabulate(inst)
+    start = solvers.random(KEY, inst).assignment
+    holder = _local_moves.begin(inst, start).holder
+    np.testing.assert_array_equal(_local_moves.read(inst, holder), start)
+    seed = jnp.array([3, 4], jnp.uint32)
+
+    def value(h):
+        return float(coupled(inst, h))
+
+    checked = 0
+    for step in range(12):
+        m, n = _local_moves.propose(seed, jnp.int32(step), holder.shape[0])
+        # Swaps that would leave a user unserved carry a fine, which Eq. (8) does not have.
+        open_ = np.asarray(table.open)
+        usable = open_[np.asarray(m)] & open_[np.asarray(n)]
+        m, n = m[usable], n[usable]
+        gains = np.asarray(_local_moves.swap_gains(table, holder, m, n))
+        every = holder.at[m].set(holder[n]).at[n].set(holder[m])
+        np.testing.assert_allclose(value(every) - value(holder), gains.sum(), atol=2e5)
+        for k in range(len(gains)):
+            one = holder.at[m[k]].set(holder[n[k]]).at[n[k]].set(holder[m[k]])
+            np.testing.assert_allclose(value(one) - value(holder), gains[k], atol=1e5)
+            checked += 1
+        holder = every
+    assert checked > 15
+
+
+def test_proposals_keep_their_distance():
+    seed = jnp.array([5, 6], jnp.uint32)
+    seen = np.zeros(83, bool)
+    for step in range(200):
+        m, n = _local_moves.propose(seed, jnp.int32(step), 83)
+        both = np.sort(np.concatenate([m, n]))
+        seen[both] = True
+        around = np.append(both, both[0] + 83)
+        assert np.diff(around).min() >= 5
+    assert seen.all()
+
+
+def test_local_search_from_a_given_start():
+    inst = cases.instance(users=8, channels=9, active=5)
+    start = solvers.random(KEY, inst).assignment
+    solution = solvers.local_search(KEY, inst, steps=1, chains=1, initial=start)
+    assert solution.value >= lsa.coupled_objective(inst, start)
