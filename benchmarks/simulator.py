@@ -206,11 +206,12 @@ def main() -> None:
             curves.setdefault(f"NumPy throughput, {kind}", {})[size] = t["numpy_us"]
             curves.setdefault(f"rate matrix, {kind}", {})[size] = m["ours_ms"] * 1e3
             print(
-                f"N = M = {size:5d} {kind:7s} throughput {t['ours_us']:8.2f} us, NumPy "
-                f"{t['numpy_us']:10.0f} us: {t['ratio']:6.0f} x | rate matrix {m['ours_ms']:7.2f} ms, "
-                f"NumPy {m['numpy_ms']:7.2f} ms: {m['ratio']:5.1f} x, copy of its bytes "
-                f"{m['copy_ms']:6.2f} ms ({m['over_copy']:.1f} x) | compile "
-                f"{t['compile_s']:.2f} and {m['compile_s']:.2f} s"
+                f"N = M = {size:5d} {kind:7s} throughput {t['ours_us']:8.2f} us, "
+                f"NumPy {t['numpy_us']:10.0f} us: {t['ratio']:6.0f} x | "
+                f"rate matrix {m['ours_ms']:7.2f} ms, NumPy {m['numpy_ms']:7.2f} ms: "
+                f"{m['ratio']:5.1f} x, copy of its bytes {m['copy_ms']:6.2f} ms "
+                f"({m['over_copy']:.1f} x) | compile {t['compile_s']:.2f} and "
+                f"{m['compile_s']:.2f} s"
             )
         r = measure_repair(size, runs)
         table.append({"size": size, "repair": r})
