@@ -1,0 +1,367 @@
+"""Exact assignment beside what a JAX user would call otherwise, on the rates of sampled instances.
+
+`python -m benchmarks.assignment [--quick]` prints, for each kind of instance and each batch, the
+median seconds, the time over a SciPy loop (below 1 is faster) and the gap to SciPy's optimum; then
+how much a warm start saves over a trace of slots. JSON and a figure are written beside each other.
+Peers that are not installed (lapx, optax, ott-jax, torch-linear-assignment) are left out.
+
+`--device` measures the pure JAX path and optax on the default accelerator instead: batches of
+4096 x (200 x 200) and 256 x (2000 x 2000), with the device's peak memory.
+"""
+
+import argparse
+import functools
+import importlib
+import importlib.util
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.optimize
+
+import lsajax as lsa
+from benchmarks.timing import compile_seconds, interleave, ratio, write
+from lsajax import solvers
+from lsajax.solvers import _host
+
+KINDS: dict[str, dict[str, bool]] = {
+    "plain": {},
+    "fading": {"fading": True},
+    "wideband": {"wideband": True},
+    "both": {"fading": True, "wideband": True},
+}
+SINGLE = ((1, 20), (1, 200), (1, 1000), (1, 2000))
+BATCHES = ((256, 20), (64, 200), (8, 2000))
+QUICK = ((1, 20), (1, 200), (16, 20))
+GPU = ((4096, 200), (256, 2000))
+PEERS_UP_TO = 64 * 200 * 200  # entries; the pure JAX peers take minutes beyond
+
+Solve = Callable[[], Any]
+
+
+def instances(kind: str, batch: int, size: int) -> lsa.Instance:
+    """`batch` instances of `size` users on `size` idle channels [batch, ...]."""
+    scenario = lsa.Scenario(
+        num_users=size, num_channels=size, num_active=size, occupancy=0.0, **KINDS[kind]
+    )
+    keys = jax.random.split(jax.random.key(1), batch)
+    return jax.jit(jax.vmap(lambda key: lsa.sample_instance(key, scenario)))(keys)
+
+
+def by_scipy(values: np.ndarray) -> np.ndarray:
+    """The loop that everybody writes."""
+    solve = scipy.optimize.linear_sum_assignment
+    return np.stack([solve(one, maximize=True)[1] for one in values])
+
+
+def by_lapx(values: np.ndarray) -> np.ndarray:
+    """lapx's fastest way: `lapjvr`, each row from its maximum; the batched call for a batch."""
+    lap = importlib.import_module("lap")
+    cost = values.max(axis=2, keepdims=True) - values
+    if len(cost) == 1:
+        return np.asarray(lap.lapjvr(cost[0])[-1])[None]
+    return np.stack(lap.lapjvr_batch(cost, return_cost=False)[1])
+
+
+def by_optax(values: jax.Array) -> jax.Array:
+    """optax's Hungarian under vmap."""
+    hungarian = importlib.import_module("optax").assignment.hungarian_algorithm
+
+    def solve(x: jax.Array) -> jax.Array:
+        rows, columns = hungarian(-x)
+        return jnp.zeros(x.shape[0], jnp.int32).at[rows].set(columns)
+
+    return jax.vmap(solve)(values)
+
+
+def by_ott(values: jax.Array) -> jax.Array:
+    """ott-jax's Sinkhorn, its plan rounded row by row: approximate."""
+    geometry = importlib.import_module("ott.geometry.geometry")
+    linear = importlib.import_module("ott.solvers.linear")
+
+    def solve(x: jax.Array) -> jax.Array:
+        cost = jnp.max(x, axis=1, keepdims=True) - x
+        geom = geometry.Geometry(cost_matrix=cost / jnp.mean(cost), epsilon=1e-2)
+        plan = linear.solve(geom, max_iterations=2000).matrix
+
+        def take(_: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            plan, columns = carry
+            best = jnp.argmax(plan)
+            row, column = best // x.shape[1], best % x.shape[1]
+            plan = plan.at[row].set(-1.0).at[:, column].set(-1.0)
+            return plan, columns.at[row].set(column)
+
+        start = (plan, jnp.zeros(x.shape[0], jnp.int32))
+        return jax.lax.fori_loop(0, x.shape[0], take, start)[1]
+
+    return jax.vmap(solve)(values)
+
+
+def by_torch(values: np.ndarray) -> np.ndarray:
+    """torch-linear-assignment's batched solver, on the CPU."""
+    torch = importlib.import_module("torch")
+    batch = importlib.import_module("torch_linear_assignment").batch_linear_assignment
+    return batch(torch.from_numpy(-values)).numpy()
+
+
+def installed(*modules: str) -> bool:
+    """Whether all of these can be imported."""
+    return all(importlib.util.find_spec(name.partition(".")[0]) for name in modules)
+
+
+def contestants(kind: str, inst: lsa.Instance) -> dict[str, Solve]:
+    """Calls by name that return assignments [batch, users]."""
+    rates = jax.jit(jax.vmap(lsa.rate_matrix))(inst)
+    values = np.asarray(rates)
+    small = values.size <= PEERS_UP_TO
+    calls: dict[str, Solve] = {"scipy": lambda: by_scipy(values)}
+
+    def ours(method: str) -> Solve:
+        solve = functools.partial(solvers.linear_sum_assignment, method=method)
+        jitted = jax.jit(jax.vmap(solve))
+        return lambda: jitted(rates).assignment
+
+    if kind == "plain":
+        jitted = jax.jit(jax.vmap(lambda i: solvers.sorted_matching(jax.random.key(0), i)))
+        calls["sorted"] = lambda: jitted(inst).assignment
+    if _host.available():
+        calls["host"] = ours("host")
+    if small:
+        calls["device"] = ours("device")
+    if installed("lap"):
+        calls["lapx"] = lambda: by_lapx(values)
+    if small and installed("optax"):
+        optax = jax.jit(by_optax)
+        calls["optax"] = lambda: optax(rates)
+    if small and installed("ott"):
+        ott = jax.jit(by_ott)
+        calls["ott (rounded)"] = lambda: ott(rates)
+    if installed("torch", "torch_linear_assignment"):
+        calls["torch-la"] = lambda: by_torch(values)
+    return calls
+
+
+def take_turns(calls: dict[str, Solve]) -> list[float]:
+    """Seconds of one call of each."""
+    seconds = []
+    for call in calls.values():
+        start = time.perf_counter()
+        jax.block_until_ready(call())
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def measure(kind: str, batch: int, size: int, seconds: float) -> list[dict[str, Any]]:
+    """One row per contestant; as many runs as fit `seconds`, 1 to 15."""
+    inst = instances(kind, batch, size)
+    values = np.asarray(jax.jit(jax.vmap(lsa.rate_matrix))(inst), np.float64)
+    calls = contestants(kind, inst)
+    totals, compiled = {}, {}
+    for name, call in calls.items():
+        start = time.perf_counter()
+        assignment = np.asarray(call())
+        compiled[name] = time.perf_counter() - start
+        chosen = np.take_along_axis(values, assignment[:, :, None], axis=2)
+        distinct = all(len(np.unique(one)) == size for one in assignment)
+        totals[name] = chosen.sum() if distinct else np.nan
+    runs = int(np.clip(seconds / sum(take_turns(calls)), 1, 15))
+    turns = [take_turns(calls) for _ in range(runs)]
+    taken = dict(zip(calls, np.array(turns).T, strict=True))
+    return [
+        {
+            "kind": kind,
+            "batch": batch,
+            "size": size,
+            "method": name,
+            "median_s": float(np.median(taken[name])),
+            "over_scipy": ratio(taken[name], taken["scipy"]),
+            "gap": 1.0 - float(totals[name] / totals["scipy"]),
+            "runs": runs,
+            "first_call_s": compiled[name],
+        }
+        for name in calls
+    ]
+
+
+def slots_trace(size: int, slots: int, drift_db: float) -> np.ndarray:
+    """Rates [slots, users, channels] of one network whose link gains drift from slot to slot."""
+    inst = jax.tree.map(lambda leaf: leaf[0], instances("both", 1, size))
+    rng = np.random.default_rng(0)
+    power = np.asarray(lsa.channel_power(inst), np.float64)
+    bandwidth = np.asarray(inst.bandwidth_hz, np.float64)
+    noise = float(inst.noise_psd_w_hz) * bandwidth
+    out = []
+    for _ in range(slots):
+        out.append(bandwidth * np.log2(1 + power / noise))
+        power = power * 10 ** (drift_db / 10 * rng.normal(size=power.shape))
+    return np.stack(out).astype(np.float32)
+
+
+def measure_warm_start(size: int, slots: int, drift_db: float, method: str) -> dict[str, Any]:
+    """Time of warm over cold solves along a trace, and of a solve from its own optimal duals."""
+    values = [jnp.asarray(x) for x in slots_trace(size, slots, drift_db)]
+    cold = jax.jit(functools.partial(solvers.linear_sum_assignment, method=method))
+    warm = jax.jit(
+        lambda x, duals: solvers.linear_sum_assignment(x, method=method, init_duals=duals)
+    )
+    before = cold(values[0])
+    rows = []
+    for x in values[1:]:
+        here = cold(x)
+        taken = interleave(
+            {
+                "cold": lambda x=x: cold(x),
+                "warm": lambda x=x, d=before.duals: warm(x, d),
+                "own": lambda x=x, d=here.duals: warm(x, d),
+            },
+            3,
+        )
+        assert np.isclose(warm(x, before.duals).value, here.value, rtol=1e-6)
+        rows.append([ratio(taken[name], taken["cold"]) for name in ("warm", "own")])
+        before = here
+    previous, own = np.median(rows, axis=0)
+    return {
+        "size": size,
+        "method": method,
+        "slots": slots,
+        "drift_db": drift_db,
+        "previous_slots_duals_over_cold": float(previous),
+        "own_duals_over_cold": float(own),
+    }
+
+
+def measure_device(batch: int, size: int, runs: int) -> list[dict[str, Any]]:
+    """The pure JAX path and optax on the default device, with fading."""
+    rates = jax.jit(jax.vmap(lsa.rate_matrix))(instances("fading", batch, size))
+    methods = {"device": jax.vmap(lambda x: solvers.linear_sum_assignment(x, method="device")[0])}
+    if installed("optax"):
+        methods["optax"] = by_optax
+    rows = []
+    for name, function in methods.items():
+        compile_s = compile_seconds(function, rates)
+        jitted = jax.jit(function)
+        taken = interleave({name: lambda jitted=jitted: jitted(rates)}, runs)[name]
+        stats = jax.devices()[0].memory_stats() or {}
+        rows.append(
+            {
+                "batch": batch,
+                "size": size,
+                "method": name,
+                "median_s": float(np.median(taken)),
+                "runs": runs,
+                "compile_s": compile_s,
+                # The peak of the process so far: the first method's is its own.
+                "peak_gib": stats.get("peak_bytes_in_use", 0) / 2**30,
+            }
+        )
+    return rows
+
+
+def figure(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
+    """Time over N for single problems, and time per problem over the batch's size."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    drawing, axes = plt.subplots(
+        2, len(kinds), figsize=(3.2 * len(kinds), 6), layout="constrained", squeeze=False
+    )
+    for column, kind in enumerate(kinds):
+        here = [row for row in rows if row["kind"] == kind]
+        for name in dict.fromkeys(row["method"] for row in here):
+            mine = [row for row in here if row["method"] == name]
+            single = [(r["size"], r["median_s"]) for r in mine if r["batch"] == 1]
+            axes[0, column].loglog(*zip(*single, strict=True), marker="o", ms=3, label=name)
+            many = [(r["batch"], r["median_s"] / r["batch"]) for r in mine if r["size"] == 200]
+            axes[1, column].loglog(*zip(*many, strict=True), marker="o", ms=3, label=name)
+        axes[0, column].set_title(kind)
+        axes[0, column].set_xlabel("N = M")
+        axes[1, column].set_xlabel("Batch of 200 x 200")
+        for axis in axes[:, column]:
+            axis.grid(alpha=0.3)
+    axes[0, 0].set_ylabel("Seconds")
+    axes[1, 0].set_ylabel("Seconds per problem")
+    axes[0, 0].legend(fontsize=7, frameon=False)
+    for suffix in (".png", ".pdf"):
+        drawing.savefig(path.with_suffix(suffix), dpi=150)
+    plt.close(drawing)
+
+
+def run_cpu(options: argparse.Namespace) -> dict[str, Any]:
+    """The table on the CPU, printed as it grows."""
+    if not _host.available():
+        print(f"note: {_host.missing()}; only the pure JAX path is measured")
+    print(
+        f"{'kind':9} {'batch':>5} {'N':>5} {'method':14} {'median s':>10} {'/ scipy':>8} "
+        f"{'gap':>9} {'runs':>4} {'first s':>8}"
+    )
+    # 8 and 64 of 200 x 200 beside 1 make the curve over the batch.
+    cases = (*QUICK, (8, 200)) if options.quick else (*SINGLE, *BATCHES, (8, 200))
+    rows: list[dict[str, Any]] = []
+    for kind in KINDS if not options.quick else ("plain", "fading"):
+        for batch, size in cases:
+            for row in measure(kind, batch, size, options.seconds):
+                rows.append(row)
+                print(
+                    f"{kind:9} {batch:5} {size:5} {row['method']:14} {row['median_s']:10.6f} "
+                    f"{row['over_scipy']:8.4f} {row['gap']:9.1e} {row['runs']:4} "
+                    f"{row['first_call_s']:8.2f}",
+                    flush=True,
+                )
+    warm = []
+    for method in ("host", "device") if _host.available() else ("device",):
+        for drift_db in (0.01, 0.1, 1.0):
+            size = 100 if options.quick or method == "device" else 1000
+            row = measure_warm_start(size, 4 if options.quick else 8, drift_db, method)
+            warm.append(row)
+            print(
+                f"warm start, {method}, N = {size}, gains drift {drift_db} dB a slot: "
+                f"{row['previous_slots_duals_over_cold']:.3f} of a cold solve "
+                f"({row['own_duals_over_cold']:.3f} from its own duals)",
+                flush=True,
+            )
+    return {"rows": rows, "warm_start": warm}
+
+
+def run_device(options: argparse.Namespace) -> dict[str, Any]:
+    """The table on an accelerator."""
+    rows = []
+    for batch, size in ((64, 200),) if options.quick else GPU:
+        for row in measure_device(batch, size, 3):
+            rows.append(row)
+            print(
+                f"{batch} x ({size} x {size}) {row['method']:7} {row['median_s']:8.3f} s, "
+                f"compile {row['compile_s']:.1f} s, peak {row['peak_gib']:.2f} GiB",
+                flush=True,
+            )
+    return {"device_rows": rows}
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small sizes, few runs")
+    parser.add_argument("--device", action="store_true", help="measure the accelerator instead")
+    parser.add_argument("--seconds", type=float, default=20.0, help="aim of time per case")
+    parser.add_argument(
+        "--out", type=pathlib.Path, default=pathlib.Path("results/benchmarks/assignment.json")
+    )
+    options = parser.parse_args()
+    if options.device and jax.default_backend() == "cpu":
+        parser.error("--device needs an accelerator, and JAX sees only a CPU here")
+    if options.quick:
+        options.seconds = min(options.seconds, 1.0)
+    record = run_device(options) if options.device else run_cpu(options)
+    write(options.out, record)
+    if "rows" in record:
+        figure(record["rows"], options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Quadratic assignment on QAPLIB instances, beside SciPy's FAQ and 2-opt.
+
+`python -m benchmarks.qap --data PATH [--quick]` reads an .npz with `NAME_A`, `NAME_B` and
+`NAME_best` for each instance (minimise sum A_ij B_p(i)p(j)) and prints the gap to the best known
+value in percent: ours after `--seconds`, compilation apart, SciPy's two methods (the best of as
+many random starts as fit the same time), and ours stopped after the time of one run of theirs.
+Everything runs on one core. JSON and a figure of the gap over time are written beside each other.
+"""
+
+import argparse
+import os
+import pathlib
+import sys
+import time
+from typing import Any
+
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+# XLA would hand the small steps of the search from thread to thread on that core.
+_ONE_THREAD = " --xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + _ONE_THREAD
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import scipy.optimize  # noqa: E402
+
+from benchmarks.timing import write  # noqa: E402
+from lsajax import solvers  # noqa: E402
+
+DEFAULT_DATA = pathlib.Path(__file__).parents[2] / "shared" / "qaplib" / "dev.npz"
+GOALS = "goals: median 0.1 %, mean 0.5 % in 5 s"
+
+
+def by_scipy(
+    method: str, a: np.ndarray, b: np.ndarray, seconds: float, seed: int
+) -> tuple[float, float, float]:
+    """Cost and seconds of one run, and the best cost of the runs that fit into `seconds`."""
+    best, first, first_s = np.inf, np.inf, 0.0
+    start = time.perf_counter()
+    run = 0
+    while run == 0 or time.perf_counter() - start < seconds:
+        options = {"rng": np.random.default_rng(1000 * seed + run)}
+        if method == "faq" and run > 0:
+            options["P0"] = "randomized"
+        began = time.perf_counter()
+        cost = float(scipy.optimize.quadratic_assignment(a, b, method=method, options=options).fun)
+        if run == 0:
+            first, first_s = cost, time.perf_counter() - began
+        best = min(best, cost)
+        run += 1
+    return first, first_s, best
+
+
+def measure(a: np.ndarray, b: np.ndarray, best: float, seconds: float, seed: int) -> dict[str, Any]:
+    """Gaps in percent of all contestants on one instance."""
+
+    def gap(cost: float) -> float:
+        return 100.0 * (cost / best - 1.0)
+
+    row: dict[str, Any] = {"size": len(a)}
+    start = time.perf_counter()
+    ours = solvers.quadratic_assignment(a, b, key=jax.random.key(seed), budget_s=seconds)
+    row["ours"] = gap(float(ours.value))
+    row["compile_s"] = time.perf_counter() - start - float(ours.trace.time_s[-1])
+    row["trace_s"] = ours.trace.time_s.tolist()
+    row["trace_gap"] = [gap(float(v)) for v in ours.trace.value]
+    for method in ("faq", "2opt"):
+        first, first_s, repeated = by_scipy(method, a, b, seconds, seed)
+        short = solvers.quadratic_assignment(a, b, key=jax.random.key(seed), budget_s=first_s)
+        row[method] = gap(first)
+        row[f"{method}_s"] = first_s
+        row[f"{method}_repeated"] = gap(repeated)
+        row[f"ours_in_{method}_s"] = gap(float(short.value))
+    row["bound"] = gap(solvers.gilmore_lawler_bound(a, b))
+    return row
+
+
+COLUMNS = (
+    "ours",
+    "faq_repeated",
+    "2opt_repeated",
+    "faq",
+    "ours_in_faq_s",
+    "2opt",
+    "ours_in_2opt_s",
+    "compile_s",
+)
+
+
+def figure(rows: dict[str, dict[str, Any]], path: pathlib.Path) -> None:
+    """Our gap over time on each instance."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    drawing, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    for name, row in rows.items():
+        axes.plot(row["trace_s"], np.maximum(row["trace_gap"], 1e-3), label=name)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("Seconds on one core")
+    axes.set_ylabel("Gap to the best known value in percent (0.001: none)")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=6, frameon=False, ncols=2)
+    for suffix in (".png", ".pdf"):
+        drawing.savefig(path.with_suffix(suffix), dpi=150)
+    plt.close(drawing)
+
+
+def main() -> int:
+    """Command line; exit code 0 also where there is no data, so that a suite goes on."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=pathlib.Path, help=".npz of QAPLIB instances")
+    parser.add_argument("--seconds", type=float, default=5.0, help="budget per instance")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="three instances, one second each")
+    parser.add_argument(
+        "--out", type=pathlib.Path, default=pathlib.Path("results/benchmarks/qap.json")
+    )
+    options = parser.parse_args()
+    data = options.data or DEFAULT_DATA
+    if not data.is_file():
+        print(f"no QAPLIB instances at {data}; name an .npz with --data PATH")
+        return 2 if options.data else 0
+    with np.load(data) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    names = [name.removesuffix("_best") for name in arrays if name.endswith("_best")]
+    if options.quick:
+        names, options.seconds = names[:3], min(options.seconds, 1.0)
+    print(f"gaps in percent; ours in {options.seconds:g} s, one core")
+    print(f"{'instance':9} " + " ".join(f"{name:>14}" for name in COLUMNS))
+    rows = {}
+    for name in names:
+        best = float(arrays[f"{name}_best"])
+        row = measure(arrays[f"{name}_A"], arrays[f"{name}_B"], best, options.seconds, options.seed)
+        rows[name] = row
+        print(f"{name:9} " + " ".join(f"{row[c]:14.3f}" for c in COLUMNS), flush=True)
+    summary = {}
+    for label, statistic in (("median", np.median), ("mean", np.mean)):
+        summary[label] = {c: float(statistic([row[c] for row in rows.values()])) for c in COLUMNS}
+        print(f"{label:9} " + " ".join(f"{summary[label][c]:14.3f}" for c in COLUMNS))
+    print(GOALS)
+    write(options.out, {"seconds": options.seconds, "summary": summary, "instances": rows})
+    figure(rows, options.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
