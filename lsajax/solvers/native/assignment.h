@@ -94,6 +94,8 @@ template <class T> class Assignment {
   using V = Vector<T>;
   static constexpr T kInfinity = std::numeric_limits<T>::infinity();
   static constexpr int kFree = -1;
+  static constexpr int kReductionPasses = 3;
+  static constexpr int kReductionsPerRow = 10;  // bound on price wars, on average over a pass
 
  public:
   // Read after Solve: the column of each row, and the column duals (idle columns have 0).
@@ -107,6 +109,7 @@ template <class T> class Assignment {
     Reset(warm);
     if (!warm && dense && costs.rows == costs.cols) SampleDuals();
     MatchMinima();
+    for (int pass = 0; pass < kReductionPasses; ++pass) ReduceRows();
     for (int i = 0; i < costs.rows; ++i) {
       if (column_of_row[i] != kFree) continue;
       const Status status = Insert(i);
@@ -187,6 +190,49 @@ template <class T> class Assignment {
         break;
       }
     }
+  }
+
+  // Each row without a column outbids the holder of its cheapest one, up to the point where its
+  // second cheapest would do as well ("augmenting row reduction"): cheap where costs are irregular.
+  void ReduceRows() {
+    std::vector<int> waiting;
+    for (int i = 0; i < costs_->rows; ++i)
+      if (column_of_row[i] == kFree) waiting.push_back(i);
+    int64_t budget = kReductionsPerRow * static_cast<int64_t>(waiting.size());
+    for (int row : waiting) {
+      while (row != kFree && --budget >= 0) {
+        T best, second;
+        const int column = TwoLeast(costs_->Row(row), &best, &second);
+        const int holder = column == kFree ? kFree : row_of_column_[column];
+        if (!(second < kInfinity) || (holder != kFree && !(best < second))) break;
+        dual[column] -= second - best;
+        row_of_column_[column] = row;
+        column_of_row[row] = column;
+        if (holder != kFree) column_of_row[holder] = kFree;
+        row = holder;
+      }
+    }
+  }
+
+  // The two least reduced costs of a row, and the column of the first.
+  int TwoLeast(const T* row, T* best, T* second) const {
+    const int lines = costs_->stride / V::kWidth;
+    auto least = V::Splat(kInfinity), next = least;  // per lane
+    auto least_line = V::SplatIndex(0), line = V::SplatIndex(0);
+    for (int k = 0; k < lines; ++k, line += 1) {
+      const auto reduced = V::Load(row, k) - V::Load(dual.data(), k);
+      const auto lower = reduced < least;
+      next = lower ? least : (reduced < next ? reduced : next);
+      least = lower ? reduced : least;
+      least_line = lower ? line : least_line;
+    }
+    *best = V::Least(least);
+    if (!(*best < kInfinity)) return kFree;
+    int lane = 0;
+    while (least[lane] != *best) ++lane;
+    least[lane] = next[lane];
+    *second = V::Least(least);
+    return static_cast<int>(least_line[lane]) * V::kWidth + lane;
   }
 
   Status Insert(int start) {
