@@ -28,6 +28,7 @@ lint: .venv/.installed
 	$(BIN)/mypy
 
 bench: .venv/.installed
+	$(BIN)/python -m pip install -q -c constraints.txt --group bench
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
