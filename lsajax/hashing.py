@@ -44,14 +44,18 @@ def uniform(
 ) -> Float[Array, "..."]:
     """Uniform draws in the open interval (0, 1), in the default float type.
 
-    float32 has 2^24 equally spaced values, so neither end is ever met and a logarithm is finite.
+    float32 takes 2^23 equally spaced values, symmetric about 1/2 and exact, so that neither end is
+    ever met and a logarithm is finite.
     """
-    dtype = jnp.zeros(()).dtype
-    width = 24 if dtype == jnp.float32 else 32
-    word = bits(seed, i, j) >> (32 - width)
-    # A 24-bit word fits int32, and only the signed conversion is one instruction on a CPU.
-    value = word.astype(jnp.int32).astype(dtype) if width == 24 else word.astype(dtype)
-    return (value + 0.5) * (2.0**-width)
+    return _to_unit(bits(seed, i, j), jnp.zeros(()).dtype)
+
+
+def _to_unit(word: UInt32[Array, "..."], dtype: jnp.dtype) -> Float[Array, "..."]:
+    if dtype != jnp.float32:
+        return (word.astype(dtype) + 0.5) * 2.0**-32
+    # Half a step more would need a 24th bit, and round the largest value up to 1. The conversion is
+    # the signed one: that is a single instruction on a CPU.
+    return ((word >> 9).astype(jnp.int32).astype(dtype) + 0.5) * 2.0**-23
 
 
 def exponential(

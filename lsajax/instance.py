@@ -107,6 +107,12 @@ def make_instance(
     power = np.atleast_1d(np.asarray(received_power_w, float))
     bandwidth = np.atleast_1d(np.asarray(bandwidth_hz, float))
     K, M = power.shape[0], bandwidth.shape[0]
+    for name, value, kind in (("user_id", user_id, np.integer), ("occupied", occupied, np.bool_)):
+        if value is not None and not np.issubdtype(np.asarray(value).dtype, kind):
+            expected = "integers" if kind is np.integer else "True or False per channel"
+            raise ValueError(f"{name} must be {expected}, got {np.asarray(value).dtype}")
+    if user_id is not None and np.max(user_id, initial=0) > np.iinfo(np.int32).max:
+        raise ValueError(f"user_id must fit 32 bits, got {np.max(user_id)}")
     inst = Instance(
         user_id=jnp.asarray(np.arange(K) if user_id is None else user_id, jnp.int32),
         user_mask=jnp.ones(K, bool),
@@ -136,6 +142,8 @@ def check_instance(inst: Instance) -> Instance:
             message names the field, what came and what is accepted.
     """
     K, M = inst.mean_power_w.shape, inst.bandwidth_hz.shape
+    if len(K) == len(M) == 1 and 0 in (*K, *M):
+        raise ValueError(f"an instance needs a user and a channel, got {K[0]} and {M[0]}")
     if len(K) != 1 or len(M) != 1:
         raise ValueError(
             f"mean_power_w and bandwidth_hz must be one-dimensional, got shapes {K} and {M}; "
@@ -157,9 +165,15 @@ def check_instance(inst: Instance) -> Instance:
         _check_values(name, getattr(inst, name), lambda v: v >= 0, "finite and at least 0 W")
     for name in ("bandwidth_hz", "carrier_gain", "noise_psd_w_hz"):
         _check_values(name, getattr(inst, name), lambda v: v > 0, "finite and above 0")
+    _check_values("position_m", inst.position_m, lambda v: v == v, "finite")
     ids = np.asarray(inst.user_id)[np.asarray(inst.user_mask)]
-    if len(np.unique(ids)) != len(ids):
-        raise ValueError("user_id must be distinct, got a repeated id")
+    if len(np.unique(ids)) != len(ids) or (ids < 0).any():
+        raise ValueError("user_id must be distinct and at least 0, got a repeated or negative id")
+    # The switches are static and decide what is computed: an array behind a closed one is not read.
+    if not inst.interference and np.any(np.asarray(inst.interference_w)):
+        raise ValueError("interference_w must be 0 with interference=False, got values above 0")
+    if not inst.wideband and np.any(np.asarray(inst.carrier_gain) != 1):
+        raise ValueError("carrier_gain must be 1 with wideband=False, got other values")
     return inst
 
 

@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int32, Integer
 
 from lsajax import hashing, units
 from lsajax.instance import Instance
@@ -30,7 +30,8 @@ def received_power(
         tx_gain: G_t, a ratio, not dB.
         rx_gain: G_r, a ratio, not dB.
     """
-    wavelength_m = units.SPEED_OF_LIGHT_M_S / jnp.asarray(carrier_hz)
+    # As a float first: 2_400_000_000 Hz is no int32.
+    wavelength_m = units.SPEED_OF_LIGHT_M_S / jnp.asarray(carrier_hz, float)
     path_gain = (wavelength_m / (4 * jnp.pi)) ** 2 * jnp.maximum(distance_m, 1.0) ** (
         -jnp.asarray(path_loss_exponent)
     )
@@ -82,15 +83,38 @@ def rate_matrix(inst: Instance) -> Float[Array, "users channels"]:
     return jnp.where(inst.user_mask[:, None] & ~inst.occupied, rate, 0.0)
 
 
-def is_served(inst: Instance, assignment: Int[Array, "users"]) -> Bool[Array, "users"]:
+def as_assignment(inst: Instance, assignment: ArrayLike) -> Int32[Array, "users"]:
+    """`assignment` as i32[users]; what lies beyond int32 becomes -2, which is no channel either.
+
+    Raises:
+        ValueError: not integers, or not one per user; static facts, so also under jit.
+    """
+    array = jnp.asarray(assignment)
+    if array.shape != (inst.num_rows,) or not jnp.issubdtype(array.dtype, jnp.integer):
+        raise ValueError(
+            f"assignment must be {inst.num_rows} integers, one per user, got shape {array.shape} "
+            f"of {array.dtype}; map over a batch with jax.vmap"
+        )
+    if array.dtype.itemsize > 4 or array.dtype == jnp.uint32:
+        known = array < inst.num_channels
+        if jnp.issubdtype(array.dtype, jnp.signedinteger):
+            known = known & (array >= -1)
+        array = jnp.where(known, array, jnp.zeros((), array.dtype)).astype(jnp.int32)
+        return jnp.where(known, array, -2)
+    return array.astype(jnp.int32)
+
+
+def is_served(inst: Instance, assignment: Integer[Array, "users"]) -> Bool[Array, "users"]:
     """Whether each user asks for a channel that exists and is idle."""
+    assignment = as_assignment(inst, assignment)
     known = (assignment >= 0) & (assignment < inst.num_channels)
     idle = ~inst.occupied[jnp.where(known, assignment, 0)]
     return inst.user_mask & known & idle
 
 
-def assigned_power(inst: Instance, assignment: Int[Array, "users"]) -> Float[Array, "users"]:
+def assigned_power(inst: Instance, assignment: Integer[Array, "users"]) -> Float[Array, "users"]:
     """P_im [users] in W on each user's own channel; 0 where `is_served` is False."""
+    assignment = as_assignment(inst, assignment)
     served = is_served(inst, assignment)
     channel = jnp.where(served, assignment, 0)
     power = inst.mean_power_w
@@ -103,7 +127,7 @@ def assigned_power(inst: Instance, assignment: Int[Array, "users"]) -> Float[Arr
 
 def assigned_rate(
     inst: Instance,
-    assignment: Int[Array, "users"],
+    assignment: Integer[Array, "users"],
     co_channel_w: Float[Array, "users"] | None = None,
 ) -> Float[Array, "users"]:
     """r_im [users] in bit/s of the N entries asked for; equals `rate_matrix` there.
@@ -112,6 +136,7 @@ def assigned_rate(
         assignment: [users] channel of each user; anything out of range has rate 0.
         co_channel_w: [users] power of other users on the same channel [W], added to I_m.
     """
+    assignment = as_assignment(inst, assignment)
     power = assigned_power(inst, assignment)
     channel = jnp.where(is_served(inst, assignment), assignment, 0)
     interference = inst.interference_w[channel] if inst.interference else jnp.zeros(())

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int, Int32
+from jaxtyping import Array, Bool, Float, Int32, Integer
 
 from lsajax import link
 from lsajax.instance import Instance
@@ -23,18 +23,20 @@ class Violations(NamedTuple):
     unserved: Int32[Array, ""]
 
 
-def channel_load(inst: Instance, assignment: Int[Array, "users"]) -> Int32[Array, "channels"]:
+def channel_load(inst: Instance, assignment: Integer[Array, "users"]) -> Int32[Array, "channels"]:
     """Number of users on each idle channel [channels]."""
+    assignment = link.as_assignment(inst, assignment)
     target = jnp.where(link.is_served(inst, assignment), assignment, inst.num_channels)
     return jnp.zeros(inst.num_channels, jnp.int32).at[target].add(1, mode="drop")
 
 
-def violations(inst: Instance, assignment: Int[Array, "users"]) -> Violations:
+def violations(inst: Instance, assignment: Integer[Array, "users"]) -> Violations:
     """Broken constraints of Eq. (5)-(7) by kind.
 
     `unknown`: users with an index that is neither a channel nor -1; `occupied`: users on a primary
     user's channel; `duplicate`: users beyond the first on an idle channel; `unserved`: users at -1.
     """
+    assignment = link.as_assignment(inst, assignment)
     known = (assignment >= 0) & (assignment < inst.num_channels)
     taken = inst.occupied[jnp.where(known, assignment, 0)]
     load = channel_load(inst, assignment)
@@ -50,17 +52,20 @@ def violations(inst: Instance, assignment: Int[Array, "users"]) -> Violations:
     )
 
 
-def co_channel_power(inst: Instance, assignment: Int[Array, "users"]) -> Float[Array, "users"]:
+def co_channel_power(inst: Instance, assignment: Integer[Array, "users"]) -> Float[Array, "users"]:
     """Power [users] in W that the other users of its channel bring each user.
 
     Others = total - own. In one float32 that would cancel where a user is a million times stronger
     than its rivals, so each power is summed in two parts: a multiple of a power of two near the
     largest power's last bits, whose sums are exact, and the remainder, which is small.
     """
+    assignment = link.as_assignment(inst, assignment)
     power = link.assigned_power(inst, assignment)
     _, exponent = jnp.frexp(jax.lax.stop_gradient(jnp.max(power, initial=0.0)))
     bits = jnp.finfo(power.dtype).nmant - 5  # the 5 bits spared are for sums over up to 64 rivals
-    quantum = jnp.ldexp(jnp.ones((), power.dtype), exponent - bits)
+    # Not below the smallest normal number: that would be flushed to 0.
+    smallest = jnp.finfo(power.dtype).minexp
+    quantum = jnp.ldexp(jnp.ones((), power.dtype), jnp.maximum(exponent - bits, smallest))
     coarse = jax.lax.stop_gradient(jnp.round(power / quantum) * quantum)
     served = link.is_served(inst, assignment)
     target = jnp.where(served, assignment, inst.num_channels)
@@ -73,12 +78,12 @@ def co_channel_power(inst: Instance, assignment: Int[Array, "users"]) -> Float[A
     return jnp.where(served, of_others(coarse) + of_others(power - coarse), 0.0)
 
 
-def user_rates(inst: Instance, assignment: Int[Array, "users"]) -> Float[Array, "users"]:
+def user_rates(inst: Instance, assignment: Integer[Array, "users"]) -> Float[Array, "users"]:
     """Rate [users] in bit/s; users that share a channel interfere with each other."""
     return link.assigned_rate(inst, assignment, co_channel_power(inst, assignment))
 
 
-def throughput(inst: Instance, assignment: Int[Array, "users"]) -> Float[Array, ""]:
+def throughput(inst: Instance, assignment: Integer[Array, "users"]) -> Float[Array, ""]:
     """C(a) = sum_i sum_m x_im r_im [bit/s], LSA Eq. (4) for one slot; K entries, no matrix.
 
     An occupied, unknown or missing channel carries nothing. Users on the same channel are each
@@ -88,26 +93,50 @@ def throughput(inst: Instance, assignment: Int[Array, "users"]) -> Float[Array, 
     return jnp.sum(user_rates(inst, assignment))
 
 
-def jain_index(rate_bps: Float[Array, "users"]) -> Float[Array, ""]:
-    """Jain's fairness index (sum r)^2 / (K sum r^2) in [1 / K, 1]; 0 where every rate is 0."""
+def jain_index(
+    rate_bps: Float[Array, "users"], mask: Bool[Array, "users"] | None = None
+) -> Float[Array, ""]:
+    """Jain's fairness index (sum r)^2 / (K sum r^2) in [1 / K, 1]; 0 where every rate is 0.
+
+    Args:
+        rate_bps: [users] rates [bit/s].
+        mask: [users] who counts, `inst.user_mask`; None for all.
+    """
+    mask = jnp.ones(rate_bps.shape, bool) if mask is None else mask
+    rate = jnp.where(mask, rate_bps, 0.0)
     # Scaled first: squares of rates near 1e8 and their sums waste float32's range.
-    peak = jnp.max(rate_bps)
-    share = rate_bps / jnp.where(peak > 0, peak, 1.0)
-    squares = rate_bps.size * jnp.sum(share**2)
+    peak = jnp.max(rate)
+    share = rate / jnp.where(peak > 0, peak, 1.0)
+    squares = jnp.sum(mask) * jnp.sum(share**2)
     return jnp.where(peak > 0, jnp.sum(share) ** 2 / jnp.where(peak > 0, squares, 1.0), 0.0)
 
 
-def alpha_fair_utility(rate_bps: Float[Array, "users"], alpha: float) -> Float[Array, ""]:
-    """Mo and Walrand's utility: sum log r for alpha = 1, else sum r^(1 - alpha) / (1 - alpha).
+def alpha_fair_utility(
+    rate_bps: Float[Array, "users"],
+    alpha: float,
+    mask: Bool[Array, "users"] | None = None,
+    floor_bps: float = 1.0,
+) -> Float[Array, ""]:
+    """Mo and Walrand's utility of rates r in Mbit/s: sum log r for alpha = 1, else
+    sum r^(1 - alpha) / (1 - alpha).
+
+    Args:
+        rate_bps: [users] rates [bit/s].
+        alpha: static number of at least 0; 0 is the sum, 1 proportional fairness.
+        mask: [users] who counts, `inst.user_mask`; None for all.
+        floor_bps: rates below it count as that much, with gradient 0: an unserved user costs
+            utility and neither infinity nor an infinite gradient [bit/s].
 
     Raises:
-        ValueError: `alpha` is negative or not finite (it is a static number).
+        ValueError: `alpha` is negative or not finite, or `floor_bps` not above 0.
     """
     if not 0 <= alpha < float("inf"):
         raise ValueError(f"alpha must be a finite number of at least 0, got {alpha!r}")
-    if alpha == 1:
-        return jnp.sum(jnp.log(rate_bps))
-    return jnp.sum(rate_bps ** (1 - alpha)) / (1 - alpha)
+    if not floor_bps > 0:
+        raise ValueError(f"floor_bps must be above 0, got {floor_bps!r}")
+    rate = jnp.maximum(rate_bps, floor_bps) / 1e6
+    each = jnp.log(rate) if alpha == 1 else rate ** (1 - alpha) / (1 - alpha)
+    return jnp.sum(each if mask is None else jnp.where(mask, each, 0.0))
 
 
 def user_coupling(inst: Instance) -> Float[Array, "users users"]:
@@ -130,11 +159,12 @@ def channel_leakage(inst: Instance) -> Float[Array, "channels channels"]:
     return jnp.where(near, inst.adjacent_leakage**apart, 0.0)
 
 
-def coupling_loss(inst: Instance, assignment: Int[Array, "users"]) -> Float[Array, ""]:
+def coupling_loss(inst: Instance, assignment: Integer[Array, "users"]) -> Float[Array, ""]:
     """mu sum_{i,j} sum_{m,n} G_ij rho_mn x_im x_jn [bit/s] in O(K): only near channels leak.
 
     Needs a feasible assignment: of users that share a channel one alone is seen.
     """
+    assignment = link.as_assignment(inst, assignment)
     served = link.is_served(inst, assignment)
     target = jnp.where(served, assignment, inst.num_channels)
     rows = jnp.arange(inst.num_rows, dtype=jnp.int32)
@@ -151,7 +181,7 @@ def coupling_loss(inst: Instance, assignment: Int[Array, "users"]) -> Float[Arra
     return inst.coupling_bps * loss
 
 
-def coupled_objective(inst: Instance, assignment: Int[Array, "users"]) -> Float[Array, ""]:
+def coupled_objective(inst: Instance, assignment: Integer[Array, "users"]) -> Float[Array, ""]:
     """LSA Eq. (8) for one slot [bit/s]: `throughput` minus `coupling_loss`."""
     return throughput(inst, assignment) - coupling_loss(inst, assignment)
 

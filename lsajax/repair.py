@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Int32
+from jaxtyping import Array, Float, Int32, Integer
 
 from lsajax import link
 from lsajax.instance import Instance
@@ -31,7 +31,7 @@ def sorted_order(inst: Instance) -> SortedOrder:
 
 def repair(
     inst: Instance,
-    raw: Int[Array, "users"],
+    raw: Integer[Array, "users"],
     *,
     rule: str = "sorted",
     order: SortedOrder | None = None,
@@ -55,15 +55,11 @@ def repair(
         order: `sorted_order(inst)`, where the caller has it already.
 
     Raises:
-        ValueError: `rule` is not one of the two, or `raw` is not [users].
+        ValueError: `rule` is not one of the two, or `raw` is not [users] integers.
     """
     if rule not in ("sorted", "greedy"):
         raise ValueError(f"rule must be 'sorted' or 'greedy', got {rule!r}")
-    if raw.shape != (inst.num_rows,):
-        raise ValueError(
-            f"raw must have shape ({inst.num_rows},), one channel per user, got {raw.shape}; "
-            "map over a group with jax.vmap"
-        )
+    raw = link.as_assignment(inst, raw)
     order = sorted_order(inst) if order is None else order
     holder = _contest(inst, raw, order)
     channel = jnp.where(link.is_served(inst, raw), raw, 0)
@@ -74,7 +70,7 @@ def repair(
 
 
 def _contest(
-    inst: Instance, raw: Int[Array, "users"], order: SortedOrder
+    inst: Instance, raw: Integer[Array, "users"], order: SortedOrder
 ) -> Int32[Array, "channels"]:
     """Rank of the user that keeps each channel [channels], -1 where nobody asks."""
     served = link.is_served(inst, raw)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int, Int32
+from jaxtyping import Array, Float, Int32, Integer
 
 from lsajax import hashing, link, objective, units
 from lsajax.instance import Instance
@@ -56,7 +56,7 @@ def sampled_random_throughput(key: jax.Array, inst: Instance, num_samples: int) 
 
 def collision_factor(
     inst: Instance,
-    assignment: Int[Array, "users"],
+    assignment: Integer[Array, "users"],
     *,
     penalty: ArrayLike = 0.5,
     threshold_db: ArrayLike = 0.0,
@@ -77,7 +77,7 @@ def collision_factor(
 def performance_gain(
     key: jax.Array,
     inst: Instance,
-    raw: Int[Array, "*group users"],
+    raw: Integer[Array, "*group users"],
     *,
     num_samples: int | None = None,
     baseline_bps: ArrayLike | None = None,
@@ -103,6 +103,7 @@ def performance_gain(
     Raises:
         ValueError: the last axis of `raw` is not [users], or `num_samples` is below 1.
     """
+    raw = jnp.asarray(raw)
     if raw.ndim < 1 or raw.shape[-1] != inst.num_rows:
         raise ValueError(f"raw must end in an axis of {inst.num_rows} users, got shape {raw.shape}")
     if num_samples is not None and num_samples < 1:

@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int32, UInt32
 
 from lsajax import hashing, link, topology, traffic, units
@@ -23,7 +22,7 @@ def sample_instance(key: jax.Array, scenario: Scenario) -> Instance:
     user_id = topology.stratified_ids(seed[0], rows, scenario.max_users)
     mask = _sample_mask(seed[1], jax.random.fold_in(key, 1), scenario)
     occupied = hashing.uniform(seed[2], jnp.arange(scenario.num_channels)) < scenario.occupancy
-    occupied = traffic.keep_idle(occupied, scenario.num_active)
+    occupied = traffic.keep_idle(hashing.uniform(seed[2], -1), occupied, scenario.num_active)
     return _build(scenario, seed[3:7], seed[7], user_id, mask, occupied)
 
 
@@ -32,7 +31,11 @@ def slot_instance(key: jax.Array, scenario: Scenario, state: TrafficState) -> In
 
     The same key gives the same positions, shadowing, channels and interference in every slot;
     fading is drawn anew per slot.
+
+    Raises:
+        ValueError: what `traffic.check_scenario` raises.
     """
+    traffic.check_scenario(scenario)
     seed = hashing.seeds(key, 8)
     rows = scenario.num_active
     (active_id,) = jnp.nonzero(state.active, size=rows, fill_value=0)
@@ -46,6 +49,9 @@ def _sample_mask(
 ) -> Bool[Array, "users"]:
     rows = scenario.max_active
     if scenario.poisson:
+        # jax.random.poisson knows threefry keys alone.
+        data = hashing.seeds(key, 1)[0]
+        key = jax.random.wrap_key_data(data, impl="threefry2x32")
         return topology.poisson_mask(key, scenario.num_active, rows)
     span = scenario.num_active - scenario.min_active + 1
     if span == 1:
@@ -106,7 +112,7 @@ def _channels(
     """Bandwidth [Hz], carrier gain [1] and interference [W] of every channel."""
     channel = jnp.arange(scenario.num_channels)
 
-    def between(low: ArrayLike, high: ArrayLike, stream: int) -> Float[Array, "channels"]:
+    def between(low: float | Array, high: float | Array, stream: int) -> Float[Array, "channels"]:
         return low + (high - low) * hashing.uniform(seed, channel, jnp.uint32(stream))
 
     bandwidth = between(scenario.bandwidth_min_hz, scenario.bandwidth_max_hz, 0)

@@ -1,18 +1,20 @@
 """`Scenario`: what is simulated. Sizes are static under jit, physical constants are traced."""
 
 import dataclasses
+import functools
 import math
 import numbers
 from typing import Any
 
 import jax
+import numpy as np
 
 
 def _static(default: Any = dataclasses.MISSING) -> Any:
     return dataclasses.field(default=default, metadata={"static": True})
 
 
-@jax.tree_util.register_dataclass
+@jax.tree_util.register_pytree_with_keys_class
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scenario:
     """One base station, `num_users` registered users and `num_channels` orthogonal channels.
@@ -88,8 +90,27 @@ class Scenario:
     adjacent_leakage: float = 0.5
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            # As floats: 2_400_000_000 Hz is no int32, and an int would compile anew.
+            if not field.metadata.get("static") and type(value) is int:
+                object.__setattr__(self, field.name, float(value))
         _check_sizes(self)
         _check_constants(self)
+
+    def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], tuple[Any, ...]]:
+        """Physical constants are leaves, the rest is static."""
+        leaves = [(jax.tree_util.GetAttrKey(n), getattr(self, n)) for n in _leaf_names()]
+        return leaves, tuple(getattr(self, n) for n in _static_names())
+
+    @classmethod
+    def tree_unflatten(cls, static: tuple[Any, ...], leaves: Any) -> "Scenario":
+        """Without validation: a tree's leaves may be tracers, axes or gradients, not constants."""
+        scenario = object.__new__(cls)
+        names = (*_static_names(), *_leaf_names())
+        for name, value in zip(names, (*static, *leaves), strict=True):
+            object.__setattr__(scenario, name, value)
+        return scenario
 
     def replace(self, **changes: Any) -> "Scenario":
         """A copy with `changes`, validated again."""
@@ -111,6 +132,16 @@ class Scenario:
         return self.num_active if self.num_active_min is None else self.num_active_min
 
 
+@functools.cache
+def _static_names() -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(Scenario) if f.metadata.get("static"))
+
+
+@functools.cache
+def _leaf_names() -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(Scenario) if not f.metadata.get("static"))
+
+
 def _padded(mean: int) -> int:
     """Mean plus six standard deviations, and a few: a Poisson count passes it with p < 1e-7."""
     return math.ceil(mean + 6 * math.sqrt(mean) + 6)
@@ -124,6 +155,9 @@ def _check_sizes(s: Scenario) -> None:
         # bool is an int to Python, and a slot of True users is a mistake.
         if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+    for name in ("poisson", "fading", "shadowing", "wideband", "interference"):
+        if not isinstance(getattr(s, name), bool):
+            raise ValueError(f"{name} must be True or False, got {getattr(s, name)!r}")
     if s.num_active > s.num_users:
         raise ValueError(
             f"num_active must be at most num_users={s.num_users}, got {s.num_active}: "
@@ -138,11 +172,14 @@ def _check_sizes(s: Scenario) -> None:
 
 
 def _constant(s: Scenario, name: str) -> float | None:
-    """The value where it is a plain number; None where it is an array or being traced."""
+    """The value where it is one concrete number; None for a tracer or a batch."""
     value = getattr(s, name)
-    if isinstance(value, (bool, str)) or value is None:
+    if isinstance(value, jax.core.Tracer):
+        return None
+    is_array = isinstance(value, (jax.Array, np.ndarray))
+    if isinstance(value, bool) or not (is_array or isinstance(value, numbers.Real)):
         raise ValueError(f"{name} must be a number, got {value!r}")
-    return float(value) if isinstance(value, numbers.Real) else None
+    return float(value) if np.ndim(value) == 0 else None
 
 
 _POSITIVE = (

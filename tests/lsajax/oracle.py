@@ -39,7 +39,7 @@ def rate_matrix(inst, fading=None):
             power = v["mean_power_w"][i] * v["carrier_gain"][m]
             power *= 1.0 if fading is None else fading[i, m]
             noise = v["noise_psd_w_hz"] * v["bandwidth_hz"][m] + v["interference_w"][m]
-            rate[i, m] = v["bandwidth_hz"][m] * math.log2(1 + power / noise)
+            rate[i, m] = v["bandwidth_hz"][m] * math.log1p(power / noise) / math.log(2)
     return rate
 
 
@@ -57,7 +57,7 @@ def throughput(inst, assignment, fading=None):
         for i in users:
             rivals = sum(p for j, p in power.items() if j != i)
             floor = v["noise_psd_w_hz"] * v["bandwidth_hz"][m] + v["interference_w"][m]
-            total += v["bandwidth_hz"][m] * math.log2(1 + power[i] / (floor + rivals))
+            total += v["bandwidth_hz"][m] * math.log1p(power[i] / (floor + rivals)) / math.log(2)
     return total
 
 

@@ -71,6 +71,15 @@ def test_any_key_implementation(impl):
     assert hashing.seeds(jax.random.key(0, impl=impl), 3).shape == (3, 2)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_both_ends_of_the_words_stay_inside(dtype):
+    with jax.enable_x64(dtype == jnp.float64):
+        words = jnp.array([0, 1, 2**31, 2**32 - 1], jnp.uint32)
+        unit = np.asarray(hashing._to_unit(words, jnp.dtype(dtype)), np.float64)
+    assert 0 < unit[0] < 1e-6 and 1 - 1e-6 < unit[3] < 1
+    assert unit[0] + unit[3] == 1
+
+
 def test_open_interval_in_both_precisions():
     seed = hashing.seeds(jax.random.key(0), 1)[0]
     with jax.enable_x64(True):

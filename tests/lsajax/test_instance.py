@@ -1,11 +1,14 @@
 import subprocess
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxtyping import TypeCheckError
 
 import lsajax as lsa
+from lsajax import link, objective
 
 GOOD = {"received_power_w": [1e-9, 2e-9], "bandwidth_hz": [1e7, 2e7, 1.5e7]}
 
@@ -26,6 +29,12 @@ GOOD = {"received_power_w": [1e-9, 2e-9], "bandwidth_hz": [1e7, 2e7, 1.5e7]}
         ({"interference_w": [0, np.inf, 0]}, "interference_w must be finite and at least 0"),
         ({"occupied": [True]}, r"occupied must have shape \(3,\)"),
         ({"user_id": [4, 4]}, "user_id must be distinct"),
+        ({"user_id": [-4, 4]}, "user_id must be distinct and at least 0"),
+        ({"user_id": [0.5, 0.7]}, "user_id must be integers, got float64"),
+        ({"user_id": [1, 2**40]}, "user_id must fit 32 bits"),
+        ({"occupied": [0, 2, 7]}, "occupied must be True or False per channel, got int64"),
+        ({"position_m": [[0, np.nan], [0, 0]]}, "position_m must be finite, got nan"),
+        ({"bandwidth_hz": []}, "an instance needs a user and a channel, got 2 and 0"),
         ({"received_power_w": [[1e-9]]}, "must be one-dimensional"),
         ({"noise_psd_dbm_hz": -np.inf}, "noise_psd_w_hz must be finite and above 0"),
     ],
@@ -47,6 +56,49 @@ def test_bad_data_is_named(changes, message):
 def test_bad_assignment_is_named(assignment, message):
     with pytest.raises(ValueError, match=message):
         lsa.check_assignment(lsa.make_instance(**GOOD), np.array(assignment))
+
+
+def test_an_array_behind_a_closed_switch_is_refused():
+    inst = lsa.make_instance(**GOOD)
+    with pytest.raises(ValueError, match="interference_w must be 0 with interference=False"):
+        lsa.check_instance(inst.replace(interference_w=jnp.full(3, 1e-9)))
+    with pytest.raises(ValueError, match="carrier_gain must be 1 with wideband=False"):
+        lsa.check_instance(inst.replace(carrier_gain=jnp.full(3, 2.0)))
+
+
+@pytest.mark.parametrize(
+    "function", [lsa.throughput, lsa.violations, lsa.repair, lsa.assigned_rate]
+)
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.uint16, np.uint32, np.int64])
+def test_any_integer_type_is_one_assignment(function, dtype):
+    inst = lsa.make_instance([1e-9, 2e-9, 3e-9], np.full(300, 1e7))
+    given = jnp.asarray(np.array([5, 250 % np.iinfo(dtype).max, 5], dtype))
+    expected = function(inst, jnp.asarray(given, jnp.int32))
+    for a, b in zip(jax.tree.leaves(function(inst, given)), jax.tree.leaves(expected), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+def test_numbers_beyond_int32_are_unknown_channels():
+    inst = lsa.make_instance(**GOOD)
+    raw = jnp.asarray(np.array([2**32 - 1, 0], np.uint32))
+    assert tuple(map(int, lsa.violations(inst, raw))) == (1, 0, 0, 0)
+    with jax.enable_x64(True):
+        raw = jnp.asarray(np.array([2**40, -(2**40)]))
+        assert tuple(map(int, lsa.violations(inst, raw))) == (2, 0, 0, 0)
+        assert list(np.asarray(lsa.repair(inst, raw))) == [2, 1]
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (1, 2)])
+def test_an_assignment_of_another_shape_is_refused(shape):
+    inst = lsa.make_instance(**GOOD)
+    for function in (link.is_served, objective.channel_load):
+        with pytest.raises((ValueError, TypeCheckError), match="assignment"):
+            function(inst, jnp.zeros(shape, jnp.int32))
+    with pytest.raises(ValueError, match=r"assignment must be 2 integers.* got shape .*; map over"):
+        link.as_assignment(inst, jnp.zeros(shape, jnp.int32))
+    with pytest.raises(ValueError, match="of float32"):
+        link.as_assignment(inst, jnp.zeros(2))
 
 
 def test_good_input_passes():

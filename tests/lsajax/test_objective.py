@@ -51,6 +51,14 @@ def test_violations_against_the_oracle(raw):
     )
 
 
+@pytest.mark.parametrize("power_w", [0.0, 1e-37, 1e-33, 1e-20])
+def test_the_faintest_powers(power_w):
+    inst = lsa.make_instance([power_w, power_w / 10, 0.0], [1e7, 2e7])
+    for raw in ([0, 1, -1], [0, 0, 0]):
+        expected = oracle.throughput(inst, raw)
+        np.testing.assert_allclose(throughput(inst, jnp.array(raw)), expected, rtol=1e-4)
+
+
 def test_padded_rows_neither_count_nor_earn():
     inst = cases.instance("poisson")
     assert not bool(inst.user_mask.all())
@@ -67,12 +75,26 @@ def test_fairness():
     np.testing.assert_allclose(lsa.jain_index(jnp.array([1e8, 0, 0, 0])), 0.25, rtol=1e-6)
     assert float(lsa.jain_index(jnp.zeros(4))) == 0.0
     assert np.isfinite(jax.grad(lsa.jain_index)(jnp.zeros(4))).all()
-    rates = jnp.array([1.0, 2.0, 4.0])
+    rates = jnp.array([1e6, 2e6, 4e6])
     np.testing.assert_allclose(lsa.alpha_fair_utility(rates, 0.0), 7.0)
     np.testing.assert_allclose(lsa.alpha_fair_utility(rates, 1.0), np.log(8), rtol=1e-6)
     np.testing.assert_allclose(lsa.alpha_fair_utility(rates, 2.0), -1.75)
     with pytest.raises(ValueError, match="alpha must be"):
         lsa.alpha_fair_utility(rates, -1.0)
+    with pytest.raises(ValueError, match="floor_bps must be above 0"):
+        lsa.alpha_fair_utility(rates, 1.0, floor_bps=0.0)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 2.0, 6.0])
+def test_fairness_of_padded_and_unserved_users(alpha):
+    rates = jnp.array([1e8, 3e7, 0.0, 7e7])
+    mask = jnp.array([True, True, True, False])
+    np.testing.assert_allclose(lsa.jain_index(rates, mask), lsa.jain_index(rates[:3]), rtol=1e-6)
+    utility = lsa.alpha_fair_utility(rates, alpha, mask)
+    np.testing.assert_allclose(utility, lsa.alpha_fair_utility(rates[:3], alpha), rtol=1e-6)
+    gradient = jax.grad(lambda r: lsa.alpha_fair_utility(r, alpha, mask))(rates)
+    assert np.isfinite(utility) and np.isfinite(gradient).all()
+    assert gradient[0] > 0 and gradient[2] == gradient[3] == 0
 
 
 @pytest.mark.parametrize("setting", ["plain", "poisson"])

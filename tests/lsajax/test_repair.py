@@ -119,5 +119,5 @@ def test_bad_arguments():
     inst = cases.instance()
     with pytest.raises(ValueError, match="rule must be 'sorted' or 'greedy', got 'random'"):
         lsa.repair(inst, jnp.zeros(6, jnp.int32), rule="random")
-    with pytest.raises(ValueError, match=r"raw must have shape \(6,\).*got \(5,\)"):
+    with pytest.raises(ValueError, match=r"assignment must be 6 integers.*got shape \(5,\)"):
         lsa.repair(inst, jnp.zeros(5, jnp.int32))

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from scipy import stats
 
 import lsajax as lsa
@@ -99,6 +100,47 @@ def test_enough_channels_stay_idle():
     scenario = lsa.Scenario(num_users=6, num_channels=6, num_active=5, occupancy=0.8)
     idle = np.asarray((~batch(500, scenario).occupied).sum(axis=1))
     assert idle.min() == 5
+
+
+def test_freed_channels_are_not_the_first_ones():
+    """Chi-square over the index of the occupied channels where nearly all are freed."""
+    scenario = lsa.Scenario(num_users=12, num_channels=12, num_active=10, occupancy=0.3)
+    counts = np.asarray(batch(20_000, scenario).occupied.sum(axis=0))
+    assert stats.chisquare(counts).pvalue > P_MIN
+
+
+def test_burst_length_where_the_count_is_fixed():
+    scenario = lsa.Scenario(num_users=100, num_channels=40, num_active=20)
+    key = jax.random.key(6)
+
+    def body(state, k):
+        return traffic.step(k, scenario, state), state.active
+
+    _, active = jax.lax.scan(body, traffic.init(key, scenario), jax.random.split(key, 5000))
+    active = np.asarray(active)
+    assert (active.sum(axis=1) == 20).all()
+    stays = (active[:-1] & active[1:]).sum() / active[:-1].sum()
+    # 80 % stay by themselves; of the rest a few are held back only where idle users run out.
+    assert abs(1 / (1 - stays) - 5.0) < 0.4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"poisson": True}, "poisson must be False for traffic over slots"),
+        ({"num_active": 100, "num_active_min": 80}, "activity_dwell_slots must be at least 9"),
+    ],
+)
+def test_traffic_that_does_not_exist(changes, message):
+    scenario = lsa.Scenario(**{"num_users": 100, "num_channels": 120, "num_active": 20, **changes})
+    with pytest.raises(ValueError, match=message):
+        traffic.init(jax.random.key(0), scenario)
+
+
+def test_poisson_with_another_key_implementation():
+    scenario = lsa.Scenario(num_users=60, num_channels=30, num_active=20, poisson=True)
+    inst = lsa.sample_instance(jax.random.key(0, impl="rbg"), scenario)
+    assert 0 < int(inst.user_mask.sum()) < 60
 
 
 def test_realisation_does_not_depend_on_the_batch():

@@ -25,6 +25,9 @@ SIZES = {"num_users": 10, "num_channels": 12, "num_active": 4}
         ({"occupancy": 1.0}, r"occupancy must be within \[0, 1\), got 1.0"),
         ({"interference_share": -0.1}, r"interference_share must be within \[0, 1\]"),
         ({"occupancy": 0.99}, "occupancy_dwell_slots must be at least"),
+        ({"fading": "no"}, "fading must be True or False, got 'no'"),
+        ({"radius_m": [1.0]}, r"radius_m must be a number, got \[1.0\]"),
+        ({"radius_m": np.array(-1.0)}, "radius_m must be a finite number above 0"),
         ({"activity_dwell_slots": 0.5}, "activity_dwell_slots must be .* at least 1 slot"),
     ],
 )
@@ -82,3 +85,27 @@ def test_presets_are_the_papers():
     assert len(lsa.SMALL_SCALES) == 8
     for triple, s in lsa.SMALL_SCALES.items():
         assert triple == (s.num_users, s.num_channels, s.num_active)
+
+
+def test_any_tree_of_its_shape_can_be_built():
+    """Gradients, axes and masks are no constants and must not be validated as such."""
+    scenario = lsa.Scenario(**SIZES)
+    axes = jax.tree.map(lambda _: None, scenario, is_leaf=lambda x: x is None)
+    assert axes.radius_m is None
+    zeros = jax.tree.map(lambda x: 0.0 * x, scenario)
+    assert zeros.radius_m == 0.0 and zeros.num_users == 10
+    radii = jax.numpy.array([100.0, 200.0])
+    batch = scenario.replace(radius_m=radii)
+    axes = jax.tree.map(lambda x: 0 if np.ndim(x) else None, batch)
+
+    def power_of(scenario):
+        return lsa.sample_instance(jax.random.key(0), scenario).mean_power_w
+
+    power = jax.vmap(power_of, (axes,))(batch)
+    assert power.shape == (2, 4) and (power[0] > power[1]).all()
+
+
+def test_integers_are_taken_as_floats():
+    scenario = lsa.Scenario(**SIZES, carrier_hz=2_400_000_000, radius_m=500)
+    assert scenario == lsa.Scenario(**SIZES) and type(scenario.carrier_hz) is float
+    assert lsa.sample_instance(jax.random.key(0), scenario).mean_power_w.shape == (4,)
