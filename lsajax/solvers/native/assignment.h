@@ -203,8 +203,9 @@ template <class T> class Assignment {
       while (row != kFree && --budget >= 0) {
         T best, second;
         const int column = TwoLeast(costs_->Row(row), &best, &second);
-        const int holder = column == kFree ? kFree : row_of_column_[column];
-        if (!(second < kInfinity) || (holder != kFree && !(best < second))) break;
+        if (!(second < kInfinity)) break;  // fewer than two partners are permitted
+        const int holder = row_of_column_[column];
+        if (holder != kFree && !(best < second)) break;
         dual[column] -= second - best;
         row_of_column_[column] = row;
         column_of_row[row] = column;
@@ -226,7 +227,7 @@ template <class T> class Assignment {
       least = lower ? reduced : least;
       least_line = lower ? line : least_line;
     }
-    *best = V::Least(least);
+    *best = *second = V::Least(least);
     if (!(*best < kInfinity)) return kFree;
     int lane = 0;
     while (least[lane] != *best) ++lane;
