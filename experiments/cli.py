@@ -12,7 +12,7 @@ from llm.models import ModelUnavailable
 from llm.sandbox import SandboxUnavailable
 
 Options = TypeVar("Options")
-BAD_INPUT = (ValueError, TypeError, BadRun, ModelUnavailable, SandboxUnavailable)
+BAD_INPUT = (ValueError, BadRun, ModelUnavailable, SandboxUnavailable)
 
 
 def main(
@@ -37,6 +37,10 @@ def main(
         raise SystemExit(2) from None
     try:
         run(prepared)
+    except (ModelUnavailable, SandboxUnavailable) as error:
+        message = f"error: {error}; what was computed is on disk, --resume goes on"
+        print(message, file=sys.stderr)
+        raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("interrupted; what was computed is on disk, --resume goes on", file=sys.stderr)
         raise SystemExit(130) from None

@@ -11,6 +11,7 @@ import lsajax as lsa
 from llm.policy import Decision, decide
 
 LLM = "LLM (code)"
+LLM_RAW = "LLM, repair off"
 RANDOM = "Random"
 GROUPED = "Grouped-KM"
 SORTED = "Sorted matching"
@@ -30,12 +31,16 @@ _ANYTIME = {GROUPED: lsa.solvers.grouped, LOCAL_SEARCH: lsa.solvers.local_search
 
 
 class Outcome(NamedTuple):
-    """What one method did on one instance; `record` has the columns that only some methods fill."""
+    """What one method did on one instance.
+
+    `record` has the columns that only some methods fill, `raw` a model's answer before its repair.
+    """
 
     assignment: np.ndarray
     seconds: float
     status: str
     record: dict[str, Any]
+    raw: np.ndarray | None = None
 
 
 @functools.cache
@@ -73,7 +78,8 @@ def solve_within(method: str, key: jax.Array, inst: lsa.Instance, budget_s: floa
 def ask(model: Any, box: Any, inst: lsa.Instance, **options: Any) -> Outcome:
     """One decision of the language model, alone in its batch: its seconds are a latency."""
     (decision,) = decide(model, box, [inst], **options)
-    return Outcome(decision.assignment, decision.total_s, decision.status, _record(decision))
+    record = _record(decision)
+    return Outcome(decision.assignment, decision.total_s, decision.status, record, decision.raw)
 
 
 def _record(decision: Decision) -> dict[str, Any]:
@@ -82,6 +88,8 @@ def _record(decision: Decision) -> dict[str, Any]:
         "raw_valid": decision.valid,
         "raw_served": int((decision.raw >= 0).sum()),
         "prompt_tokens": decision.prompt_tokens,
+        "static_tokens": decision.prompt.static_tokens,
+        "prompt_levels": " ".join(decision.prompt.levels),
         "completion_tokens": decision.completion_tokens,
         "detail": decision.detail,
         "completion": decision.completion,
@@ -89,15 +97,17 @@ def _record(decision: Decision) -> dict[str, Any]:
     }
 
 
-def evaluate(inst: lsa.Instance, outcome: Outcome, *, coupled: bool) -> dict[str, Any]:
-    """The objective [bit/s] of an outcome, measured the same way for every method.
+def evaluate(
+    inst: lsa.Instance, assignment: np.ndarray, *, coupled: bool, raw: bool = False
+) -> dict[str, Any]:
+    """The objective [bit/s] of an assignment, measured the same way for every method.
 
     Raises:
-        AssertionError: the method returned an infeasible assignment; no table may hide that.
+        AssertionError: it is infeasible and not `raw`; no table may hide that.
     """
-    value, broken = _objective(coupled)(inst, outcome.assignment)
+    value, broken = _objective(coupled)(inst, assignment)
     kinds = {kind: int(count) for kind, count in broken._asdict().items()}
     unserved = kinds.pop("unserved")
-    if any(kinds.values()):
+    if any(kinds.values()) and not raw:
         raise AssertionError(f"infeasible assignment: {kinds}")
     return {"value_bps": float(value), "unserved": unserved}

@@ -13,6 +13,7 @@ from experiments import methods
 # Okabe and Ito's colours, which stay apart for colour-blind readers, and a marker for print.
 _STYLE = {
     methods.LLM: ("#D55E00", "o"),
+    methods.LLM_RAW: ("#D55E00", "$o$"),
     methods.RANDOM: ("#999999", "v"),
     methods.GREEDY: ("#E69F00", "^"),
     methods.SORTED: ("#009E73", "s"),

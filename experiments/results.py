@@ -16,6 +16,7 @@ import pandas as pd
 
 ROWS = "rows.parquet"
 RUN = "run.json"
+_IDENTITY = ("scale", "method", "realization")
 _VERSIONS = ("lsajax", "jax", "jaxlib", "numpy", "scipy", "torch", "transformers")
 
 
@@ -43,6 +44,8 @@ class RunFolder:
         self._rows: list[dict[str, Any]] = []
         self._started = time.time()
         self._before_s = 0.0
+        self._sessions: list[dict[str, Any]] = []
+        self._commit = _commit()
         self.metadata: dict[str, Any] = {}
         self._prepare(resume)
 
@@ -61,7 +64,7 @@ class RunFolder:
                 f"--out {self.path} holds results already; give --resume to go on with them, "
                 "or another folder"
             )
-        before = json.loads((self.path / RUN).read_text())
+        before = self._read_run()
         changed = {
             name: (before["config"].get(name), value)
             for name, value in self.config.items()
@@ -73,8 +76,19 @@ class RunFolder:
                 f"--resume needs the configuration that {self.path} was made with: {listed}"
             )
         self._before_s = before["wall_s"]
+        self._sessions = before["sessions"]
         if (self.path / ROWS).exists():
             self._rows = pd.read_parquet(self.path / ROWS).to_dict("records")
+
+    def _read_run(self) -> dict[str, Any]:
+        try:
+            before = json.loads((self.path / RUN).read_text())
+            return {name: before[name] for name in ("config", "wall_s", "sessions")}
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadRun(
+                f"{self.path / RUN} cannot be read as the record of a run ({error!r}); "
+                "give another --out"
+            ) from None
 
     @property
     def rows(self) -> pd.DataFrame:
@@ -87,6 +101,10 @@ class RunFolder:
 
     def append(self, rows: list[dict[str, Any]]) -> None:
         """Adds rows; on return they are on disk. A kill leaves the old file or the new, whole."""
+        for row in rows:
+            identity = {name: row[name] for name in _IDENTITY if name in row}
+            if identity and self.has(**identity):
+                raise ValueError(f"a row is there already: {identity}")
         self._rows += rows
         self.write_run()
         temporary = self.path / f".{ROWS}.new"
@@ -95,6 +113,8 @@ class RunFolder:
 
     def write_run(self) -> None:
         """`run.json`: configuration, versions, device, commit, wall time, what callers added."""
+        started = datetime.datetime.fromtimestamp(self._started, datetime.UTC)
+        started = started.isoformat(timespec="seconds")
         record = {
             "config": self.config,
             "wall_s": round(self._before_s + time.time() - self._started, 3),
@@ -104,7 +124,9 @@ class RunFolder:
                 "jax": [f"{d.platform}: {d.device_kind}" for d in jax.devices()],
                 "machine": f"{platform.machine()}, {os.cpu_count()} cores",
             },
-            "commit": _commit(),
+            "commit": self._commit,
+            # One entry per time the run was started: a resumed run may mix versions of the code.
+            "sessions": [*self._sessions, {"started": started, "commit": self._commit}],
             **self.metadata,
         }
         temporary = self.path / f".{RUN}.new"

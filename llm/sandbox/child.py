@@ -165,11 +165,23 @@ def _run(code: mmap.mmap, data: mmap.mmap, job: Job) -> bytes | None:
         return encode_text(Kind.ERROR, _describe(error))
 
 
+def _seeded_default_rng(seed: int):
+    """NumPy's `default_rng`, where generators asked for without a seed get one of ours."""
+    children = np.random.SeedSequence(seed)
+    original = np.random.default_rng
+
+    def default_rng(seed=None):
+        return original(children.spawn(1)[0] if seed is None else seed)
+
+    return default_rng
+
+
 def _namespace(data: dict, seed: int) -> dict:
     """The program's globals: those of a fresh ``__main__``, NumPy, and the data."""
     # the same text starts from the same random numbers in any worker, and none is handed on
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 -- what programs use
+    np.random.default_rng = _seeded_default_rng(seed)
     main_module = types.ModuleType("__main__")
     sys.modules["__main__"] = main_module  # where dataclasses and pickle look classes up
     namespace = main_module.__dict__

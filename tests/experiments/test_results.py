@@ -31,6 +31,21 @@ def test_another_configuration_is_not_resumed(tmp_path):
         RunFolder(tmp_path, {**CONFIG, "seed": 1}, resume=True)
 
 
+@pytest.mark.parametrize("text", ["{}", '{"config": ', "[1]"])
+def test_a_broken_record_is_named(tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(BadRun, match=r"run\.json cannot be read as the record of a run"):
+        RunFolder(tmp_path, CONFIG, resume=True)
+
+
+def test_no_row_twice(tmp_path):
+    folder = RunFolder(tmp_path, CONFIG, resume=False)
+    row = {"scale": "I", "method": "a", "realization": 0}
+    folder.append([row])
+    with pytest.raises(ValueError, match="a row is there already"):
+        folder.append([row])
+
+
 def test_results_are_not_overwritten_unasked(tmp_path):
     RunFolder(tmp_path, CONFIG, resume=False).append([{"a": 1}])
     with pytest.raises(BadRun, match="holds results already; give --resume"):
