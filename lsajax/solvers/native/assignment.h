@@ -94,8 +94,7 @@ template <class T> class Assignment {
   using V = Vector<T>;
   static constexpr T kInfinity = std::numeric_limits<T>::infinity();
   static constexpr int kFree = -1;
-  static constexpr int kReductionPasses = 3;
-  static constexpr int kReductionsPerRow = 10;  // bound on price wars, on average over a pass
+  static constexpr int kReductionsPerRow = 6;  // bound on price wars, on average over a pass
 
  public:
   // Read after Solve: the column of each row, and the column duals (idle columns have 0).
@@ -109,7 +108,8 @@ template <class T> class Assignment {
     Reset(warm);
     if (!warm && dense && costs.rows == costs.cols) SampleDuals();
     MatchMinima();
-    for (int pass = 0; pass < kReductionPasses; ++pass) ReduceRows();
+    while (ReduceRows()) {
+    }
     for (int i = 0; i < costs.rows; ++i) {
       if (column_of_row[i] != kFree) continue;
       const Status status = Insert(i);
@@ -193,8 +193,9 @@ template <class T> class Assignment {
   }
 
   // Each row without a column outbids the holder of its cheapest one, up to the point where its
-  // second cheapest would do as well ("augmenting row reduction"): cheap where costs are irregular.
-  void ReduceRows() {
+  // second cheapest would do as well ("augmenting row reduction"). True if that served many of them
+  // and is worth repeating: so it is where costs are irregular.
+  bool ReduceRows() {
     std::vector<int> waiting;
     for (int i = 0; i < costs_->rows; ++i)
       if (column_of_row[i] == kFree) waiting.push_back(i);
@@ -213,6 +214,8 @@ template <class T> class Assignment {
         row = holder;
       }
     }
+    const size_t left = std::count(column_of_row.begin(), column_of_row.end(), kFree);
+    return 4 * left < 3 * waiting.size() && left > 0;
   }
 
   // The two least reduced costs of a row, and the column of the first.
