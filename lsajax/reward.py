@@ -66,11 +66,22 @@ def collision_factor(
     They do where some user's co-channel interference exceeds noise plus I_m by more than
     `threshold_db` [dB].
     """
-    served = link.is_served(inst, assignment)
-    channel = jnp.where(served, assignment, 0)
-    floor_w = inst.noise_psd_w_hz * inst.bandwidth_hz[channel] + inst.interference_w[channel]
-    ratio = objective.co_channel_power(inst, assignment) / floor_w
-    hit = jnp.max(jnp.where(served, ratio, 0.0)) > units.db_to_linear(threshold_db)
+    co_channel_w = objective.co_channel_power(inst, assignment)
+    return _collision_factor(inst, assignment, co_channel_w, penalty, threshold_db)
+
+
+def _collision_factor(
+    inst: Instance,
+    assignment: Integer[Array, "users"],
+    co_channel_w: Float[Array, "users"],
+    penalty: ArrayLike,
+    threshold_db: ArrayLike,
+) -> Float[Array, ""]:
+    channel = jnp.where(co_channel_w > 0, assignment, 0)
+    floor_w = inst.noise_psd_w_hz * inst.bandwidth_hz[channel]
+    if inst.interference:
+        floor_w = floor_w + inst.interference_w[channel]
+    hit = jnp.any(co_channel_w > units.db_to_linear(threshold_db) * floor_w)
     return jnp.where(hit, penalty, 1.0)
 
 
@@ -116,8 +127,9 @@ def performance_gain(
         baseline = sampled_random_throughput(key, inst, num_samples)
 
     def value(assignment: Array) -> Array:
-        eta = collision_factor(inst, assignment, penalty=penalty, threshold_db=threshold_db)
-        return eta * objective.throughput(inst, assignment)
+        co_channel_w = objective.co_channel_power(inst, assignment)
+        eta = _collision_factor(inst, assignment, co_channel_w, penalty, threshold_db)
+        return eta * jnp.sum(link.assigned_rate(inst, assignment, co_channel_w))
 
     group = raw.shape[:-1]
     values = jax.vmap(value)(raw.reshape(-1, inst.num_rows)).reshape(group)
