@@ -18,6 +18,7 @@ State = TypeVar("State")
 _FIRST_CHUNK = 8  # iterations, before the speed is known
 _CHUNKS = 30  # about so many looks at the clock per phase
 _LONGEST_S = 0.25
+_SHORTEST_S = 0.002  # a chunk costs a call from the host
 
 
 class Temperatures(NamedTuple):
@@ -75,7 +76,8 @@ def run_phase(
         clock.record(float(best(state)))
         took = max(clock.elapsed() - began, 1e-6)
         share = (clock.elapsed() - since) / length
-        wanted = min(length / _CHUNKS, _LONGEST_S, max(until_s - clock.elapsed(), 0.0))
+        wanted = min(max(length / _CHUNKS, _SHORTEST_S), _LONGEST_S)
+        wanted = min(wanted, max(until_s - clock.elapsed(), 0.0))
         # At most eight times the last chunk: a first measurement may be far off.
         chunk = max(1, int(chunk * min(wanted / took, 8.0)))
     return state
