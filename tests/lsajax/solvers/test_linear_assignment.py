@@ -133,7 +133,7 @@ def _matrices(rng, n, m, dtype):
 
 SHAPES = [(n, m) for n in SIZES for m in SIZES]
 # The device path compiles for a second per shape; the slow test runs it on all of them.
-FEW_SHAPES = [(0, 3), (2, 0), (1, 1), (1, 7), (3, 2), (7, 7), (7, 16), (33, 16), (33, 33)]
+FEW_SHAPES = [(0, 3), (2, 0), (1, 1), (3, 2), (7, 16), (33, 33)]
 
 
 @pytest.mark.parametrize("shape", FEW_SHAPES)
@@ -162,13 +162,13 @@ def _agrees_with_scipy(method, n, m, dtype):
             _check(values[b], jax.tree.map(lambda x, b=b: x[b], solution), gap[b], maximize)
 
 
-@pytest.mark.parametrize("shape", [(7, 7), (16, 33), (33, 16)])
+@pytest.mark.parametrize("shape", [(7, 7), (33, 16)])
 def test_float64(method, shape):
     with jax.enable_x64(True):
         _agrees_with_scipy(method, *shape, np.float64)
 
 
-@pytest.mark.parametrize("shape", [(1, 4), (7, 7), (9, 16), (16, 9)])
+@pytest.mark.parametrize("shape", [(7, 7), (9, 16), (16, 9)])
 @pytest.mark.parametrize("warm", [False, True])
 def test_masks_forbidden_pairs_and_any_start(method, shape, warm):
     n, m = shape
