@@ -18,6 +18,7 @@ from lsajax.solvers._shortest_path import Raw
 from lsajax.solvers.solution import Duals
 
 SOURCE = Path(__file__).parent / "native"
+SOURCES = ("lanes.h", "assignment.h", "assignment.cc")
 _TARGET = "lsajax_linear_assignment"
 _NO_LIMIT = 2**62
 
@@ -29,7 +30,7 @@ def library_path() -> Path:
     another kind of machine is simply not found.
     """
     digest = hashlib.sha256()
-    for name in ("assignment.h", "assignment.cc"):
+    for name in SOURCES:
         digest.update((SOURCE / name).read_bytes())
     digest.update(f"{jaxlib.__version__} {platform.machine()} {_processor()}".encode())
     return SOURCE / f"assignment-{digest.hexdigest()[:12]}.so"

@@ -11,65 +11,15 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 #include <random>
-#include <type_traits>
 #include <vector>
+
+#include "lanes.h"
 
 namespace lsajax {
 
 enum Status : int32_t { kOptimal = 1, kInfeasible = 2, kIterationLimit = 3 };
-
-// One cache line of numbers; the compiler splits it where registers are shorter.
-constexpr int kLineBytes = 64;
-template <class T> struct Vector {
-  static constexpr int kWidth = kLineBytes / sizeof(T);
-  using Index = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
-  typedef T Values __attribute__((vector_size(kLineBytes)));
-  typedef Index Indices __attribute__((vector_size(kLineBytes)));
-
-  static Values Splat(T x) { return x - Values{}; }
-  static Indices SplatIndex(Index x) { return x - Indices{}; }
-  static Values Load(const T* p, int line) {
-    Values x;
-    std::memcpy(&x, p + line * kWidth, kLineBytes);
-    return x;
-  }
-  static Indices LoadIndex(const Index* p, int line) {
-    Indices x;
-    std::memcpy(&x, p + line * kWidth, kLineBytes);
-    return x;
-  }
-  template <class Lane, class Line> static void Store(const Line& x, Lane* p, int line) {
-    std::memcpy(p + line * kWidth, &x, kLineBytes);
-  }
-  static T Least(const Values& x) {
-    typedef T Half __attribute__((vector_size(kLineBytes / 2)));
-    typedef T Quarter __attribute__((vector_size(kLineBytes / 4)));
-    const Half half = Lower<Half>(&x);
-    const Quarter quarter = Lower<Quarter>(&half);
-    T least = quarter[0];
-    for (int q = 1; q < kWidth / 4; ++q) least = quarter[q] < least ? quarter[q] : least;
-    return least;
-  }
-  // The smaller one of each pair of numbers from the two halves of a vector.
-  template <class Part> static Part Lower(const void* whole) {
-    Part first, second;
-    std::memcpy(&first, whole, sizeof(Part));
-    std::memcpy(&second, static_cast<const char*>(whole) + sizeof(Part), sizeof(Part));
-    return first < second ? first : second;
-  }
-  // min_j (row_j - dual_j) over whole lines.
-  static T LeastReduced(const T* row, const T* dual, int stride) {
-    Values least = Splat(std::numeric_limits<T>::infinity());
-    for (int k = 0; k < stride / kWidth; ++k) {
-      const Values reduced = Load(row, k) - Load(dual, k);
-      least = reduced < least ? reduced : least;
-    }
-    return Least(least);
-  }
-};
 
 // Costs [rows, cols] with rows <= cols, each row padded with infinity to whole lines.
 template <class T> class Costs {
@@ -94,7 +44,9 @@ template <class T> class Assignment {
   using V = Vector<T>;
   static constexpr T kInfinity = std::numeric_limits<T>::infinity();
   static constexpr int kFree = -1;
-  static constexpr int kReductionsPerRow = 6;  // bound on price wars, on average over a pass
+  static constexpr int kOwned = 1 << 30;  // added to the key of a column that has a row
+  static constexpr int kNobody = std::numeric_limits<int>::max();
+  static constexpr int kReductionsPerRow = 3;  // bound on price wars, on average over a pass
 
  public:
   // Read after Solve: the column of each row, and the column duals (idle columns have 0).
@@ -110,6 +62,7 @@ template <class T> class Assignment {
     MatchMinima();
     while (ReduceRows()) {
     }
+    KeyColumns();
     for (int i = 0; i < costs.rows; ++i) {
       if (column_of_row[i] != kFree) continue;
       const Status status = Insert(i);
@@ -127,6 +80,7 @@ template <class T> class Assignment {
   std::vector<typename V::Index> previous_;  // row before a column on its shortest path
   std::vector<int> settled_;
   std::vector<T> settled_at_;
+  std::vector<typename V::Index> key_;  // the column's number, larger if it has a row
   std::vector<T> zeros_;
 
   void Reset(bool warm) {
@@ -222,21 +176,24 @@ template <class T> class Assignment {
   int TwoLeast(const T* row, T* best, T* second) const {
     const int lines = costs_->stride / V::kWidth;
     auto least = V::Splat(kInfinity), next = least;  // per lane
-    auto least_line = V::SplatIndex(0), line = V::SplatIndex(0);
-    for (int k = 0; k < lines; ++k, line += 1) {
+    auto column = V::Lanes(), least_column = column;
+    for (int k = 0; k < lines; ++k, column += V::kWidth) {
       const auto reduced = V::Load(row, k) - V::Load(dual.data(), k);
       const auto lower = reduced < least;
       next = lower ? least : (reduced < next ? reduced : next);
       least = lower ? reduced : least;
-      least_line = lower ? line : least_line;
+      least_column = lower ? column : least_column;
     }
     *best = *second = V::Least(least);
     if (!(*best < kInfinity)) return kFree;
-    int lane = 0;
-    while (least[lane] != *best) ++lane;
-    least[lane] = next[lane];
-    *second = V::Least(least);
-    return static_cast<int>(least_line[lane]) * V::kWidth + lane;
+    const auto first = V::Least(least == *best ? least_column : V::SplatIndex(kNobody));
+    *second = V::Least(least_column == first ? next : least);
+    return static_cast<int>(first);
+  }
+
+  void KeyColumns() {
+    key_.assign(costs_->stride, 0);
+    for (int j = 0; j < costs_->cols; ++j) key_[j] = j + (row_of_column_[j] == kFree ? 0 : kOwned);
   }
 
   Status Insert(int start) {
@@ -262,6 +219,7 @@ template <class T> class Assignment {
       lift = reach - (costs_->Row(row)[column] - dual[column]);
     }
     for (size_t k = 0; k < settled_.size(); ++k) dual[settled_[k]] += settled_at_[k] - reach;
+    key_[column] = column + kOwned;
     for (int i = kFree; i != start;) {
       i = static_cast<int>(previous_[column]);
       row_of_column_[column] = i;
@@ -277,8 +235,8 @@ template <class T> class Assignment {
     offset_[column] = -kInfinity;
   }
 
-  // Relaxes all columns through one row; returns the nearest one, a free one among equals, and its
-  // distance; kFree if none can be reached.
+  // Relaxes all columns through one row; returns the nearest one, of equals in different lanes a
+  // free one, and its distance; kFree if none can be reached.
   int Scan(const T* costs, int row, T lift, T* nearest) {
     const auto lifted = V::Splat(lift);
     const auto from = V::SplatIndex(row);
@@ -286,9 +244,9 @@ template <class T> class Assignment {
     const T* const offsets = offset_.data();
     T* const distances = distance_.data();
     typename V::Index* const before = previous_.data();
-    auto least = V::Splat(kInfinity);  // per lane, and the line it was found in
-    auto least_line = V::SplatIndex(0), line = V::SplatIndex(0);
-    for (int k = 0; k < lines; ++k, line += 1) {
+    auto least = V::Splat(kInfinity);  // per lane, and the column it was found in
+    auto least_key = V::SplatIndex(0);
+    for (int k = 0; k < lines; ++k) {
       const auto through = V::Load(costs, k) - V::Load(offsets, k) + lifted;
       auto distance = V::Load(distances, k);
       const auto closer = through < distance;
@@ -299,22 +257,13 @@ template <class T> class Assignment {
       V::Store(previous, before, k);
       const auto lower = distance < least;
       least = lower ? distance : least;
-      least_line = lower ? line : least_line;
+      least_key = lower ? V::LoadIndex(key_.data(), k) : least_key;
     }
     const T best = V::Least(least);
     *nearest = best;
     if (!(best < kInfinity)) return kFree;
-    int found = kFree, ties = 0;
-    for (int q = 0; q < V::kWidth; ++q) {
-      if (least[q] != best) continue;
-      found = static_cast<int>(least_line[q]) * V::kWidth + q;
-      if (row_of_column_[found] == kFree) return found;
-      ++ties;
-    }
-    if (ties == 1) return found;
-    for (int j = 0; j < costs_->cols; ++j)
-      if (distance_[j] == best && row_of_column_[j] == kFree) return j;
-    return found;
+    const auto first = V::Least(least == best ? least_key : V::SplatIndex(kNobody));
+    return static_cast<int>(first) & (kOwned - 1);
   }
 
   // With fewer rows than columns the idle columns must have equal duals, the highest of all. That
@@ -332,6 +281,7 @@ template <class T> class Assignment {
       if (dual[j] >= top) row_of_column_[j] = idle_row;
       else lower.push_back(j);
     }
+    KeyColumns();
     for (size_t k = 0; k < lower.size(); ++k) {
       top = *std::max_element(dual.begin(), dual.begin() + cols);
       std::fill(distance_.begin(), distance_.end(), kInfinity);

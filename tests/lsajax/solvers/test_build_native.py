@@ -13,14 +13,14 @@ def test_library_name_follows_source_version_and_processor(monkeypatch, tmp_path
     assert _host.library_path() != before
     monkeypatch.undo()
     assert _host.library_path() == before
-    for name in ("assignment.h", "assignment.cc"):
+    for name in _host.SOURCES:
         (tmp_path / name).write_bytes((_host.SOURCE / name).read_bytes() + b"// changed\n")
     monkeypatch.setattr(_host, "SOURCE", tmp_path)
     assert _host.library_path().name != before.name
 
 
 def test_failures_are_one_message(monkeypatch, tmp_path, capsys):
-    for name in ("assignment.h", "assignment.cc"):
+    for name in _host.SOURCES:
         (tmp_path / name).write_bytes((_host.SOURCE / name).read_bytes())
     monkeypatch.setattr(_host, "SOURCE", tmp_path)
     with pytest.raises(RuntimeError, match="failed"):

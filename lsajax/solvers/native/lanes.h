@@ -1,0 +1,73 @@
+// Portable vectors: a cache line of numbers in the vector extension of g++ and clang++.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+#include <utility>
+
+namespace lsajax {
+
+// One cache line of numbers; the compiler splits it where registers are shorter.
+constexpr int kLineBytes = 64;
+template <class T> struct Vector {
+  static constexpr int kWidth = kLineBytes / sizeof(T);
+  using Index = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+  typedef T Values __attribute__((vector_size(kLineBytes)));
+  typedef Index Indices __attribute__((vector_size(kLineBytes)));
+
+  static Values Splat(T x) { return x - Values{}; }
+  static Indices SplatIndex(Index x) { return x - Indices{}; }
+  static Indices Lanes() {  // 0, 1, 2, ...
+    Indices x;
+    for (int q = 0; q < kWidth; ++q) x[q] = q;
+    return x;
+  }
+  static Values Load(const T* p, int line) {
+    Values x;
+    std::memcpy(&x, p + line * kWidth, kLineBytes);
+    return x;
+  }
+  static Indices LoadIndex(const Index* p, int line) {
+    Indices x;
+    std::memcpy(&x, p + line * kWidth, kLineBytes);
+    return x;
+  }
+  template <class Lane, class Line> static void Store(const Line& x, Lane* p, int line) {
+    std::memcpy(p + line * kWidth, &x, kLineBytes);
+  }
+  // The smallest lane, by turning the lanes and never through memory: taking the address of a
+  // vector, or one of its lanes at a time, would keep it on the stack all through the loop before.
+  template <class Line> static auto Least(Line x) {
+    if constexpr (kWidth > 8) x = Lower<8>(x);
+    x = Lower<4>(x);
+    x = Lower<2>(x);
+    x = Lower<1>(x);
+    return x[0];
+  }
+  template <int kBy, class Line> static Line Lower(Line x) {
+    const Line turned = Turn<kBy>(x, std::make_index_sequence<kWidth>());
+    return x < turned ? x : turned;
+  }
+  template <int kBy, class Line, size_t... kLane>
+  static Line Turn(Line x, std::index_sequence<kLane...>) {
+#if __has_builtin(__builtin_shufflevector)
+    return __builtin_shufflevector(x, x, ((kLane + kBy) % kWidth)...);
+#else
+    return __builtin_shuffle(x, Indices{((kLane + kBy) % kWidth)...});
+#endif
+  }
+  // min_j (row_j - dual_j) over whole lines.
+  static T LeastReduced(const T* row, const T* dual, int stride) {
+    Values least = Splat(std::numeric_limits<T>::infinity());
+    for (int k = 0; k < stride / kWidth; ++k) {
+      const Values reduced = Load(row, k) - Load(dual, k);
+      least = reduced < least ? reduced : least;
+    }
+    return Least(least);
+  }
+};
+
+}  // namespace lsajax
