@@ -24,7 +24,7 @@ from lsajax.solvers.solution import Status
 
 _FREE = -1  # a column without an owner, a row without a column
 _INT_MAX = 2**31 - 1
-_SAMPLE_SHARE, _SMALLEST_SAMPLE, _LARGEST_SAMPLE = 4, 16, 200
+_SAMPLE_SHARE, _SMALLEST_SAMPLE, _LARGEST_SAMPLE = 3, 6, 200
 
 
 class Raw(NamedTuple):

@@ -97,8 +97,8 @@ template <class T> class Assignment {
   void SampleDuals() {
     const int n = costs_->rows;
     // Large enough to place the duals, small enough to cost little: measured at 20 to 2000.
-    const int size = std::min(n / 4, 200);
-    if (size < 8) return;
+    const int size = std::min(n / 3, 300);
+    if (size < 6) return;
     std::minstd_rand generator(n);
     const std::vector<int> rows = Sample(n, size, generator), cols = Sample(n, size, generator);
     Costs<T> part;
