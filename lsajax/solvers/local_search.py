@@ -148,7 +148,7 @@ def _solution(
 
 def _run_clock(search: _Search, budget_s: float) -> tuple[Any, Trace]:
     for advance, _ in search.phases:
-        jax.block_until_ready(advance(search.state, 0, 0.0, 0.0))
+        jax.block_until_ready(advance(search.state, 1, 0.0, 0.0))
     clock = _anytime.Clock()
     state, until = search.state, 0.0
     for advance, share in search.phases:

@@ -169,10 +169,11 @@ def _search(
     def lowest(s: Chains) -> jax.Array:
         return s.best.min()
 
-    for advance in (annealed, tabued):  # compiles what the clock should not see
-        float(lowest(advance(state, 0, 0.0, 0.0)))
+    cools = budget_s >= SHORT_S
+    for advance in (annealed, tabued) if cools else (tabued,):
+        float(lowest(advance(state, 1, 0.0, 0.0)))  # the clock sees neither compilation nor this
     clock = _anytime.Clock()
-    if budget_s >= SHORT_S:
+    if cools:
         state = _anytime.run_phase(annealed, state, clock, ANNEALING_SHARE * budget_s, lowest)
         state = state._replace(place=state.best_place)
     state = _anytime.run_phase(tabued, state, clock, budget_s, lowest)
