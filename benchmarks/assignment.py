@@ -2,7 +2,8 @@
 
 `python -m benchmarks.assignment [--quick]` prints, for each kind of instance and each batch, the
 median seconds, the time over a SciPy loop (below 1 is faster), the gap to SciPy's optimum and, for
-us, the gap that the returned duals prove; then how much a warm start saves over a trace of slots. JSON and a figure are written beside each other.
+us, the gap that the returned duals prove; then how much a warm start saves over a trace of slots.
+JSON and a figure are written beside each other.
 Peers that are not installed (lapx, optax, ott-jax, torch-linear-assignment) are left out.
 
 `--device` measures the pure JAX path and optax on the default accelerator instead: batches of

@@ -17,7 +17,7 @@ from transformers import (
     LogitsProcessorList,
 )
 
-from llm.models import (
+from llm.completion import (
     HUB_PROMPT_BUDGET,
     Completion,
     ModelUnavailable,

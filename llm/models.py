@@ -1,36 +1,14 @@
 """Language models behind one interface: prompts in; completions, token counts and seconds out."""
 
-import dataclasses
-import hashlib
 import pathlib
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from llm.completion import Completion, ModelUnavailable
+
+__all__ = ["EMBEDDED", "Completion", "Model", "ModelUnavailable", "load_model"]
+
 EMBEDDED = pathlib.Path(__file__).parent / "embedded"
-HUB_PROMPT_BUDGET = 2048
-"""Prompt tokens of the paper's main configuration."""
-
-
-class ModelUnavailable(RuntimeError):  # noqa: N818 - like SandboxUnavailable
-    """A model cannot be had: the path does not exist, or a hub or server cannot be reached."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Completion:
-    """What a model wrote.
-
-    Args:
-        text: the completion, special tokens removed.
-        prompt_tokens: tokens of the prompt as the model received it.
-        completion_tokens: tokens generated, the end token included.
-        seconds: wall time. Of a local batch, the batch's time divided by its size (batches of
-            one measure latency); of a server, the time of this request.
-    """
-
-    text: str
-    prompt_tokens: int
-    completion_tokens: int
-    seconds: float
 
 
 class Model(Protocol):
@@ -99,19 +77,3 @@ def load_model(spec: str, **options: Any) -> Model:
         finally:
             logging.enable_progress_bar()
     return LocalModel(spec, **options)
-
-
-def sample_seed(seed: int, prompt: str, index: int) -> int:
-    """A 63-bit seed for one sample of one prompt, the same in any batch, process and machine."""
-    text = f"{seed}:{index}:{prompt}".encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1
-
-
-def check_sampling(max_new_tokens: int, temperature: float, num_samples: int) -> None:
-    """Raises ValueError on a sampling option that no model accepts."""
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
-    if not 0 <= temperature < float("inf"):
-        raise ValueError(f"temperature must be finite and at least 0, got {temperature}")
-    if num_samples < 1:
-        raise ValueError(f"num_samples must be at least 1, got {num_samples}")

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from llm.models import (
+from llm.completion import (
     HUB_PROMPT_BUDGET,
     Completion,
     ModelUnavailable,

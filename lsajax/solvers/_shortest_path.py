@@ -1,9 +1,4 @@
-"""Exact linear assignment in pure JAX: shortest augmenting paths as one flat loop.
-
-The textbook method nests three loops (rows, Dijkstra steps, hops of the augmenting path). Under
-vmap a nested loop makes every lane wait for the slowest lane at each level. Here one iteration of
-one `while_loop` is either a Dijkstra step or a hop, and each lane is at its own place; lanes wait
-for each other only once, at the end.
+"""Exact linear assignment in pure JAX: what comes before and after the search of `_path_search`.
 
 References:
     R. Jonker, A. Volgenant, "A shortest augmenting path algorithm for dense and sparse linear
@@ -17,12 +12,11 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from lsajax.solvers._path_search import FREE, Problem, State, insert_rows, settle_idle_columns
 from lsajax.solvers.solution import Status
 
-_FREE = -1  # a column without an owner, a row without a column
 _INT_MAX = 2**31 - 1
 _SAMPLE_SHARE, _SMALLEST_SAMPLE, _LARGEST_SAMPLE = 3, 6, 200
 
@@ -34,35 +28,6 @@ class Raw(NamedTuple):
     row_dual: Float[Array, " n"]
     column_dual: Float[Array, " m"]
     status: Int[Array, ""]
-
-
-class _Problem(NamedTuple):
-    """Scaled costs, every row shifted to a minimum of 0; `inf` marks a forbidden pairing."""
-
-    cost: Float[Array, "n m"]
-    shift: Float[Array, " n"]  # what was subtracted from each row
-    scale: Float[Array, ""]  # a power of two, so that scaling is exact
-    row_on: Bool[Array, " n"]
-    col_on: Bool[Array, " m"]  # columns the search may use (real ones and stand-ins)
-    col_real: Bool[Array, " m"]
-    bad: Bool[Array, ""]  # NaN or an infinity of the wrong sign
-
-
-class _State(NamedTuple):
-    start: Int[Array, ""]  # row that is being inserted; n = none left, or the idle row
-    inserted: Int[Array, ""]  # how many rows of the queue are done
-    row: Int[Array, ""]  # row whose costs are scanned next
-    col: Int[Array, ""]  # scanning: the column that led to `row`; hopping: the column to reassign
-    hopping: Bool[Array, ""]
-    reach: Float[Array, ""]  # length of the shortest path to `row`
-    dist: Float[Array, " m"]
-    pred: Int[Array, " m"]  # row before each column on its shortest path
-    done: Bool[Array, " m"]
-    dual: Float[Array, " m"]
-    row4col: Int[Array, " m"]
-    col4row: Int[Array, " n"]
-    steps: Int[Array, ""]
-    failed: Bool[Array, ""]
 
 
 def solve_device(
@@ -91,11 +56,11 @@ def solve_device(
         dual = jnp.where(problem.col_real & jnp.isfinite(init_dual), init_dual, 0.0)
         dual = dual * problem.scale
     limit = min(_INT_MAX, (n + m) * (2 * m + 2)) if max_steps is None else max_steps
-    state = _insert_rows(problem, _first_matching(problem, dual), limit)
+    state = insert_rows(problem, _first_matching(problem, dual), limit)
     may_idle = n < m or row_mask is not None or col_mask is not None
     settle = (init_dual is not None or sampled) and may_idle
     if settle:
-        state = _settle_idle_columns(problem, state, limit)
+        state = settle_idle_columns(problem, state, limit)
     return _finish(problem, state, settle)
 
 
@@ -103,7 +68,7 @@ def _prepare(
     cost: Float[Array, "n m"],
     row_mask: Bool[Array, " n"] | None,
     col_mask: Bool[Array, " m"] | None,
-) -> _Problem:
+) -> Problem:
     n, m = cost.shape
     row_on = jnp.ones(n, bool) if row_mask is None else row_mask
     col_real = jnp.ones(m, bool) if col_mask is None else col_mask
@@ -126,10 +91,10 @@ def _prepare(
     shift = jnp.min(cost, axis=1, where=usable, initial=jnp.inf)
     shift = jnp.where(jnp.isfinite(shift), shift, 0.0)
     cost = jnp.where(usable, cost - shift[:, None], jnp.inf)
-    return _Problem(cost, shift, scale, row_on, col_on, col_real, bad)
+    return Problem(cost, shift, scale, row_on, col_on, col_real, bad)
 
 
-def _sample_duals(p: _Problem) -> Float[Array, " m"]:
+def _sample_duals(p: Problem) -> Float[Array, " m"]:
     """Duals of a random square sample, extended to all columns: min_i (cost_ij - u_i).
 
     Most searches then end near where they begin. Nothing depends on the sample but the speed.
@@ -139,13 +104,14 @@ def _sample_duals(p: _Problem) -> Float[Array, " m"]:
     draw = np.random.default_rng(n)
     rows, cols = (np.sort(draw.choice(n, size, replace=False)) for _ in range(2))
     some_rows = p.cost[rows]
-    coarse = solve_device(some_rows[:, cols], None, None, None, None)
+    cold = jnp.zeros(size, p.cost.dtype)  # not sampled again: each level is a loop to compile
+    coarse = solve_device(some_rows[:, cols], None, None, cold, None)
     dual = jnp.min(some_rows - coarse.row_dual[:, None], axis=0)
     usable = (coarse.status == Status.OPTIMAL) & p.col_real & jnp.isfinite(dual)
     return jnp.where(usable, dual, 0.0)
 
 
-def _first_matching(p: _Problem, dual: Float[Array, " m"]) -> _State:
+def _first_matching(p: Problem, dual: Float[Array, " m"]) -> State:
     """Each row asks for its cheapest column at these duals; the first row to ask gets it."""
     n, m = p.cost.shape
     rows = jnp.arange(n, dtype=jnp.int32)
@@ -153,14 +119,14 @@ def _first_matching(p: _Problem, dual: Float[Array, " m"]) -> _State:
     wish = jnp.argmin(reduced, axis=1).astype(jnp.int32)
     asks = p.row_on & jnp.isfinite(jnp.min(reduced, axis=1))
     owner = jnp.full(m, n, jnp.int32).at[wish].min(jnp.where(asks, rows, n))
-    col4row = jnp.where(asks & (owner[wish] == rows), wish, _FREE)
+    col4row = jnp.where(asks & (owner[wish] == rows), wish, FREE)
     # Columns that take no part are given away to nobody (n + 1): never free, never scanned.
-    row4col = jnp.where(owner == n, jnp.where(p.col_on, _FREE, n + 1), owner)
-    return _State(
+    row4col = jnp.where(owner == n, jnp.where(p.col_on, FREE, n + 1), owner)
+    return State(
         start=jnp.int32(0),
         inserted=jnp.int32(0),
         row=jnp.int32(0),
-        col=jnp.int32(_FREE),
+        col=jnp.int32(FREE),
         hopping=jnp.zeros((), bool),
         reach=jnp.zeros((), p.cost.dtype),
         dist=jnp.full(m, jnp.inf, p.cost.dtype),
@@ -174,136 +140,7 @@ def _first_matching(p: _Problem, dual: Float[Array, " m"]) -> _State:
     )
 
 
-def _queue(p: _Problem, col4row: Int[Array, " n"]) -> Int[Array, " n+1"]:
-    """Active rows without a column, in order, then n. A row that has a column keeps having one."""
-    n = col4row.shape[0]
-    (rows,) = jnp.nonzero((col4row < 0) & p.row_on, size=n, fill_value=n)
-    return jnp.append(rows, n).astype(jnp.int32)
-
-
-def _insert_rows(p: _Problem, state: _State, limit: int) -> _State:
-    n = p.cost.shape[0]
-    queue = _queue(p, state.col4row)
-
-    def body(s: _State) -> _State:
-        row_cost = lax.dynamic_index_in_dim(p.cost, s.row, 0, keepdims=False)
-        at_col = row_cost[s.col] - s.dual[s.col]
-        s, hit = _dijkstra_step(s, row_cost, jnp.where(s.col < 0, 0.0, at_col))
-        s, finished = _hop(s, hit)
-        s = s._replace(inserted=s.inserted + finished)
-        return _restart(s, finished, queue[s.inserted])
-
-    state = state._replace(start=queue[0], row=queue[0])
-    return lax.while_loop(
-        lambda s: (s.start < n) & ~s.failed & (s.steps < limit),
-        body,
-        state,
-    )
-
-
-def _settle_idle_columns(p: _Problem, state: _State, limit: int) -> _State:
-    """Optimality of the columns left over, after a start from given duals.
-
-    With fewer rows than columns the idle columns need equal duals, the highest of all; duals that
-    came from elsewhere need not have that. It is the square problem with one row of cost 0 for
-    each idle column: those rows are alike and own the columns of the highest dual from the
-    beginning, so only columns below that are inserted, by the same search from the idle row n.
-    """
-    n = p.cost.shape[0]
-    top = jnp.max(jnp.where(p.col_on, state.dual, -jnp.inf), initial=-jnp.inf)
-    settled = (state.row4col == _FREE) & (state.dual >= top)
-    row4col = jnp.where(settled, n, state.row4col)
-    state = _start_idle(state._replace(row4col=row4col), jnp.ones((), bool))
-
-    def body(s: _State) -> _State:
-        idle = s.row == n
-        row_cost = lax.dynamic_index_in_dim(p.cost, s.row, 0, keepdims=False)
-        row_cost = jnp.where(idle, 0.0, row_cost)
-        highest = jnp.max(jnp.where(p.col_on, s.dual, -jnp.inf))
-        at_col = jnp.where(idle, -highest, row_cost[s.col] - s.dual[s.col])
-        s, hit = _dijkstra_step(s, jnp.where(p.col_on, row_cost, jnp.inf), at_col)
-        s, finished = _hop(s, hit)
-        return _start_idle(s, finished)
-
-    return lax.while_loop(
-        lambda s: (jnp.any(s.row4col == _FREE) | s.hopping) & ~s.failed & (s.steps < limit),
-        body,
-        state,
-    )
-
-
-def _start_idle(s: _State, when: Bool[Array, ""]) -> _State:
-    n = s.col4row.shape[0]
-    s = _restart(s, when, jnp.int32(n))
-    owned = when & (s.row4col == n)
-    return s._replace(dist=jnp.where(owned, 0.0, s.dist), done=s.done | owned)
-
-
-def _dijkstra_step(
-    s: _State, row_cost: Float[Array, " m"], at_col: Float[Array, ""]
-) -> tuple[_State, Bool[Array, ""]]:
-    """Scans one row and settles the nearest column; True when that column is free."""
-    m = s.dist.shape[0]
-    cols = jnp.arange(m, dtype=jnp.int32)
-    through = row_cost - s.dual - (at_col - s.reach)
-    better = (through < s.dist) & ~s.done & ~s.hopping
-    dist = jnp.where(better, through, s.dist)
-    pred = jnp.where(better, s.row, s.pred)
-    open_dist = jnp.where(s.done, jnp.inf, dist)
-    nearest = jnp.min(open_dist)
-    # Two plain reductions: XLA's argmin on a CPU is a scalar loop.
-    col = jnp.min(jnp.where(open_dist == nearest, cols, m - 1))
-    scanning = ~s.hopping
-    col = jnp.where(scanning, col, s.col)
-    owner = s.row4col[col]
-    hit = scanning & (owner < 0)
-    dual = jnp.where(hit & s.done, s.dual + dist - nearest, s.dual)
-    s = s._replace(
-        row=jnp.where(scanning & ~hit, owner, s.row),
-        col=col,
-        reach=jnp.where(scanning, nearest, s.reach),
-        dist=dist,
-        pred=pred,
-        done=s.done | ((cols == col) & scanning),
-        dual=dual,
-        steps=s.steps + 1,
-        failed=s.failed | (scanning & ~jnp.isfinite(nearest)),
-    )
-    return s, hit
-
-
-def _hop(s: _State, hit: Bool[Array, ""]) -> tuple[_State, Bool[Array, ""]]:
-    """Gives column `s.col` to its predecessor row, when a path has been found."""
-    n, m = s.col4row.shape[0], s.row4col.shape[0]
-    active = (hit | s.hopping) & ~s.failed
-    row = s.pred[s.col]
-    previous = s.col4row[jnp.minimum(row, n - 1)]
-    row4col = jnp.where(active & (jnp.arange(m) == s.col), row, s.row4col)
-    col4row = jnp.where(active & (jnp.arange(n) == row), s.col, s.col4row)
-    finished = active & (row == s.start)
-    s = s._replace(
-        col=jnp.where(active, previous, s.col),
-        hopping=active & ~finished,
-        row4col=row4col,
-        col4row=col4row,
-    )
-    return s, finished
-
-
-def _restart(s: _State, when: Bool[Array, ""], start: Int[Array, ""]) -> _State:
-    """Begins the search for the row `start` where `when` holds."""
-    return s._replace(
-        start=jnp.where(when, start, s.start),
-        row=jnp.where(when, start, s.row),
-        col=jnp.where(when, _FREE, s.col),
-        reach=jnp.where(when, 0.0, s.reach),
-        dist=jnp.where(when, jnp.inf, s.dist),
-        done=s.done & ~when,
-        hopping=s.hopping & ~when,
-    )
-
-
-def _finish(p: _Problem, s: _State, settle: bool) -> Raw:
+def _finish(p: Problem, s: State, settle: bool) -> Raw:
     n = p.cost.shape[0]
     top = jnp.max(jnp.where(p.col_on, s.dual, -jnp.inf), initial=-jnp.inf)
     matched = jnp.any(p.row_on) & (s.row4col >= 0) & (s.row4col < n)
@@ -318,13 +155,13 @@ def _finish(p: _Problem, s: _State, settle: bool) -> Raw:
     row_dual = jnp.where(p.row_on & jnp.isfinite(row_dual), row_dual + p.shift, 0.0)
     stopped = s.start < n
     if settle:
-        stopped |= jnp.any(s.row4col == _FREE) | s.hopping
+        stopped |= jnp.any(s.row4col == FREE) | s.hopping
     status = jnp.where(stopped, Status.ITERATION_LIMIT, Status.OPTIMAL)
     status = jnp.where(s.failed, Status.INFEASIBLE, status).astype(jnp.int32)
     solved = status == Status.OPTIMAL
     real = p.col_real[jnp.maximum(s.col4row, 0)] & (s.col4row >= 0)
     return Raw(
-        jnp.where(solved & real, s.col4row, _FREE),
+        jnp.where(solved & real, s.col4row, FREE),
         jnp.where(solved, row_dual / p.scale, 0.0),
         jnp.where(solved, dual / p.scale, 0.0),
         status,
