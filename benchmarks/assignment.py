@@ -174,8 +174,9 @@ def measure(kind: str, batch: int, size: int, seconds: float) -> list[dict[str, 
         chosen = np.take_along_axis(values, assignment[:, :, None], axis=2)
         distinct = all(len(np.unique(one)) == size for one in assignment)
         totals[name] = chosen.sum() if distinct else np.nan
-    runs = int(np.clip(seconds / sum(take_turns(calls)), 1, 15))
-    turns = [take_turns(calls) for _ in range(runs)]
+    turns = [take_turns(calls)]
+    runs = int(np.clip(seconds / sum(turns[0]), 1, 15))
+    turns += [take_turns(calls) for _ in range(runs - 1)]
     taken = dict(zip(calls, np.array(turns).T, strict=True))
     return [
         {

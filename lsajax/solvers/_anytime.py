@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -14,6 +15,8 @@ from jaxtyping import Array, Float
 from lsajax.solvers.solution import Trace
 
 State = TypeVar("State")
+
+_compiled: set[Hashable] = set()
 
 _FIRST_CHUNK = 8  # iterations, before the speed is known
 _CHUNKS = 30  # about so many looks at the clock per phase
@@ -83,6 +86,19 @@ def run_phase(
     return state
 
 
+def compile_first(run: Callable[[float], object], tree: object, *static: Hashable) -> None:
+    """Runs `run(budget_s)` with next to no budget, unless it ran before on such arrays.
+
+    The clock of the run that counts then sees everything but compilation.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    shapes = tuple((np.shape(x), jnp.result_type(x)) for x in leaves)
+    signature = (structure, shapes, *static)
+    if signature not in _compiled:
+        run(1e-6)
+        _compiled.add(signature)
+
+
 def check_concrete(name: str, tree: object) -> None:
     """Raises ValueError for traced values, for which there is no wall clock."""
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree)):
@@ -90,9 +106,9 @@ def check_concrete(name: str, tree: object) -> None:
 
 
 def check_budget(budget_s: float) -> None:
-    """Raises ValueError unless the budget is a positive number of seconds."""
-    if not budget_s > 0:
-        raise ValueError(f"budget_s must be above 0 seconds, got {budget_s}")
+    """Raises ValueError unless the budget is a positive, finite number of seconds."""
+    if not 0 < budget_s < math.inf:
+        raise ValueError(f"budget_s must be above 0 seconds and finite, got {budget_s}")
 
 
 def as_int(iterations: int) -> Array:

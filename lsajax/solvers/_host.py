@@ -6,6 +6,7 @@ import ctypes
 import functools
 import hashlib
 import platform
+import warnings
 from pathlib import Path
 
 import jax
@@ -19,21 +20,27 @@ from lsajax.solvers.solution import Duals
 
 SOURCE = Path(__file__).parent / "native"
 SOURCES = ("lanes.h", "assignment.h", "assignment.cc")
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fPIC", "-shared", "-pthread")
 _TARGET = "lsajax_linear_assignment"
 _NO_LIMIT = 2**62
 
 
 def library_path() -> Path:
-    """Where the library for this source, jaxlib and processor belongs.
+    """Where the library for this machine, source and jaxlib belongs.
 
-    The name carries a digest of all three, so a library that is out of date or was built on
-    another kind of machine is simply not found.
+    The name carries a digest of the machine and one of the rest, so a library that is out of date
+    or was built on another kind of machine is simply not found.
     """
-    digest = hashlib.sha256()
+    source = hashlib.sha256(f"{jaxlib.__version__} {FLAGS}".encode())
     for name in SOURCES:
-        digest.update((SOURCE / name).read_bytes())
-    digest.update(f"{jaxlib.__version__} {platform.machine()} {_processor()}".encode())
-    return SOURCE / f"assignment-{digest.hexdigest()[:12]}.so"
+        source.update((SOURCE / name).read_bytes())
+    return SOURCE / f"{machine_stem()}-{source.hexdigest()[:8]}.so"
+
+
+def machine_stem() -> str:
+    """How the names of all libraries built on this kind of machine begin."""
+    machine = hashlib.sha256(f"{platform.machine()} {_processor()}".encode())
+    return f"assignment-{machine.hexdigest()[:8]}"
 
 
 def _processor() -> str:
@@ -50,7 +57,11 @@ def available() -> bool:
     path = library_path()
     if not path.exists():
         return False
-    library = ctypes.cdll.LoadLibrary(str(path))
+    try:
+        library = ctypes.cdll.LoadLibrary(str(path))
+    except OSError as error:
+        warnings.warn(f"{path} does not load, so the pure JAX path is used: {error}", stacklevel=2)
+        return False
     handler = jax.ffi.pycapsule(library.LsajaxLinearAssignment)
     jax.ffi.register_ffi_target(_TARGET, handler, platform="cpu")
     return True

@@ -18,11 +18,12 @@ from lsajax.solvers._path_search import FREE, Problem, State, insert_rows, settl
 from lsajax.solvers.solution import Status
 
 _INT_MAX = 2**31 - 1
+_LARGEST_START = 4.0  # duals, where costs lie between 0 and 2
 _SAMPLE_SHARE, _SMALLEST_SAMPLE, _LARGEST_SAMPLE = 3, 6, 200
 
 
 class Raw(NamedTuple):
-    """Result for a minimisation with rows <= columns."""
+    """A `Solution` but for its value."""
 
     assignment: Int[Array, " n"]
     row_dual: Float[Array, " n"]
@@ -53,15 +54,17 @@ def solve_device(
     elif init_dual is None:
         dual = jnp.zeros(m, cost.dtype)
     else:
-        dual = jnp.where(problem.col_real & jnp.isfinite(init_dual), init_dual, 0.0)
-        dual = dual * problem.scale
-    limit = min(_INT_MAX, (n + m) * (2 * m + 2)) if max_steps is None else max_steps
+        dual = jnp.where(problem.col_real, init_dual, 0.0) * problem.scale
+        # Any start will do; one far above the costs would swallow them.
+        dual = jnp.where(jnp.isfinite(dual), jnp.clip(dual, -_LARGEST_START, _LARGEST_START), 0.0)
+    limit = min(_INT_MAX, (n + m) * (2 * m + 2) if max_steps is None else max_steps)
     state = insert_rows(problem, _first_matching(problem, dual), limit)
     may_idle = n < m or row_mask is not None or col_mask is not None
-    settle = (init_dual is not None or sampled) and may_idle
-    if settle:
+    stopped = state.start < n
+    if (init_dual is not None or sampled) and may_idle:
         state = settle_idle_columns(problem, state, limit)
-    return _finish(problem, state, settle)
+        stopped |= jnp.any(state.row4col == FREE) | state.hopping
+    return _finish(problem, state, stopped)
 
 
 def _prepare(
@@ -140,7 +143,7 @@ def _first_matching(p: Problem, dual: Float[Array, " m"]) -> State:
     )
 
 
-def _finish(p: Problem, s: State, settle: bool) -> Raw:
+def _finish(p: Problem, s: State, stopped: Bool[Array, ""]) -> Raw:
     n = p.cost.shape[0]
     top = jnp.max(jnp.where(p.col_on, s.dual, -jnp.inf), initial=-jnp.inf)
     matched = jnp.any(p.row_on) & (s.row4col >= 0) & (s.row4col < n)
@@ -153,9 +156,6 @@ def _finish(p: Problem, s: State, settle: bool) -> Raw:
     # The row duals that are feasible in this arithmetic, whatever was rounded on the way.
     row_dual = jnp.min(jnp.where(p.col_on, p.cost - dual, jnp.inf), axis=1, initial=jnp.inf)
     row_dual = jnp.where(p.row_on & jnp.isfinite(row_dual), row_dual + p.shift, 0.0)
-    stopped = s.start < n
-    if settle:
-        stopped |= jnp.any(s.row4col == FREE) | s.hopping
     status = jnp.where(stopped, Status.ITERATION_LIMIT, Status.OPTIMAL)
     status = jnp.where(s.failed, Status.INFEASIBLE, status).astype(jnp.int32)
     solved = status == Status.OPTIMAL

@@ -22,6 +22,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -58,10 +59,12 @@ def start(p: Problem, place: Int[Array, "n chains"]) -> Chains:
     """Fresh chains at the given permutations."""
     near = p.distance[place[:, None], place[None]]
     linear = p.linear[:, place]  # [u, v, chain] = L[u, p_v]
-    sums = jnp.einsum("ku,kvc->uvc", p.flow, near) + jnp.einsum("uk,vkc->uvc", p.flow, near)
+    # On a GPU the default precision would round each factor to ten bits.
+    product = partial(jnp.einsum, precision=lax.Precision.HIGHEST)
+    sums = product("ku,kvc->uvc", p.flow, near) + product("uk,vkc->uvc", p.flow, near)
     n = place.shape[0]
     diagonal = jnp.arange(n)
-    cost = jnp.einsum("uv,uvc->c", p.flow, near) + linear[diagonal, diagonal].sum(0)
+    cost = product("uv,uvc->c", p.flow, near) + linear[diagonal, diagonal].sum(0)
     until = jnp.zeros(near.shape, jnp.int32)
     return Chains(place, cost, near, sums + linear, until, place, cost, jnp.int32(0))
 
@@ -160,9 +163,9 @@ def _swap_best(
     score = jnp.where(upper, choose(s, change), jnp.inf)
     least = score.min((0, 1))
     code = (item[:, None] * n + item)[:, :, None]
-    # With everything forbidden (n of 2 or 3) the first swap is made.
+    # With everything forbidden (n of 2 or 3) all scores are inf, and the first swap is made.
     pick = jnp.where((score == least) & upper, code, n * n).min((0, 1))
-    r, q = jnp.where(pick < n * n, pick, 1) // n, jnp.where(pick < n * n, pick, 1) % n
+    r, q = pick // n, pick % n
     moved = _apply(p, s, r, q)
     cost = s.cost + change[r, q, chain]
     if tenure is not None:

@@ -36,9 +36,8 @@ def build(compiler: str | None = None, *, force: bool = False) -> Path:
     target = _host.library_path()
     if target.exists() and not force:
         return target
-    command = [*_compiler(compiler), "-std=c++17", "-O3", "-march=native", "-fPIC", "-shared"]
     # GCC notes that 64-byte vectors change the ABI without AVX-512; no such vector crosses a call.
-    command += ["-fno-math-errno", "-pthread", "-Wno-psabi", f"-I{jax.ffi.include_dir()}"]
+    command = [*_compiler(compiler), *_host.FLAGS, "-Wno-psabi", f"-I{jax.ffi.include_dir()}"]
     try:
         # Built beside the target and moved into place: another process never sees half a file.
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
@@ -47,7 +46,7 @@ def build(compiler: str | None = None, *, force: bool = False) -> Path:
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode != 0:
                 raise RuntimeError(f"{shlex.join(command)} failed:\n{done.stderr.strip()}")
-            for stale in target.parent.glob("assignment-*.so"):
+            for stale in target.parent.glob(f"{_host.machine_stem()}-*.so"):
                 stale.unlink()
             part.rename(target)
     except OSError as error:
@@ -59,7 +58,10 @@ def _compiler(name: str | None) -> list[str]:
     chosen = name or os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if not chosen:
         raise RuntimeError("no C++ compiler found: install g++ or clang++, or set CXX")
-    return shlex.split(chosen)
+    command = shlex.split(chosen)
+    if not shutil.which(command[0]):
+        raise RuntimeError(f"C++ compiler {command[0]!r} not found; set CXX or --compiler")
+    return command
 
 
 def main() -> int:

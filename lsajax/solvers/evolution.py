@@ -33,8 +33,10 @@ def evolution(
     `random_key`: one number per channel; the users take the channels in the order of the numbers,
     so every vector is a valid assignment. `rounding`, as in the paper: one number per user, whose
     integer part is the user's channel. Two users may then meet on a channel, where they interfere,
-    or on an occupied one, which carries nothing; nothing in the search forbids that, which is why
-    it can end below a random valid assignment.
+    or on an occupied one, which carries nothing; nothing in the search forbids that. A rounded
+    vector that nobody has searched lies 10 to 33 % below a random valid assignment at the sizes of
+    the paper's Table III, whose row of this method lies 10 to 19 % below; here ten generations of
+    ten vectors are enough to pass it.
 
     Args:
         key: PRNG key.
@@ -62,6 +64,10 @@ def evolution(
         raise ValueError(
             "population must be at least 4 and generations at least 0, "
             f"got {population} and {generations}"
+        )
+    if not (0 <= weight <= 2 and 0 <= crossover <= 1):
+        raise ValueError(
+            f"weight must lie in [0, 2] and crossover in [0, 1], got {weight} and {crossover}"
         )
     decode = _by_keys if encoding == "random_key" else _by_rounding
     size = max(inst.num_rows, inst.num_channels) if encoding == "random_key" else inst.num_rows

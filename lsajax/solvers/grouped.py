@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from jaxtyping import Array, Float, Int32
 
 from lsajax import link
 from lsajax.instance import Instance
+from lsajax.solvers import _anytime
 from lsajax.solvers.linear_assignment import linear_sum_assignment
 from lsajax.solvers.solution import Solution, Status, Trace
 
@@ -176,22 +176,21 @@ def _timed_round(
 def _within_budget(
     key: jax.Array, inst: Instance, layout: _Layout, budget_s: float, method: str
 ) -> Solution:
-    if not budget_s > 0:
-        raise ValueError(f"budget_s must be above 0 seconds, got {budget_s}")
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((key, inst))):
-        raise ValueError("budget_s needs concrete arrays; under jit or vmap give rounds instead")
+    _anytime.check_budget(budget_s)
+    _anytime.check_concrete("grouped with budget_s", (key, inst))
+    run = partial(_run_clock, key, inst, layout, method)
+    _anytime.compile_first(run, inst, layout, method)
+    return run(budget_s)
 
-    def step(held: Array, index: int) -> tuple[Array, Array]:
-        return _timed_round(key, inst, held, jnp.int32(index), layout, method)
 
-    # Compiles what is not compiled yet; the result is thrown away.
-    jax.block_until_ready(step(_first(key, layout, inst), 1))
-    start = time.perf_counter()
+def _run_clock(
+    key: jax.Array, inst: Instance, layout: _Layout, method: str, budget_s: float
+) -> Solution:
+    clock = _anytime.Clock()
     held = _first(key, layout, inst)
-    times: list[float] = []
-    values: list[Array] = []
-    while not times or times[-1] < budget_s:
-        held, value = jax.block_until_ready(step(held, len(times) + 1))
-        times.append(time.perf_counter() - start)
-        values.append(value)
-    return _solution(inst, held, Trace(jnp.asarray(times), jnp.stack(values)))
+    rounds = 0
+    while rounds == 0 or clock.elapsed() < budget_s:
+        rounds += 1
+        held, value = _timed_round(key, inst, held, jnp.int32(rounds), layout, method)
+        clock.record(float(value))
+    return _solution(inst, held, clock.trace())

@@ -44,7 +44,8 @@ def linear_sum_assignment(
             the host kernel where it is built and the default backend is the CPU.
         init_duals: duals of a similar problem (the slot before). Any values give the exact
             optimum; good ones save most of the work.
-        max_steps: limit on rows scanned, None for no limit; when it is met the status is
+        max_steps: limit on the search, in rows scanned ('device' counts the hops along
+            augmenting paths as well), None for no limit; when it is met the status is
             `ITERATION_LIMIT` and no row is assigned.
 
     Returns:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
@@ -68,27 +69,37 @@ def local_search(
 
     Raises:
         ValueError: `steps` or `chains` below 1, `budget_s` not above 0, traced input with
-            `budget_s`.
+            `budget_s`, or a concrete `initial` that is not feasible.
     """
     if steps < 1 or chains < 1:
         raise ValueError(f"steps and chains must be at least 1, got {steps} and {chains}")
     if budget_s is not None:
         _anytime.check_budget(budget_s)
         _anytime.check_concrete("local_search with budget_s", (key, inst, initial))
-    if initial is None:
-        initial = hungarian(key, inst).assignment
-    start = jnp.asarray(initial, jnp.int32)
-    places = max(inst.num_rows, inst.num_channels)
-    if places < 2:
+    if initial is not None:
+        initial = _check_initial(inst, initial)
+    if max(inst.num_rows, inst.num_channels) < 2:
+        start = _start(key, inst, initial)
         return _solution(inst, start, start, None)
     if budget_s is None:
-        return _by_steps(key, inst, start, steps, chains)
-    search = _set_up(key, inst, start, chains)
-    state, trace = _run_clock(search, budget_s)
-    # Costs are relative: fines for users who can't be served are in them from the beginning.
-    offset = objective.coupled_objective(inst, start) + search.best(search.state).min()
-    trace = trace._replace(value=np.asarray(offset) - trace.value)
-    return _solution(inst, start, _best_assignment(search, state), trace)
+        return _by_steps(key, inst, _start(key, inst, initial), steps, chains)
+    search = partial(_by_clock, key, inst, initial, chains)
+    _anytime.compile_first(search, (inst, initial), chains)
+    return search(budget_s)
+
+
+def _check_initial(inst: Instance, initial: ArrayLike) -> Int[Array, " users"]:
+    start = link.as_assignment(inst, initial)
+    if not isinstance(start, jax.core.Tracer) and not isinstance(inst.occupied, jax.core.Tracer):
+        broken = objective.violations(inst, start)._replace(unserved=jnp.int32(0))
+        kinds = {kind: int(count) for kind, count in broken._asdict().items() if count}
+        if kinds:
+            raise ValueError(f"initial must be a feasible assignment, got violations {kinds}")
+    return start
+
+
+def _start(key: jax.Array, inst: Instance, initial: Array | None) -> Int[Array, " users"]:
+    return hungarian(key, inst).assignment if initial is None else initial
 
 
 @partial(jax.jit, static_argnames=("steps", "chains"))
@@ -132,7 +143,8 @@ def coupled_bound(inst: Instance) -> Float[Array, ""]:
     order = jnp.arange(strongest.shape[1]) - empty
     taken = (order >= 0) & (order < near)
     pick = jnp.where(taken, order, 0)
-    least = jnp.einsum("kp,mp->km", coupling[:, pick] * taken, strongest)
+    weight = coupling[:, pick] * taken
+    least = jnp.einsum("kp,mp->km", weight, strongest, precision=lax.Precision.HIGHEST)
     gain = jnp.maximum(rates - inst.coupling_bps * least, 0.0)
     return jnp.asarray(linear_sum_assignment(gain).value)
 
@@ -146,15 +158,21 @@ def _solution(
     return Solution(assignment, value, jnp.int32(Status.FEASIBLE), trace=trace)
 
 
-def _run_clock(search: _Search, budget_s: float) -> tuple[Any, Trace]:
-    for advance, _ in search.phases:
-        jax.block_until_ready(advance(search.state, 1, 0.0, 0.0))
+def _by_clock(
+    key: jax.Array, inst: Instance, initial: Array | None, chains: int, budget_s: float
+) -> Solution:
     clock = _anytime.Clock()
+    start = _start(key, inst, initial)
+    search = _set_up(key, inst, start, chains)
     state, until = search.state, 0.0
     for advance, share in search.phases:
         until += share * budget_s
         state = _anytime.run_phase(advance, state, clock, until, lambda s: search.best(s).min())
-    return state, clock.trace()
+    # Costs are relative: fines for users who can't be served are in them from the beginning.
+    offset = objective.coupled_objective(inst, start) + search.best(search.state).min()
+    trace = clock.trace()
+    trace = trace._replace(value=np.asarray(offset) - trace.value)
+    return _solution(inst, start, _best_assignment(search, state), trace)
 
 
 def _dense(key: jax.Array, inst: Instance, start: Array, chains: int) -> _Search:

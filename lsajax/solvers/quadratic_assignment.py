@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float
 
 from lsajax import hashing
 from lsajax.solvers import _anytime, _swap_search
@@ -13,7 +16,9 @@ from lsajax.solvers._swap_search import Chains
 from lsajax.solvers.linear_assignment import linear_sum_assignment
 from lsajax.solvers.solution import Solution, Status
 
-CHAINS = 16
+CHAINS, FEW_CHAINS = 16, 8
+HASTY_S = 0.01
+"""Below this budget fewer chains get further down."""
 ANNEALING_SHARE = 0.4
 """Share of the budget; tabu search, from the best places of all chains, has the rest."""
 SHORT_S = 0.3
@@ -32,7 +37,7 @@ def quadratic_assignment(
     budget_s: float = 5.0,
     initial: ArrayLike | None = None,
     linear: ArrayLike | None = None,
-    chains: int = CHAINS,
+    chains: int | None = None,
 ) -> Solution:
     """Minimises sum_ij flow[i, j] distance[p_i, p_j] + sum_i linear[i, p_i] over permutations p.
 
@@ -45,10 +50,12 @@ def quadratic_assignment(
         flow: [n, n] A, symmetric or not.
         distance: [n, n] B.
         key: PRNG key.
-        budget_s: wall-clock seconds, after compilation (about two seconds per new n).
+        budget_s: wall-clock seconds, after compilation (about three seconds per new n). Below
+            `SHORT_S` there is no annealing.
         initial: [n] permutation to start one chain from; the result is never worse.
         linear: [n, n] cost of item i at place p_i; None for none.
-        chains: independent searches; one vector register holds 16.
+        chains: independent searches; None for 16, which fill a vector register, or 8 below
+            `HASTY_S`.
 
     Returns:
         Solution with `assignment` p i32[n], `value` (NumPy f64[], computed in float64 from p),
@@ -63,6 +70,8 @@ def quadratic_assignment(
     """
     _anytime.check_concrete("quadratic_assignment", (flow, distance, key, initial, linear))
     _anytime.check_budget(budget_s)
+    if chains is None:
+        chains = CHAINS if budget_s >= HASTY_S else FEW_CHAINS
     if chains < 1:
         raise ValueError(f"chains must be at least 1, got {chains}")
     a, b, c = _check(flow, distance, linear)
@@ -73,7 +82,10 @@ def quadratic_assignment(
     dtype = np.float32 if _exact_in_float32(a, b, c) else np.float64
     with jax.enable_x64(dtype is np.float64):
         problem = _swap_search.Problem(*(jnp.asarray(x, dtype) for x in (a, b, c)))
-        place, trace = _search(key, problem, first, budget_s, chains)
+        cools = budget_s >= SHORT_S
+        search = partial(_search, key, problem, first, chains, cools)
+        _anytime.compile_first(search, (problem, first), chains, cools)
+        place, trace = search(budget_s)
     value = _cost(a, b, c, place)
     return Solution(jnp.asarray(place), value, jnp.int32(Status.FEASIBLE), trace=trace)
 
@@ -133,7 +145,7 @@ def _check_initial(initial: ArrayLike | None, n: int) -> np.ndarray | None:
 def _exact_in_float32(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> bool:
     """Whether all sums of the search are integers below 2^24."""
     integers = all((x == np.round(x)).all() for x in (a, b, c))
-    swap = 8.0 * np.abs(a).max() * np.abs(b).max() * a.shape[0] + 4.0 * np.abs(c).max()
+    swap = (8.0 * a.shape[0] + 16.0) * np.abs(a).max() * np.abs(b).max() + 4.0 * np.abs(c).max()
     total = np.abs(a).sum() * np.abs(b).max() + np.abs(c).sum()
     return bool(integers and max(swap, total) < _EXACT_IN_FLOAT32)
 
@@ -146,21 +158,16 @@ def _search(
     key: jax.Array,
     problem: _swap_search.Problem,
     first: np.ndarray | None,
-    budget_s: float,
     chains: int,
+    cools: bool,
+    budget_s: float,
 ) -> tuple[np.ndarray, _anytime.Trace]:
-    n = problem.flow.shape[0]
-    place = jax.vmap(lambda k: jax.random.permutation(k, n))(jax.random.split(key, chains)).T
-    if first is not None:
-        place = place.at[:, 0].set(first)
-    state = _swap_search.start(problem, place.astype(jnp.int32))
-    scale = float(jnp.mean(jnp.abs(_swap_search.swap_costs(problem, state))))
-    heat = _anytime.Temperatures(max(HOT * scale, 1e-30), max(COLD * scale, 1e-30))
+    clock = _anytime.Clock()
+    state, scale = _begin(key, problem, first, chains)
     seeds = hashing.seeds(key, 2)
-    dtype = problem.flow.dtype
 
     def annealed(s: Chains, count: int, begin: float, end: float) -> Chains:
-        hot, cold = (jnp.full(chains, heat.at(share), dtype) for share in (begin, end))
+        hot, cold = (jnp.full(chains, heat.at(share), s.cost.dtype) for share in (begin, end))
         return _swap_search.anneal(seeds[0], problem, s, _anytime.as_int(count), hot, cold)
 
     def tabued(s: Chains, count: int, begin: float, end: float) -> Chains:
@@ -169,13 +176,24 @@ def _search(
     def lowest(s: Chains) -> jax.Array:
         return s.best.min()
 
-    cools = budget_s >= SHORT_S
-    for advance in (annealed, tabued) if cools else (tabued,):
-        float(lowest(advance(state, 1, 0.0, 0.0)))  # the clock sees neither compilation nor this
-    clock = _anytime.Clock()
     if cools:
+        mean = float(scale)
+        heat = _anytime.Temperatures(max(HOT * mean, 1e-30), max(COLD * mean, 1e-30))
         state = _anytime.run_phase(annealed, state, clock, ANNEALING_SHARE * budget_s, lowest)
         state = state._replace(place=state.best_place)
     state = _anytime.run_phase(tabued, state, clock, budget_s, lowest)
     best = int(jnp.argmin(state.best))
     return np.asarray(state.best_place[:, best]), clock.trace()
+
+
+@partial(jax.jit, static_argnames="chains")
+def _begin(
+    key: jax.Array, problem: _swap_search.Problem, first: Array | None, chains: int
+) -> tuple[Chains, Float[Array, ""]]:
+    """Chains at random permutations, one at `first`, and the mean effect of a swap there."""
+    n = problem.flow.shape[0]
+    place = jax.vmap(lambda k: jax.random.permutation(k, n))(jax.random.split(key, chains)).T
+    if first is not None:
+        place = place.at[:, 0].set(first)
+    state = _swap_search.start(problem, place.astype(jnp.int32))
+    return state, jnp.mean(jnp.abs(_swap_search.swap_costs(problem, state)))

@@ -19,7 +19,7 @@ class Status(enum.IntEnum):
     INFEASIBLE = 2
     """No assignment satisfies the masks; the assignment is -1 everywhere."""
     ITERATION_LIMIT = 3
-    """The method stopped early; the assignment is not to be relied on."""
+    """The method ended without a valid assignment; the one that it returns is not to be used."""
 
 
 def status_name(status: Int[Array, ""] | int) -> str:

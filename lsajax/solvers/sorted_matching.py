@@ -88,20 +88,23 @@ def _rank(inst: Instance) -> _Ranked:
 def _prices(inst: Instance, ranked: _Ranked) -> tuple[Float[Array, " ranks"], Bool[Array, ""]]:
     """g by rank of the channel, and whether neighbouring ranks satisfy the inequalities."""
     power, wide, narrow = ranked.power_w, ranked.bandwidth_hz[:-1], ranked.bandwidth_hz[1:]
-    own = _rate_step(power[:-1], wide, narrow, inst.noise_psd_w_hz)
-    weaker = _rate_step(power[1:], wide, narrow, inst.noise_psd_w_hz)
+    own, own_size = _rate_step(power[:-1], wide, narrow, inst.noise_psd_w_hz)
+    weaker, _ = _rate_step(power[1:], wide, narrow, inst.noise_psd_w_hz)
     # A rank's user values the wider channel at least as much as the next user does; both gain.
-    slack = 16 * jnp.finfo(own.dtype).eps * own
+    slack = 16 * jnp.finfo(own.dtype).eps * own_size
     ordered = (power[:-1] >= power[1:]) & (wide >= narrow)
-    verified = jnp.all(ordered & (weaker >= 0) & (own >= weaker - slack))
-    price = jnp.cumsum(weaker[::-1])[::-1]
+    verified = jnp.all(ordered & (weaker >= -slack) & (own >= weaker - slack))
+    price = jnp.cumsum(jnp.maximum(weaker, 0.0)[::-1])[::-1]
     return jnp.append(price, 0.0), verified
 
 
-def _rate_step(power_w: Array, wide_hz: Array, narrow_hz: Array, noise_psd_w_hz: Array) -> Array:
+def _rate_step(
+    power_w: Array, wide_hz: Array, narrow_hz: Array, noise_psd_w_hz: Array
+) -> tuple[Array, Array]:
     """r(P, wide) - r(P, narrow) without the cancellation of two rates near 1e8 bit/s.
 
-    With s = P / (N_0 B): (B' - B) log2(1 + s') + B log2(1 + (s' - s) / (1 + s)).
+    With s = P / (N_0 B): (B' - B) log2(1 + s') + B log2(1 + (s' - s) / (1 + s)). At an SNR far
+    below 1 these two cancel in their turn; the second result is the sum of their magnitudes.
     """
     seen = power_w / noise_psd_w_hz
     safe_wide = jnp.where(wide_hz > 0, wide_hz, 1.0)
@@ -110,4 +113,5 @@ def _rate_step(power_w: Array, wide_hz: Array, narrow_hz: Array, noise_psd_w_hz:
     gain = difference * jnp.log1p(seen / safe_wide)
     change = -(seen / safe_wide) * (difference / safe_narrow) / (1.0 + seen / safe_narrow)
     loss = jnp.where(narrow_hz > 0, narrow_hz * jnp.log1p(change), 0.0)
-    return jnp.where(wide_hz > 0, gain + loss, 0.0) * (1 / math.log(2))
+    step = jnp.stack([gain + loss, gain + jnp.abs(loss)]) * (1 / math.log(2))
+    return tuple(jnp.where(wide_hz > 0, step, 0.0))

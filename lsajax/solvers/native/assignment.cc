@@ -1,5 +1,6 @@
 // XLA custom call: a batch of linear assignment problems, masked, either orientation.
 #include <atomic>
+#include <system_error>
 #include <thread>
 
 #include "assignment.h"
@@ -28,6 +29,7 @@ template <class T> struct Worker {
   Assignment<T> solver;
   std::vector<int> rows, cols;  // active ones
   std::vector<T> shift, zeros;
+  T largest = 0;  // |cost| that is finite, as it came in
   T scale = 1;
   bool dense = true;
 
@@ -80,15 +82,18 @@ template <class T> struct Worker {
         else for (int b = 0; b < count; ++b) out[b] = sign * in[cols[b]];
       }
     }
-    Bits largest = 0;
-    for (int i = 0; i < costs.rows; ++i) largest = std::max(largest, LargestBits(costs.Row(i)));
-    if (largest > kInfiniteBits) return false;  // NaN
-    dense = largest < kInfiniteBits;
-    if (!dense && !CheckInfinities()) return false;
-    // A power of two, where differences or sums along paths could overflow.
-    T size;
-    std::memcpy(&size, &largest, sizeof(T));
-    scale = size > std::numeric_limits<T>::max() / T(1 << 20) ? std::ldexp(T(1), -64) : T(1);
+    Bits bits = 0;
+    for (int i = 0; i < costs.rows; ++i) bits = std::max(bits, LargestBits(costs.Row(i)));
+    if (bits > kInfiniteBits) return false;  // NaN
+    dense = bits < kInfiniteBits;
+    std::memcpy(&largest, &bits, sizeof(T));
+    if (!dense && !SurveyInfinities()) return false;
+    // A power of two, where differences or sums along paths could overflow, or lose their digits
+    // near the smallest number.
+    constexpr T kMargin = T(1 << 30);
+    if (largest > std::numeric_limits<T>::max() / kMargin) scale = std::ldexp(T(1), -64);
+    else if (largest < std::numeric_limits<T>::min() * kMargin) scale = std::ldexp(T(1), 64);
+    else scale = 1;
     ShiftRows();
     return true;
   }
@@ -105,10 +110,16 @@ template <class T> struct Worker {
     return largest;
   }
 
-  bool CheckInfinities() const {
-    for (int i = 0; i < costs.rows; ++i)
-      for (int j = 0; j < costs.cols; ++j)
-        if (costs.Row(i)[j] == -kInfinity) return false;
+  // Finds the largest finite |cost|; false where a cost is -infinity.
+  bool SurveyInfinities() {
+    largest = 0;
+    for (int i = 0; i < costs.rows; ++i) {
+      for (int j = 0; j < costs.cols; ++j) {
+        const T cost = costs.Row(i)[j];
+        if (cost == -kInfinity) return false;
+        if (cost != kInfinity) largest = std::max(largest, std::abs(cost));
+      }
+    }
     return true;
   }
 
@@ -129,10 +140,12 @@ template <class T> struct Worker {
     const T sign = p.maximize ? T(-1) : T(1);
     const std::vector<int>& index = transposed ? rows : cols;
     const T* start = transposed ? p.row_start : p.col_start;
+    // Any start will do; one far above the costs would swallow them.
+    const T most = 4 * scale * largest;
     solver.dual.assign(costs.stride, 0);
     for (size_t b = 0; b < index.size(); ++b) {
       const T value = sign * scale * start[index[b]];
-      solver.dual[b] = std::isfinite(value) ? value : T(0);
+      solver.dual[b] = std::isfinite(value) ? std::clamp(value, -most, most) : T(0);
     }
   }
 
@@ -179,7 +192,11 @@ template <class T> void RunBatch(const Problem<T>& first, int64_t batch) {
   int64_t threads = std::max(1u, std::thread::hardware_concurrency());
   threads = std::min<int64_t>({threads, batch, 1 + static_cast<int64_t>(entries / kEntriesPerThread)});
   std::vector<std::thread> others;
-  for (int64_t t = 1; t < threads; ++t) others.emplace_back(work);
+  try {
+    for (int64_t t = 1; t < threads; ++t) others.emplace_back(work);
+  } catch (const std::system_error&) {
+    // The system grants no more threads: those there are do the work.
+  }
   work();
   for (std::thread& thread : others) thread.join();
 }

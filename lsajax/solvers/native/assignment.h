@@ -2,7 +2,8 @@
 //
 // What makes it fast, in order of weight: each Dijkstra step is one pass of vector instructions over
 // a row; a square problem starts from the duals of a small sample, spread over all columns by a
-// c-transform, so that most searches end near where they begin; every row starts at its minimum.
+// c-transform, so that most searches end near where they begin; every row starts at its minimum; rows
+// left over outbid each other a few times before the searches begin.
 //
 // R. Jonker, A. Volgenant, Computing 38 (1987); D. F. Crouse, IEEE Trans. AES 52 (2016).
 #pragma once

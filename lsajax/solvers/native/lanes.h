@@ -8,6 +8,13 @@
 #include <type_traits>
 #include <utility>
 
+// clang++ and g++ from 12 on; older ones have a builtin of their own.
+#ifdef __has_builtin
+#if __has_builtin(__builtin_shufflevector)
+#define LSAJAX_SHUFFLEVECTOR
+#endif
+#endif
+
 namespace lsajax {
 
 // One cache line of numbers; the compiler splits it where registers are shorter.
@@ -53,7 +60,7 @@ template <class T> struct Vector {
   }
   template <int kBy, class Line, size_t... kLane>
   static Line Turn(Line x, std::index_sequence<kLane...>) {
-#if __has_builtin(__builtin_shufflevector)
+#ifdef LSAJAX_SHUFFLEVECTOR
     return __builtin_shufflevector(x, x, ((kLane + kBy) % kWidth)...);
 #else
     return __builtin_shuffle(x, Indices{((kLane + kBy) % kWidth)...});

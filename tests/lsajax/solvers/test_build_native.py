@@ -1,5 +1,7 @@
 """Building the optional C++ kernel: what it says when it cannot."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -14,9 +16,24 @@ def test_library_name_follows_source_version_and_processor(monkeypatch, tmp_path
     monkeypatch.undo()
     assert _host.library_path() == before
     for name in _host.SOURCES:
-        (tmp_path / name).write_bytes((_host.SOURCE / name).read_bytes() + b"// changed\n")
+        (tmp_path / name).write_bytes((_host.SOURCE / name).read_bytes())
     monkeypatch.setattr(_host, "SOURCE", tmp_path)
-    assert _host.library_path().name != before.name
+    assert _host.library_path().name == before.name
+    for name in _host.SOURCES:
+        source = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(source + b"// changed\n")
+        assert _host.library_path().name != before.name
+        (tmp_path / name).write_bytes(source)
+        for included in re.findall(rb'#include "([^/"]+)"', source):
+            assert included.decode() in _host.SOURCES
+
+
+def test_a_library_that_does_not_load_is_left_alone(monkeypatch, tmp_path):
+    broken = tmp_path / "broken.so"
+    broken.write_bytes(b"no library")
+    monkeypatch.setattr(_host, "library_path", lambda: broken)
+    with pytest.warns(UserWarning, match="does not load, so the pure JAX path is used"):
+        assert not _host.available.__wrapped__()
 
 
 def test_failures_are_one_message(monkeypatch, tmp_path, capsys):
@@ -25,7 +42,7 @@ def test_failures_are_one_message(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(_host, "SOURCE", tmp_path)
     with pytest.raises(RuntimeError, match="failed"):
         build_native.build("false")
-    with pytest.raises(RuntimeError, match="no-such-compiler"):
+    with pytest.raises(RuntimeError, match="C\\+\\+ compiler 'no-such-compiler' not found"):
         build_native.build("no-such-compiler")
     monkeypatch.setattr(build_native.shutil, "which", lambda name: None)
     monkeypatch.delenv("CXX", raising=False)

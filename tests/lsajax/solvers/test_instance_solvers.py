@@ -98,6 +98,15 @@ def test_sorted_matching_is_certified_by_its_closed_form(sizes):
         assert 0 <= jitted_certify(inst, solution) <= 2e-6 * solution.value
 
 
+def test_sorted_matching_is_certified_at_an_snr_far_below_one():
+    power = 1e-17 * np.random.default_rng(0).uniform(1, 1.0001, 300)
+    inst = lsa.make_instance(power, np.linspace(1e6, 2e7, 300))
+    solution = solvers.sorted_matching(KEY, inst)
+    assert solution.status == solvers.Status.OPTIMAL
+    np.testing.assert_allclose(solution.value, optimum(inst), rtol=1e-6)
+    assert 0 <= solvers.certify(lsa.rate_matrix(inst), solution) <= 2e-6 * solution.value
+
+
 def test_sorted_matching_claims_nothing_where_it_is_a_heuristic():
     for setting in ("fading", "wideband", "interference"):
         inst = cases.instance(setting, users=40, channels=40, active=30)
@@ -237,6 +246,32 @@ def test_evolution_by_keys_is_valid_and_rises_and_rounding_collides():
     np.testing.assert_array_equal(stopped, collides)
 
 
+@pytest.mark.parametrize("sizes", [(7, 10, 2), (15, 20, 8)])
+def test_why_evolution_by_rounding_can_end_below_random(sizes):
+    """Table III: the paper's row lies at 0.81 to 0.90 of random assignment.
+
+    A rounded vector that nobody has searched meets taken channels and other users; that alone puts
+    it below random. A short search climbs above, random keys further.
+    """
+    users, channels, active = sizes
+    scenario = lsa.Scenario(num_users=users, num_channels=channels, num_active=active)
+
+    @jax.jit
+    @jax.vmap
+    def run(key):
+        inst = lsa.sample_instance(key, scenario)
+        vector = jax.random.randint(jax.random.fold_in(key, 1), (active,), 0, channels)
+        rounded, by_keys = (
+            solvers.evolution(key, inst, generations=10, population=10, encoding=encoding).value
+            for encoding in ("rounding", "random_key")
+        )
+        drawn = lsa.expected_random_throughput(inst)
+        return jnp.stack([lsa.throughput(inst, vector), drawn, rounded, by_keys])
+
+    mean = np.asarray(run(jax.random.split(KEY, 1000)), np.float64).mean(axis=0)
+    assert mean[0] < 0.9 * mean[1] < mean[1] < mean[2] < mean[3]
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
@@ -244,6 +279,7 @@ def test_evolution_by_keys_is_valid_and_rises_and_rounding_collides():
         ("grouped", {"rounds": -1}, "rounds must be at least 0, got -1"),
         ("grouped", {"budget_s": 0.0}, "budget_s must be above 0"),
         ("evolution", {"population": 3}, "population must be at least 4"),
+        ("evolution", {"crossover": 1.5}, r"crossover in \[0, 1\], got 0.5 and 1.5"),
         ("evolution", {"encoding": "gray"}, "encoding must be one of random_key, rounding"),
         ("local_search", {"steps": 0}, "steps and chains must be at least 1, got 0"),
         ("local_search", {"budget_s": -1.0}, "budget_s must be above 0"),

@@ -162,13 +162,13 @@ def _agrees_with_scipy(method, n, m, dtype):
             _check(values[b], jax.tree.map(lambda x, b=b: x[b], solution), gap[b], maximize)
 
 
-@pytest.mark.parametrize("shape", [(7, 7), (33, 16)])
+@pytest.mark.parametrize("shape", [(7, 7), (33, 16), (40, 40)])
 def test_float64(method, shape):
     with jax.enable_x64(True):
         _agrees_with_scipy(method, *shape, np.float64)
 
 
-@pytest.mark.parametrize("shape", [(7, 7), (9, 16), (16, 9)])
+@pytest.mark.parametrize("shape", [(9, 16), (16, 9), (40, 40)])
 @pytest.mark.parametrize("warm", [False, True])
 def test_masks_forbidden_pairs_and_any_start(method, shape, warm):
     n, m = shape
@@ -189,6 +189,32 @@ def test_masks_forbidden_pairs_and_any_start(method, shape, warm):
     for b in range(batch):
         one = jax.tree.map(lambda x, b=b: x[b], solution)
         _check(values[b], one, gap[b], True, row_mask[b], col_mask[b])
+
+
+@pytest.mark.skipif(not _host.available(), reason="C++ kernel not built")
+def test_a_batch_that_is_spread_over_threads():
+    values = np.random.default_rng(7).normal(size=(128, 40, 40)).astype(np.float32)
+    solution, gap = _run(values, "host")
+    for b in range(len(values)):
+        _check(values[b], jax.tree.map(lambda x, b=b: x[b], solution), gap[b])
+
+
+def test_tiny_values_beside_a_forbidden_pair(method):
+    rng = np.random.default_rng(8)
+    for scale in (1e-13, 1e-28):
+        values = (scale * rng.normal(size=(1, 9, 9))).astype(np.float32)
+        values[0, 0, 0] = -np.inf
+        solution, gap = _run(values, method)
+        _check(values[0], jax.tree.map(lambda x: x[0], solution), gap[0])
+
+
+@pytest.mark.parametrize("size", [1e9, 1e38, np.inf, np.nan])
+def test_a_start_far_from_the_values_changes_nothing(method, size):
+    rng = np.random.default_rng(9)
+    values = rng.random((1, 12, 12)).astype(np.float32)
+    start = (size * rng.normal(size=(2, 1, 12))).clip(-3e38, 3e38).astype(np.float32)
+    solution, gap = _run(values, method, duals=solvers.Duals(*start))
+    _check(values[0], jax.tree.map(lambda x: x[0], solution), gap[0])
 
 
 def test_exactly_one_permitted_matching(method):
@@ -226,6 +252,20 @@ def test_step_limit_is_reported(method):
     solution = solvers.linear_sum_assignment(values, method=method, max_steps=1)
     assert solution.status == solvers.Status.ITERATION_LIMIT
     assert np.isnan(solution.value) and (solution.assignment == -1).all()
+
+
+@pytest.mark.parametrize("limit", [1, 2**40])
+def test_step_limit_with_idle_columns_and_a_start(method, limit):
+    values = np.random.default_rng(0).random((20, 24)).astype(np.float32)
+    start = solvers.Duals(np.zeros(20, np.float32), np.zeros(24, np.float32))
+    solution = solvers.linear_sum_assignment(
+        values, method=method, max_steps=limit, init_duals=start
+    )
+    if limit == 1:
+        assert solution.status == solvers.Status.ITERATION_LIMIT
+        assert np.isnan(solution.value) and (solution.assignment == -1).all()
+    else:
+        assert solution.status == solvers.Status.OPTIMAL
 
 
 def test_vmap_of_vmap_of_jit(method):

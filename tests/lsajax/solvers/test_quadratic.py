@@ -1,6 +1,7 @@
 """Quadratic assignment and the local search of Eq. (8), against enumeration."""
 
 import itertools
+import time
 
 import jax
 import jax.numpy as jnp
@@ -104,6 +105,7 @@ def test_values_beyond_float32_stay_exact():
         ({"distance": np.full((3, 3), np.nan)}, "distance must be finite, got nan"),
         ({"initial": [0, 0, 1]}, r"initial must be a permutation of 0\.\.2"),
         ({"budget_s": 0}, "budget_s must be above 0"),
+        ({"budget_s": np.inf}, "budget_s must be above 0 seconds and finite, got inf"),
         ({"chains": 0}, "chains must be at least 1"),
     ],
 )
@@ -130,23 +132,23 @@ def coupled_optimum(inst):
 
 
 @pytest.mark.parametrize("sizes", [(6, 7, 4), (6, 5, 5), (8, 4, 6)])
-@pytest.mark.parametrize("setting", ["fading"])
-def test_local_search_finds_the_coupled_optimum(setting, sizes):
+def test_local_search_finds_the_coupled_optimum(sizes):
     users, channels, active = sizes
     inst = cases.instance(
-        setting, users=users, channels=channels, active=active, occupancy=0.15, coupling_bps=1e8
+        "fading", users=users, channels=channels, active=active, occupancy=0.15, coupling_bps=1e8
     )
     best = coupled_optimum(inst)
     solution = jax.jit(lambda k, i: solvers.local_search(k, i, steps=400))(KEY, inst)
     np.testing.assert_allclose(solution.value, best, rtol=1e-5)
+    reached = lsa.coupled_objective(inst, solution.assignment)
+    np.testing.assert_allclose(reached, best, rtol=1e-5)
     bound = float(solvers.coupled_bound(inst))
     assert best <= bound * (1 + 1e-6)
     assert bound <= float(solvers.hungarian(KEY, inst).value) * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("setting", ["wideband"])
-def test_local_search_on_many_channels(setting):
-    inst = cases.instance(setting, users=150, channels=120, active=90, occupancy=0.1)
+def test_local_search_on_many_channels():
+    inst = cases.instance("wideband", users=150, channels=120, active=90, occupancy=0.1)
     start = solvers.hungarian(KEY, inst).assignment
     before = float(lsa.coupled_objective(inst, start))
     solution = solvers.local_search(KEY, inst, budget_s=0.5, chains=4)
@@ -172,7 +174,9 @@ def test_local_search_maps_over_instances():
         inst = jax.tree.map(lambda leaf, b=b: leaf[b], batch)
         assert sum(int(x) for x in lsa.violations(inst, solution.assignment[b])) == 0
         start = solvers.hungarian(KEY, inst).assignment
-        assert solution.value[b] >= lsa.coupled_objective(inst, start) * (1 - 1e-6)
+        reached = lsa.coupled_objective(inst, solution.assignment[b])
+        np.testing.assert_allclose(solution.value[b], reached, rtol=1e-6)
+        assert reached > lsa.coupled_objective(inst, start)
 
 
 @jax.jit
@@ -226,4 +230,21 @@ def test_local_search_from_a_given_start():
     inst = cases.instance(users=8, channels=9, active=5)
     start = solvers.random(KEY, inst).assignment
     solution = solvers.local_search(KEY, inst, steps=1, chains=1, initial=start)
-    assert solution.value >= lsa.coupled_objective(inst, start)
+    reached = lsa.coupled_objective(inst, solution.assignment)
+    assert reached >= lsa.coupled_objective(inst, start)
+    with pytest.raises(ValueError, match=r"feasible assignment, got .*'duplicate': 4"):
+        solvers.local_search(KEY, inst, initial=jnp.full(5, start[0]))
+    with pytest.raises(ValueError, match="assignment must be 5 integers"):
+        solvers.local_search(KEY, inst, initial=np.zeros(3, int))
+
+
+def test_a_short_budget_is_kept_by_the_wall_clock():
+    rng = np.random.default_rng(3)
+    a, b = rng.integers(0, 9, (2, 25, 25))
+    solvers.quadratic_assignment(a, b, key=KEY, budget_s=0.05)  # compiles
+    start = time.perf_counter()
+    found = solvers.quadratic_assignment(a, b, key=KEY, budget_s=0.05)
+    wall = time.perf_counter() - start
+    assert float(found.trace.time_s[-1]) >= 0.05
+    # All of the call but the checks of its input is on the clock.
+    assert wall - float(found.trace.time_s[-1]) < 0.05
