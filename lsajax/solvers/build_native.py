@@ -36,8 +36,7 @@ def build(compiler: str | None = None, *, force: bool = False) -> Path:
     target = _host.library_path()
     if target.exists() and not force:
         return target
-    # GCC notes that 64-byte vectors change the ABI without AVX-512; no such vector crosses a call.
-    command = [*_compiler(compiler), *_host.FLAGS, "-Wno-psabi", f"-I{jax.ffi.include_dir()}"]
+    command = [*_compiler(compiler), *_host.FLAGS, f"-I{jax.ffi.include_dir()}"]
     try:
         # Built beside the target and moved into place: another process never sees half a file.
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:

@@ -1,4 +1,4 @@
-// Portable vectors: a cache line of numbers in the vector extension of g++ and clang++.
+// Portable vectors: a register of numbers in the vector extension of g++ and clang++.
 #pragma once
 
 #include <cstddef>
@@ -17,8 +17,14 @@
 
 namespace lsajax {
 
-// One cache line of numbers; the compiler splits it where registers are shorter.
-constexpr int kLineBytes = 64;
+// One register: a compiler splits longer vectors, but g++ does so an element at a time. Registers of
+// 64 bytes were no faster where there are any, and pad more.
+#if defined(__AVX__)
+constexpr int kLineBytes = 32;
+#else
+constexpr int kLineBytes = 16;
+#endif
+
 template <class T> struct Vector {
   static constexpr int kWidth = kLineBytes / sizeof(T);
   using Index = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
@@ -47,16 +53,13 @@ template <class T> struct Vector {
   }
   // The smallest lane, by turning the lanes and never through memory: taking the address of a
   // vector, or one of its lanes at a time, would keep it on the stack all through the loop before.
-  template <class Line> static auto Least(Line x) {
-    if constexpr (kWidth > 8) x = Lower<8>(x);
-    x = Lower<4>(x);
-    x = Lower<2>(x);
-    x = Lower<1>(x);
-    return x[0];
-  }
-  template <int kBy, class Line> static Line Lower(Line x) {
-    const Line turned = Turn<kBy>(x, std::make_index_sequence<kWidth>());
-    return x < turned ? x : turned;
+  template <class Line, int kBy = kWidth / 2> static auto Least(Line x) {
+    if constexpr (kBy == 0) {
+      return x[0];
+    } else {
+      const Line turned = Turn<kBy>(x, std::make_index_sequence<kWidth>());
+      return Least<Line, kBy / 2>(x < turned ? x : turned);
+    }
   }
   template <int kBy, class Line, size_t... kLane>
   static Line Turn(Line x, std::index_sequence<kLane...>) {
