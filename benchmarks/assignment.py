@@ -12,8 +12,6 @@ Peers that are not installed (lapx, optax, ott-jax, torch-linear-assignment) are
 
 import argparse
 import functools
-import importlib
-import importlib.util
 import pathlib
 import time
 from collections.abc import Callable
@@ -22,9 +20,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.optimize
 
 import lsajax as lsa
+from benchmarks.assignment_peers import (
+    by_lapx,
+    by_optax,
+    by_ott,
+    by_scipy,
+    by_torch,
+    installed,
+)
 from benchmarks.timing import compile_seconds, interleave, ratio, write
 from lsajax import solvers
 from lsajax.solvers import _host
@@ -41,6 +46,7 @@ QUICK = ((1, 20), (1, 200), (16, 20))
 GPU = ((4096, 200), (256, 2000))
 # Entries; beyond, the pure JAX solvers take minutes (torch-linear-assignment is SciPy on a CPU).
 PEERS_UP_TO = 64 * 200 * 200
+OURS = ("sorted", "host", "device")
 
 Solve = Callable[[], Any]
 
@@ -52,67 +58,6 @@ def instances(kind: str, batch: int, size: int) -> lsa.Instance:
     )
     keys = jax.random.split(jax.random.key(1), batch)
     return jax.jit(jax.vmap(lambda key: lsa.sample_instance(key, scenario)))(keys)
-
-
-def by_scipy(values: np.ndarray) -> np.ndarray:
-    """The loop that everybody writes."""
-    solve = scipy.optimize.linear_sum_assignment
-    return np.stack([solve(one, maximize=True)[1] for one in values])
-
-
-def by_lapx(values: np.ndarray) -> np.ndarray:
-    """lapx's fastest way: `lapjvr`, each row from its maximum; the batched call for a batch."""
-    lap = importlib.import_module("lap")
-    cost = values.max(axis=2, keepdims=True) - values
-    if len(cost) == 1:
-        return np.asarray(lap.lapjvr(cost[0])[-1])[None]
-    return np.stack(lap.lapjvr_batch(cost, return_cost=False)[1])
-
-
-def by_optax(values: jax.Array) -> jax.Array:
-    """optax's Hungarian under vmap."""
-    hungarian = importlib.import_module("optax").assignment.hungarian_algorithm
-
-    def solve(x: jax.Array) -> jax.Array:
-        rows, columns = hungarian(-x)
-        return jnp.zeros(x.shape[0], jnp.int32).at[rows].set(columns)
-
-    return jax.vmap(solve)(values)
-
-
-def by_ott(values: jax.Array) -> jax.Array:
-    """ott-jax's Sinkhorn, its plan rounded row by row: approximate."""
-    geometry = importlib.import_module("ott.geometry.geometry")
-    linear = importlib.import_module("ott.solvers.linear")
-
-    def solve(x: jax.Array) -> jax.Array:
-        cost = jnp.max(x, axis=1, keepdims=True) - x
-        geom = geometry.Geometry(cost_matrix=cost / jnp.mean(cost), epsilon=1e-2)
-        plan = linear.solve(geom, max_iterations=2000).matrix
-
-        def take(_: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            plan, columns = carry
-            best = jnp.argmax(plan)
-            row, column = best // x.shape[1], best % x.shape[1]
-            plan = plan.at[row].set(-1.0).at[:, column].set(-1.0)
-            return plan, columns.at[row].set(column)
-
-        start = (plan, jnp.zeros(x.shape[0], jnp.int32))
-        return jax.lax.fori_loop(0, x.shape[0], take, start)[1]
-
-    return jax.vmap(solve)(values)
-
-
-def by_torch(values: np.ndarray) -> np.ndarray:
-    """torch-linear-assignment's batched solver, on the CPU."""
-    torch = importlib.import_module("torch")
-    batch = importlib.import_module("torch_linear_assignment").batch_linear_assignment
-    return batch(torch.from_numpy(-values)).numpy()
-
-
-def installed(*modules: str) -> bool:
-    """Whether all of these can be imported."""
-    return all(importlib.util.find_spec(name) for name in modules)
 
 
 def contestants(kind: str, inst: lsa.Instance) -> dict[str, Solve]:
@@ -278,17 +223,22 @@ def figure(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
     import matplotlib.pyplot as plt
 
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    colors = {name: f"C{i}" for i, name in enumerate(dict.fromkeys(r["method"] for r in rows))}
     drawing, axes = plt.subplots(
         2, len(kinds), figsize=(3.2 * len(kinds), 6), layout="constrained", squeeze=False
     )
     for column, kind in enumerate(kinds):
-        here = [row for row in rows if row["kind"] == kind]
-        for name in dict.fromkeys(row["method"] for row in here):
-            mine = [row for row in here if row["method"] == name]
-            single = [(r["size"], r["median_s"]) for r in mine if r["batch"] == 1]
-            axes[0, column].loglog(*zip(*single, strict=True), marker="o", ms=3, label=name)
-            many = [(r["batch"], r["median_s"] / r["batch"]) for r in mine if r["size"] == 200]
-            axes[1, column].loglog(*zip(*many, strict=True), marker="o", ms=3, label=name)
+        for name, color in colors.items():
+            label = f"{name} (ours)" if name in OURS else name
+            mine = [row for row in rows if (row["kind"], row["method"]) == (kind, name)]
+            single = sorted((r["size"], r["median_s"]) for r in mine if r["batch"] == 1)
+            many = sorted(
+                (r["batch"], r["median_s"] / r["batch"]) for r in mine if r["size"] == 200
+            )
+            for axis, points in zip(axes[:, column], (single, many), strict=True):
+                # A method without points in one panel keeps its place in the legend.
+                x, y = zip(*points, strict=True) if points else ((), ())
+                axis.loglog(x, y, color=color, marker="o", ms=3, label=label)
         axes[0, column].set_title(kind)
         axes[0, column].set_xlabel("N = M")
         axes[1, column].set_xlabel("Batch of 200 x 200")
@@ -296,7 +246,8 @@ def figure(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
             axis.grid(alpha=0.3)
     axes[0, 0].set_ylabel("Seconds")
     axes[1, 0].set_ylabel("Seconds per problem")
-    axes[0, 0].legend(fontsize=7, frameon=False)
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    drawing.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
     for suffix in (".png", ".pdf"):
         drawing.savefig(path.with_suffix(suffix), dpi=150)
     plt.close(drawing)

@@ -59,6 +59,8 @@ def insert_rows(p: Problem, state: State, limit: int) -> State:
     queue = _queue(p, state.col4row)
 
     def body(s: State) -> State:
+        # Under vmap a gather with an index per lane and row: an index into the flat batch would
+        # overflow int32 from 537 lanes of 2000 x 2000 on.
         row_cost = lax.dynamic_index_in_dim(p.cost, s.row, 0, keepdims=False)
         at_col = row_cost[s.col] - s.dual[s.col]
         s, hit = _dijkstra_step(s, row_cost, jnp.where(s.col < 0, 0.0, at_col))

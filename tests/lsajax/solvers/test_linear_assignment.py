@@ -1,6 +1,7 @@
 """`linear_sum_assignment` and `certify` against SciPy in float64, by both methods."""
 
 import functools
+import re
 
 import chex
 import jax
@@ -369,6 +370,17 @@ def test_traced_once_for_many_calls(method):
 
     for seed in range(3):
         solve(jnp.asarray(np.random.default_rng(seed).random((4, 5)), jnp.float32))
+
+
+def test_no_index_runs_over_a_flat_batch():
+    """600 x 2000 x 2000 entries are more than int32 can count; traced only, never run."""
+    batch = jax.ShapeDtypeStruct((600, 2000, 2000), jnp.float32)
+    solve = functools.partial(solvers.linear_sum_assignment, method="device")
+    jaxpr = str(jax.make_jaxpr(jax.vmap(solve))(batch))
+    axes = {
+        int(n) for shape in re.findall(r"[a-z]+\d*\[([\d,]+)\]", jaxpr) for n in shape.split(",")
+    }
+    assert 2000 in axes and max(axes) <= 600 * 2000
 
 
 def test_integers_and_half_precision_are_taken_as_float():
