@@ -100,12 +100,12 @@ def figure(rows: dict[str, dict[str, Any]], path: pathlib.Path) -> None:
     import matplotlib.pyplot as plt
 
     drawing, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    for name, row in rows.items():
-        axes.plot(row["trace_s"], np.maximum(row["trace_gap"], 1e-3), label=name)
+    for color, (name, row) in zip(plt.get_cmap("tab20").colors, rows.items(), strict=False):
+        axes.plot(row["trace_s"], np.maximum(row["trace_gap"], 1e-3), label=name, color=color)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("Seconds on one core")
-    axes.set_ylabel("Gap to the best known value in percent (0.001: none)")
+    axes.set_ylabel("Gap to the best known value [%] (0.001: none)", fontsize=9)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=6, frameon=False, ncols=2)
     for suffix in (".png", ".pdf"):
