@@ -14,6 +14,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+# From about this width on XLA's CPU code is faster if `closer` is compared anew for its second use.
+_WIDE = 64
+
 FREE = -1  # a column without an owner, a row without a column
 
 
@@ -36,27 +39,20 @@ class State(NamedTuple):
     col: Int[Array, ""]  # scanning: the column that led to `row`; hopping: the column to reassign
     hopping: Bool[Array, ""]
     reach: Float[Array, ""]  # length of the shortest path to `row`
-    dist: Float[Array, " m"]
-    pred: Int[Array, " m"]  # row before each column on its shortest path
-    done: Bool[Array, " m"]
+    open_at: Float[Array, " m"]  # length of the shortest path to a column; inf where it is settled
+    settled_at: Float[Array, " m"]  # the same where it is settled, else inf
+    before: Int[Array, " m"]  # column before each column on its path; FREE: it starts the path
     dual: Float[Array, " m"]
     row4col: Int[Array, " m"]
-    col4row: Int[Array, " n"]
     steps: Int[Array, ""]
     failed: Bool[Array, ""]
 
 
-def _queue(p: Problem, col4row: Int[Array, " n"]) -> Int[Array, " n+1"]:
-    """Active rows without a column, in order, then n. A row that has a column keeps having one."""
-    n = col4row.shape[0]
-    (rows,) = jnp.nonzero((col4row < 0) & p.row_on, size=n, fill_value=n)
-    return jnp.append(rows, n).astype(jnp.int32)
-
-
-def insert_rows(p: Problem, state: State, limit: int) -> State:
-    """Augments once for every active row without a column, in at most `limit` iterations."""
-    n = p.cost.shape[0]
-    queue = _queue(p, state.col4row)
+def insert_rows(p: Problem, state: State, waiting: Bool[Array, " n"], limit: int) -> State:
+    """Augments once for every row that is waiting, in at most `limit` iterations."""
+    n = waiting.shape[0]
+    (rows,) = jnp.nonzero(waiting, size=n, fill_value=n)
+    queue = jnp.append(rows, n).astype(jnp.int32)
 
     def body(s: State) -> State:
         # Under vmap a gather with an index per lane and row: an index into the flat batch would
@@ -88,7 +84,7 @@ def settle_idle_columns(p: Problem, state: State, limit: int) -> State:
     top = jnp.max(jnp.where(p.col_on, state.dual, -jnp.inf), initial=-jnp.inf)
     settled = (state.row4col == FREE) & (state.dual >= top)
     row4col = jnp.where(settled, n, state.row4col)
-    state = _start_idle(state._replace(row4col=row4col), jnp.ones((), bool))
+    state = _start_idle(state._replace(row4col=row4col), jnp.ones((), bool), n)
 
     def body(s: State) -> State:
         idle = s.row == n
@@ -98,7 +94,7 @@ def settle_idle_columns(p: Problem, state: State, limit: int) -> State:
         at_col = jnp.where(idle, -highest, row_cost[s.col] - s.dual[s.col])
         s, hit = _dijkstra_step(s, jnp.where(p.col_on, row_cost, jnp.inf), at_col)
         s, finished = _hop(s, hit)
-        return _start_idle(s, finished)
+        return _start_idle(s, finished, n)
 
     return lax.while_loop(
         lambda s: (jnp.any(s.row4col == FREE) | s.hopping) & ~s.failed & (s.steps < limit),
@@ -107,40 +103,42 @@ def settle_idle_columns(p: Problem, state: State, limit: int) -> State:
     )
 
 
-def _start_idle(s: State, when: Bool[Array, ""]) -> State:
-    n = s.col4row.shape[0]
+def _start_idle(s: State, when: Bool[Array, ""], n: int) -> State:
     s = _restart(s, when, jnp.int32(n))
-    owned = when & (s.row4col == n)
-    return s._replace(dist=jnp.where(owned, 0.0, s.dist), done=s.done | owned)
+    return s._replace(settled_at=jnp.where(when & (s.row4col == n), 0.0, s.settled_at))
 
 
 def _dijkstra_step(
     s: State, row_cost: Float[Array, " m"], at_col: Float[Array, ""]
 ) -> tuple[State, Bool[Array, ""]]:
-    """Scans one row and settles the nearest column; True when that column is free."""
-    m = s.dist.shape[0]
+    """Scans one row and settles the nearest column; True when that column is free.
+
+    Conditions on the lane are folded into numbers (an infinite length compares as never) where
+    that saves a pass over the columns.
+    """
+    m = s.open_at.shape[0]
     cols = jnp.arange(m, dtype=jnp.int32)
-    through = row_cost - s.dual - (at_col - s.reach)
-    better = (through < s.dist) & ~s.done & ~s.hopping
-    dist = jnp.where(better, through, s.dist)
-    pred = jnp.where(better, s.row, s.pred)
-    open_dist = jnp.where(s.done, jnp.inf, dist)
-    nearest = jnp.min(open_dist)
-    # Two plain reductions: XLA's argmin on a CPU is a scalar loop.
-    col = jnp.min(jnp.where(open_dist == nearest, cols, m - 1))
     scanning = ~s.hopping
-    col = jnp.where(scanning, col, s.col)
+    through = row_cost - s.dual + jnp.where(scanning, s.reach - at_col, jnp.inf)
+    closer = (through < s.open_at) & (s.settled_at == jnp.inf)
+    open_at = jnp.where(closer, through, s.open_at)
+    if m >= _WIDE:
+        closer = open_at < s.open_at
+    nearest = jnp.min(open_at)
+    # Two plain reductions: XLA's argmin on a CPU is a scalar loop.
+    col = jnp.min(jnp.where(open_at == nearest, cols, m - 1))
     owner = s.row4col[col]
     hit = scanning & (owner < 0)
-    dual = jnp.where(hit & s.done, s.dual + dist - nearest, s.dual)
+    newly = jnp.where(scanning, col, FREE)
     s = s._replace(
         row=jnp.where(scanning & ~hit, owner, s.row),
-        col=col,
+        col=jnp.where(scanning, col, s.col),
         reach=jnp.where(scanning, nearest, s.reach),
-        dist=dist,
-        pred=pred,
-        done=s.done | ((cols == col) & scanning),
-        dual=dual,
+        open_at=jnp.where(cols == newly, jnp.inf, open_at),
+        settled_at=jnp.where(cols == newly, nearest, s.settled_at),
+        before=jnp.where(closer, s.col, s.before),
+        # Settled columns are nearer than the end of the path: their duals fall.
+        dual=s.dual + jnp.minimum(s.settled_at - jnp.where(hit, nearest, -jnp.inf), 0.0),
         steps=s.steps + 1,
         failed=s.failed | (scanning & ~jnp.isfinite(nearest)),
     )
@@ -148,19 +146,17 @@ def _dijkstra_step(
 
 
 def _hop(s: State, hit: Bool[Array, ""]) -> tuple[State, Bool[Array, ""]]:
-    """Gives column `s.col` to its predecessor row, when a path has been found."""
-    n, m = s.col4row.shape[0], s.row4col.shape[0]
+    """Gives column `s.col` the row of the column before it, when a path has been found."""
     active = (hit | s.hopping) & ~s.failed
-    row = s.pred[s.col]
-    previous = s.col4row[jnp.minimum(row, n - 1)]
-    row4col = jnp.where(active & (jnp.arange(m) == s.col), row, s.row4col)
-    col4row = jnp.where(active & (jnp.arange(n) == row), s.col, s.col4row)
-    finished = active & (row == s.start)
+    before = s.before[s.col]
+    first = before < 0
+    row = jnp.where(first, s.start, s.row4col[jnp.maximum(before, 0)])
+    cols = jnp.arange(s.row4col.shape[0])
+    finished = active & first
     s = s._replace(
-        col=jnp.where(active, previous, s.col),
-        hopping=active & ~finished,
-        row4col=row4col,
-        col4row=col4row,
+        col=jnp.where(active, before, s.col),
+        hopping=active & ~first,
+        row4col=jnp.where(cols == jnp.where(active, s.col, FREE), row, s.row4col),
     )
     return s, finished
 
@@ -172,7 +168,7 @@ def _restart(s: State, when: Bool[Array, ""], start: Int[Array, ""]) -> State:
         row=jnp.where(when, start, s.row),
         col=jnp.where(when, FREE, s.col),
         reach=jnp.where(when, 0.0, s.reach),
-        dist=jnp.where(when, jnp.inf, s.dist),
-        done=s.done & ~when,
+        open_at=jnp.where(when, jnp.inf, s.open_at),
+        settled_at=jnp.where(when, jnp.inf, s.settled_at),
         hopping=s.hopping & ~when,
     )

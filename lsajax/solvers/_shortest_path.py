@@ -58,7 +58,8 @@ def solve_device(
         # Any start will do; one far above the costs would swallow them.
         dual = jnp.where(jnp.isfinite(dual), jnp.clip(dual, -_LARGEST_START, _LARGEST_START), 0.0)
     limit = min(_INT_MAX, (n + m) * (2 * m + 2) if max_steps is None else max_steps)
-    state = insert_rows(problem, _first_matching(problem, dual), limit)
+    state, waiting = _first_matching(problem, dual)
+    state = insert_rows(problem, state, waiting, limit)
     may_idle = n < m or row_mask is not None or col_mask is not None
     stopped = state.start < n
     if (init_dual is not None or sampled) and may_idle:
@@ -114,37 +115,40 @@ def _sample_duals(p: Problem) -> Float[Array, " m"]:
     return jnp.where(usable, dual, 0.0)
 
 
-def _first_matching(p: Problem, dual: Float[Array, " m"]) -> State:
-    """Each row asks for its cheapest column at these duals; the first row to ask gets it."""
+def _first_matching(p: Problem, dual: Float[Array, " m"]) -> tuple[State, Bool[Array, " n"]]:
+    """Each row asks for its cheapest column at these duals; the first row to ask gets it.
+
+    Returns the state and which active rows are still without a column.
+    """
     n, m = p.cost.shape
     rows = jnp.arange(n, dtype=jnp.int32)
     reduced = p.cost - dual
     wish = jnp.argmin(reduced, axis=1).astype(jnp.int32)
     asks = p.row_on & jnp.isfinite(jnp.min(reduced, axis=1))
     owner = jnp.full(m, n, jnp.int32).at[wish].min(jnp.where(asks, rows, n))
-    col4row = jnp.where(asks & (owner[wish] == rows), wish, FREE)
+    waiting = p.row_on & ~(asks & (owner[wish] == rows))
     # Columns that take no part are given away to nobody (n + 1): never free, never scanned.
     row4col = jnp.where(owner == n, jnp.where(p.col_on, FREE, n + 1), owner)
-    return State(
+    state = State(
         start=jnp.int32(0),
         inserted=jnp.int32(0),
         row=jnp.int32(0),
         col=jnp.int32(FREE),
         hopping=jnp.zeros((), bool),
         reach=jnp.zeros((), p.cost.dtype),
-        dist=jnp.full(m, jnp.inf, p.cost.dtype),
-        pred=jnp.zeros(m, jnp.int32),
-        done=jnp.zeros(m, bool),
+        open_at=jnp.full(m, jnp.inf, p.cost.dtype),
+        settled_at=jnp.full(m, jnp.inf, p.cost.dtype),
+        before=jnp.full(m, FREE, jnp.int32),
         dual=dual,
         row4col=row4col.astype(jnp.int32),
-        col4row=col4row.astype(jnp.int32),
         steps=jnp.int32(0),
         failed=p.bad,
     )
+    return state, waiting
 
 
 def _finish(p: Problem, s: State, stopped: Bool[Array, ""]) -> Raw:
-    n = p.cost.shape[0]
+    n, m = p.cost.shape
     top = jnp.max(jnp.where(p.col_on, s.dual, -jnp.inf), initial=-jnp.inf)
     matched = jnp.any(p.row_on) & (s.row4col >= 0) & (s.row4col < n)
     idle = p.col_on & ~matched
@@ -159,9 +163,10 @@ def _finish(p: Problem, s: State, stopped: Bool[Array, ""]) -> Raw:
     status = jnp.where(stopped, Status.ITERATION_LIMIT, Status.OPTIMAL)
     status = jnp.where(s.failed, Status.INFEASIBLE, status).astype(jnp.int32)
     solved = status == Status.OPTIMAL
-    real = p.col_real[jnp.maximum(s.col4row, 0)] & (s.col4row >= 0)
+    owner = jnp.where(matched & p.col_real & solved, s.row4col, n)
+    assignment = jnp.full(n, FREE, jnp.int32)
     return Raw(
-        jnp.where(solved & real, s.col4row, FREE),
+        assignment.at[owner].set(jnp.arange(m, dtype=jnp.int32), mode="drop"),
         jnp.where(solved, row_dual / p.scale, 0.0),
         jnp.where(solved, dual / p.scale, 0.0),
         status,
