@@ -9,17 +9,22 @@ BIN := .venv/bin
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q -c constraints.txt pip
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[experiments,train]' --group dev
+	touch $@
+
+# Built again when its sources change: a kernel that is out of date is not used.
+KERNEL := $(wildcard lsajax/solvers/native/*.h lsajax/solvers/native/*.cc)
+.venv/.kernel: .venv/.installed lsajax/solvers/_host.py $(KERNEL)
 	$(BIN)/python -m lsajax.solvers.build_native || echo "going on without the C++ kernel"
 	touch $@
 
 # Runs once; a second call finds its rows and prints the table again.
-scaling: .venv/.installed
+scaling: .venv/.kernel
 	$(BIN)/python -m experiments.scaling --out results/scaling --resume $(ARGS)
 
-test: .venv/.installed
+test: .venv/.kernel
 	$(BIN)/python -m pytest $(ARGS)
 
-test-slow: .venv/.installed
+test-slow: .venv/.kernel
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 lint: .venv/.installed
@@ -27,7 +32,7 @@ lint: .venv/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/.installed
+bench: .venv/.kernel
 	$(BIN)/python -m pip install -q -c constraints.txt --group bench
 	$(BIN)/python -m benchmarks $(ARGS)
 

@@ -92,8 +92,7 @@ def compile_first(run: Callable[[float], object], tree: object, *static: Hashabl
     The clock of the run that counts then sees everything but compilation.
     """
     leaves, structure = jax.tree.flatten(tree)
-    shapes = tuple((np.shape(x), jnp.result_type(x)) for x in leaves)
-    signature = (structure, shapes, *static)
+    signature = (structure, tuple(jax.typeof(x) for x in leaves), *static)
     if signature not in _compiled:
         run(1e-6)
         _compiled.add(signature)

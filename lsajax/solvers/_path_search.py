@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-# From about this width on XLA's CPU code is faster if `closer` is compared anew for its second use.
+# From about this width on XLA's CPU code is faster if what is closer is asked again of `open_at`.
 _WIDE = 64
 
 FREE = -1  # a column without an owner, a row without a column
@@ -40,7 +40,7 @@ class State(NamedTuple):
     hopping: Bool[Array, ""]
     reach: Float[Array, ""]  # length of the shortest path to `row`
     open_at: Float[Array, " m"]  # length of the shortest path to a column; inf where it is settled
-    settled_at: Float[Array, " m"]  # the same where it is settled, else inf
+    settled_at: Float[Array, " m"]  # the same where it is settled or ends the path, else inf
     before: Int[Array, " m"]  # column before each column on its path; FREE: it starts the path
     dual: Float[Array, " m"]
     row4col: Int[Array, " m"]

@@ -46,7 +46,7 @@ def build(compiler: str | None = None, *, force: bool = False) -> Path:
             if done.returncode != 0:
                 raise RuntimeError(f"{shlex.join(command)} failed:\n{done.stderr.strip()}")
             for stale in target.parent.glob(f"{_host.machine_stem()}-*.so"):
-                stale.unlink()
+                stale.unlink(missing_ok=True)
             part.rename(target)
     except OSError as error:
         raise RuntimeError(f"cannot write {target}: {error}") from error

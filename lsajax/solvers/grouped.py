@@ -156,10 +156,15 @@ def _value(inst: Instance, held: Int32[Array, " users"]) -> Float[Array, ""]:
     return jnp.sum(link.assigned_rate(inst, held))
 
 
-@jax.jit
 def _solution(inst: Instance, held: Int32[Array, " users"], trace: Trace) -> Solution:
+    assignment, value = _served(inst, held)
+    return Solution(assignment, value, jnp.int32(Status.FEASIBLE), trace=trace)
+
+
+@jax.jit
+def _served(inst: Instance, held: Array) -> tuple[Array, Array]:
     assignment = jnp.where(link.is_served(inst, held), held, -1)
-    return Solution(assignment, _value(inst, assignment), jnp.int32(Status.FEASIBLE), trace=trace)
+    return assignment, _value(inst, assignment)
 
 
 _first = jax.jit(_deal, static_argnums=1)
@@ -179,7 +184,7 @@ def _within_budget(
     _anytime.check_budget(budget_s)
     _anytime.check_concrete("grouped with budget_s", (key, inst))
     run = partial(_run_clock, key, inst, layout, method)
-    _anytime.compile_first(run, inst, layout, method)
+    _anytime.compile_first(run, (key, inst), layout, method)
     return run(budget_s)
 
 

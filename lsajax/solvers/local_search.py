@@ -84,17 +84,19 @@ def local_search(
     if budget_s is None:
         return _by_steps(key, inst, _start(key, inst, initial), steps, chains)
     search = partial(_by_clock, key, inst, initial, chains)
-    _anytime.compile_first(search, (inst, initial), chains)
+    _anytime.compile_first(search, (key, inst, initial), chains)
     return search(budget_s)
 
 
 def _check_initial(inst: Instance, initial: ArrayLike) -> Int[Array, " users"]:
     start = link.as_assignment(inst, initial)
-    if not isinstance(start, jax.core.Tracer) and not isinstance(inst.occupied, jax.core.Tracer):
-        broken = objective.violations(inst, start)._replace(unserved=jnp.int32(0))
-        kinds = {kind: int(count) for kind, count in broken._asdict().items() if count}
-        if kinds:
-            raise ValueError(f"initial must be a feasible assignment, got violations {kinds}")
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((inst, start))):
+        return start
+    with jax.ensure_compile_time_eval():  # known under jit too, if both were closed over
+        broken = objective.violations(inst, start)._asdict()
+        kinds = {kind: int(count) for kind, count in broken.items() if kind != "unserved" and count}
+    if kinds:
+        raise ValueError(f"initial must be a feasible assignment, got violations {kinds}")
     return start
 
 

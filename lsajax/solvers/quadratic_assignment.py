@@ -51,11 +51,10 @@ def quadratic_assignment(
         distance: [n, n] B.
         key: PRNG key.
         budget_s: wall-clock seconds, after compilation (about three seconds per new n). Below
-            `SHORT_S` there is no annealing.
+            0.3 s there is no annealing. At least eight steps are made, whatever they take.
         initial: [n] permutation to start one chain from; the result is never worse.
         linear: [n, n] cost of item i at place p_i; None for none.
-        chains: independent searches; None for 16, which fill a vector register, or 8 below
-            `HASTY_S`.
+        chains: independent searches; None for 16, or 8 below 0.01 s.
 
     Returns:
         Solution with `assignment` p i32[n], `value` (NumPy f64[], computed in float64 from p),
@@ -84,7 +83,7 @@ def quadratic_assignment(
         problem = _swap_search.Problem(*(jnp.asarray(x, dtype) for x in (a, b, c)))
         cools = budget_s >= SHORT_S
         search = partial(_search, key, problem, first, chains, cools)
-        _anytime.compile_first(search, (problem, first), chains, cools)
+        _anytime.compile_first(search, (key, problem, first), chains, cools)
         place, trace = search(budget_s)
     value = _cost(a, b, c, place)
     return Solution(jnp.asarray(place), value, jnp.int32(Status.FEASIBLE), trace=trace)

@@ -1,5 +1,6 @@
 // XLA custom call: a batch of linear assignment problems, masked, either orientation.
 #include <atomic>
+#include <new>
 #include <system_error>
 #include <thread>
 
@@ -170,9 +171,11 @@ template <class T> struct Worker {
 // Matrix entries that pay for a thread of their own; below that, starting one costs more than it saves.
 constexpr double kEntriesPerThread = 5e4;
 
-template <class T> void RunBatch(const Problem<T>& first, int64_t batch) {
+// False if memory ran out.
+template <class T> bool RunBatch(const Problem<T>& first, int64_t batch) {
   std::atomic<int64_t> next{0};
-  auto work = [&] {
+  std::atomic<bool> enough{true};
+  auto solve_rest = [&] {
     Worker<T> worker;
     for (int64_t b; (b = next.fetch_add(1)) < batch;) {
       Problem<T> p = first;
@@ -188,6 +191,13 @@ template <class T> void RunBatch(const Problem<T>& first, int64_t batch) {
       worker.Run(p);
     }
   };
+  auto work = [&] {
+    try {
+      solve_rest();
+    } catch (const std::bad_alloc&) {
+      enough = false;
+    }
+  };
   const double entries = static_cast<double>(batch) * first.n * first.m;
   int64_t threads = std::max(1u, std::thread::hardware_concurrency());
   threads = std::min<int64_t>({threads, batch, 1 + static_cast<int64_t>(entries / kEntriesPerThread)});
@@ -199,6 +209,7 @@ template <class T> void RunBatch(const Problem<T>& first, int64_t batch) {
   }
   work();
   for (std::thread& thread : others) thread.join();
+  return enough;
 }
 
 template <class T>
@@ -225,7 +236,7 @@ ffi::Error Call(ffi::AnyBuffer values, ffi::AnyBuffer row_mask, ffi::AnyBuffer c
   first.row_dual = row_dual->typed_data<T>();
   first.col_dual = col_dual->typed_data<T>();
   first.status = status->typed_data<int32_t>();
-  RunBatch(first, batch);
+  if (!RunBatch(first, batch)) return ffi::Error::Internal("linear assignment: out of memory");
   return ffi::Error::Success();
 }
 

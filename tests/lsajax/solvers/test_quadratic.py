@@ -234,6 +234,10 @@ def test_local_search_from_a_given_start():
     assert reached >= lsa.coupled_objective(inst, start)
     with pytest.raises(ValueError, match=r"feasible assignment, got .*'duplicate': 4"):
         solvers.local_search(KEY, inst, initial=jnp.full(5, start[0]))
+    closed_over = jax.jit(
+        lambda k: solvers.local_search(k, inst, steps=1, chains=1, initial=start)
+    )(KEY)
+    np.testing.assert_array_equal(closed_over.assignment, solution.assignment)
     with pytest.raises(ValueError, match="assignment must be 5 integers"):
         solvers.local_search(KEY, inst, initial=np.zeros(3, int))
 
