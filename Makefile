@@ -14,8 +14,7 @@ BIN := .venv/bin
 # Built again when its sources change: a kernel that is out of date is not used.
 KERNEL := $(wildcard lsajax/solvers/native/*.h lsajax/solvers/native/*.cc)
 .venv/.kernel: .venv/.installed lsajax/solvers/_host.py $(KERNEL)
-	$(BIN)/python -m lsajax.solvers.build_native || echo "going on without the C++ kernel"
-	touch $@
+	$(BIN)/python -m lsajax.solvers.build_native && touch $@ || echo "going on without the C++ kernel"
 
 # Runs once; a second call finds its rows and prints the table again.
 scaling: .venv/.kernel

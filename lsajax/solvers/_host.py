@@ -69,6 +69,8 @@ def available() -> bool:
 
 def missing() -> str:
     """Why `available` is False, as part of a sentence."""
+    if library_path().exists():
+        return f"its C++ kernel does not load ({library_path()})"
     return "its C++ kernel is not built (python -m lsajax.solvers.build_native)"
 
 

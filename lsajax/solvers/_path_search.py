@@ -33,6 +33,8 @@ class Problem(NamedTuple):
 
 
 class State(NamedTuple):
+    """Where the search is; lengths and duals in the unit of `Problem.cost`."""
+
     start: Int[Array, ""]  # row that is being inserted; n = none left, or the idle row
     inserted: Int[Array, ""]  # how many rows of the queue are done
     row: Int[Array, ""]  # row whose costs are scanned next

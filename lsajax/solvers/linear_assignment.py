@@ -45,8 +45,9 @@ def linear_sum_assignment(
         init_duals: duals of a similar problem (the slot before). Any values give the exact
             optimum; good ones save most of the work.
         max_steps: limit on the search, in rows scanned ('device' counts the hops along
-            augmenting paths as well), None for no limit; when it is met the status is
-            `ITERATION_LIMIT` and no row is assigned.
+            augmenting paths as well; what a cold search spends to find its start is not
+            counted), None for no limit; when it is met the status is `ITERATION_LIMIT` and no row
+            is assigned.
 
     Returns:
         Solution with `assignment` i32[n] (-1: no partner), `value` f[], `status` OPTIMAL,

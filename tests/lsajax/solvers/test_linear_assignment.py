@@ -149,9 +149,11 @@ def test_device_agrees_with_scipy_on_all_shapes(shape):
 
 
 @pytest.mark.skipif(not _host.available(), reason="C++ kernel not built")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_host_agrees_with_scipy(shape):
-    _agrees_with_scipy("host", *shape, np.float32)
+def test_host_agrees_with_scipy(shape, dtype):
+    with jax.enable_x64(dtype is np.float64):
+        _agrees_with_scipy("host", *shape, dtype)
 
 
 def _agrees_with_scipy(method, n, m, dtype):
@@ -410,8 +412,13 @@ def test_bad_input_is_one_clear_error(arguments, message):
         solvers.linear_sum_assignment(**arguments)
 
 
-def test_host_method_without_its_kernel_says_how_to_build_it(monkeypatch):
+def test_host_method_without_its_kernel_says_why(monkeypatch, tmp_path):
+    library = tmp_path / "library.so"
     monkeypatch.setattr(_host, "available", lambda: False)
-    with pytest.raises(ValueError, match=r"build_native"):
+    monkeypatch.setattr(_host, "library_path", lambda: library)
+    with pytest.raises(ValueError, match=r"is not built \(python -m .*build_native"):
+        solvers.linear_sum_assignment(np.zeros((2, 2)), method="host")
+    library.touch()
+    with pytest.raises(ValueError, match="does not load"):
         solvers.linear_sum_assignment(np.zeros((2, 2)), method="host")
     assert solvers.linear_sum_assignment(np.eye(2)).value == 2
