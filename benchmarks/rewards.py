@@ -18,8 +18,8 @@ import numpy as np
 
 import lsajax as lsa
 from benchmarks.timing import interleave, ratio, write
-from llm.rewards import evaluate, random_baselines, score
 from llm.sandbox import Limits, Sandbox
+from llm.training.rewards import evaluate, random_baselines, score
 
 GROUP = 64
 

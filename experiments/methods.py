@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 import lsajax as lsa
-from llm.policy import Decision, decide
+from llm.decision.policy import Decision, decide
 
 LLM = "LLM (code)"
 LLM_RAW = "LLM, repair off"

@@ -26,9 +26,9 @@ import lsajax as lsa
 from experiments import cli, methods, plotting, report
 from experiments.results import RunFolder, config_of
 from experiments.summary import summarise
+from llm.decision.serialize import serialize
 from llm.models import load_model
 from llm.sandbox import Limits, Sandbox
-from llm.serialize import serialize
 
 PAPER_MBPS = {
     (scale, method): value

@@ -21,6 +21,7 @@ from lsajax.objective import (
     user_rates,
     violations,
 )
+from lsajax.presets import SCALES, SETTINGS, SMALL_SCALES
 from lsajax.repair import repair
 from lsajax.reward import (
     expected_random_throughput,
@@ -28,7 +29,7 @@ from lsajax.reward import (
     sampled_random_throughput,
 )
 from lsajax.sampling import sample_instance, slot_instance
-from lsajax.scenario import SCALES, SETTINGS, SMALL_SCALES, Scenario
+from lsajax.scenario import Scenario
 
 __all__ = [
     "SCALES",

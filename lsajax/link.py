@@ -2,12 +2,12 @@
 
 import math
 
-import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int32, Integer
 
 from lsajax import hashing, units
+from lsajax._numerics import log1p
 from lsajax.instance import Instance
 
 
@@ -50,19 +50,7 @@ def shannon_rate(
     an SINR far below 1.
     """
     sinr = jnp.asarray(power_w) / (noise_psd_w_hz * jnp.asarray(bandwidth_hz) + interference_w)
-    return _log1p(sinr) * (1 / math.log(2)) * bandwidth_hz
-
-
-def _log1p(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """log(1 + x) for x >= 0, to a few units in the last place, without a branch.
-
-    XLA's own log1p costs two and a half times its log on a CPU. Here log sees y = fl(1 + x), and
-    what the rounding dropped, x - (y - 1), is added to first order. The reduction to the type's own
-    precision keeps XLA from simplifying (1 + x) - 1 to x.
-    """
-    info = jnp.finfo(x.dtype)
-    y = jax.lax.reduce_precision(1.0 + x, info.nexp, info.nmant)
-    return jnp.log(y) + (x - (y - 1.0)) / y
+    return log1p(sinr) * (1 / math.log(2)) * bandwidth_hz
 
 
 def channel_power(inst: Instance) -> Float[Array, "users channels"]:

@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int32, Integer
+from jaxtyping import Array, Float, Integer
 
-from lsajax import hashing, link, objective, units
+from lsajax import assignments, link, objective, units
 from lsajax.instance import Instance
 
 
@@ -22,34 +22,9 @@ def expected_random_throughput(inst: Instance) -> Float[Array, ""]:
     return jnp.sum(link.rate_matrix(inst)) * share
 
 
-def random_assignments(
-    key: jax.Array, inst: Instance, num_samples: int
-) -> Int32[Array, "samples users"]:
-    """`num_samples` random valid assignments [samples, users], each uniform over all of them.
-
-    One permutation of the idle channels, shifted cyclically by different amounts: every sample has
-    the law of an independent draw, at the cost of one sort for all. They are dependent of one
-    another, and spread evenly over the channels, so their mean varies no more than that of
-    independent ones.
-    """
-    seed = hashing.seeds(key, 3)
-    channel = jnp.arange(inst.num_channels)
-    order = jnp.argsort(jnp.where(inst.occupied, 2.0, hashing.uniform(seed[0], channel)))
-    idle = jnp.sum(~inst.occupied)
-    users = jnp.sum(inst.user_mask)
-    slots = jnp.maximum(idle, users)
-    start = hashing.uniform(seed[1], jnp.arange(num_samples)) * slots
-    row = jnp.arange(inst.num_rows)
-    # With more users than idle channels the permutation is of channels and blanks, so that who
-    # stays unserved is random too.
-    place = (row + start.astype(jnp.int32)[:, None]) % jnp.maximum(slots, 1)
-    given = jnp.where(place < idle, order[jnp.minimum(place, order.size - 1)], -1)
-    return jnp.where(inst.user_mask, given, -1).astype(jnp.int32)
-
-
 def sampled_random_throughput(key: jax.Array, inst: Instance, num_samples: int) -> Float[Array, ""]:
     """Mean of C(a) over `num_samples` random valid assignments [bit/s]; unbiased."""
-    assignment = random_assignments(key, inst, num_samples)
+    assignment = assignments.random_assignments(key, inst, num_samples)
     rate = jax.vmap(lambda a: jnp.sum(link.assigned_rate(inst, a)))(assignment)
     return jnp.mean(rate)
 

@@ -82,8 +82,8 @@ def usable() -> bool:
 def solve_host(
     values: Float[Array, "n m"],
     maximize: bool,
-    row_mask: Bool[Array, " n"] | None,
-    col_mask: Bool[Array, " m"] | None,
+    row_mask: Bool[Array, n] | None,
+    col_mask: Bool[Array, m] | None,
     init_duals: Duals | None,
     max_steps: int | None,
 ) -> Raw:

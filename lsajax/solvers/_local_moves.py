@@ -28,16 +28,16 @@ class Table(NamedTuple):
 
     rate: Float[Array, "holders places"]  # [bit/s], negative where a user would be unserved
     coupling: Float[Array, "holders holders"]  # 2 mu G: both orders of a pair at once [bit/s]
-    leakage: Float[Array, " reach"]  # at distance 1, 2, ...
-    open: Bool[Array, " places"]  # an idle channel, and not a stand-in
+    leakage: Float[Array, reach]  # at distance 1, 2, ...
+    open: Bool[Array, places]  # an idle channel, and not a stand-in
 
 
 class Walk(NamedTuple):
     """One chain."""
 
-    holder: Int[Array, " places"]  # row that holds each place, K for nobody
+    holder: Int[Array, places]  # row that holds each place, K for nobody
     gain: Float[Array, ""]  # objective relative to the start, by the sum of accepted changes
-    best_holder: Int[Array, " places"]
+    best_holder: Int[Array, places]
     best_gain: Float[Array, ""]
     step: Int[Array, ""]
 
@@ -69,7 +69,7 @@ def rates(inst: Instance) -> Float[Array, "users places"]:
     return jnp.concatenate([rate, jnp.tile(unserved[:, None], (1, spare))], axis=1)
 
 
-def begin(inst: Instance, assignment: Int[Array, " users"]) -> Walk:
+def begin(inst: Instance, assignment: Int[Array, users]) -> Walk:
     """A walk that starts at `assignment`; unserved rows get places that serve nobody."""
     K = inst.num_rows
     places = max(K, inst.num_channels)
@@ -86,7 +86,7 @@ def begin(inst: Instance, assignment: Int[Array, " users"]) -> Walk:
     return Walk(holder, zero, holder, zero, jnp.int32(0))
 
 
-def read(inst: Instance, holder: Int[Array, " places"]) -> Int[Array, " users"]:
+def read(inst: Instance, holder: Int[Array, places]) -> Int[Array, users]:
     """The assignment that the holders make."""
     places = jnp.arange(holder.shape[0], dtype=jnp.int32)
     assignment = jnp.full(inst.num_rows, -1, jnp.int32).at[holder].set(places, mode="drop")
@@ -94,8 +94,8 @@ def read(inst: Instance, holder: Int[Array, " places"]) -> Int[Array, " users"]:
 
 
 def swap_gains(
-    t: Table, holder: Int[Array, " places"], m: Int[Array, " swaps"], n: Int[Array, " swaps"]
-) -> Float[Array, " swaps"]:
+    t: Table, holder: Int[Array, places], m: Int[Array, swaps], n: Int[Array, swaps]
+) -> Float[Array, swaps]:
     """Change of Eq. (8) [bit/s] by each swap of the holders of m and n, five or more apart."""
     i, j = holder[m], holder[n]
     change = t.rate[j, m] + t.rate[i, n] - t.rate[i, m] - t.rate[j, n]
@@ -114,7 +114,7 @@ def swap_gains(
 
 def propose(
     seed: UInt32[Array, 2], step: Int[Array, ""], places: int
-) -> tuple[Int[Array, " swaps"], Int[Array, " swaps"]]:
+) -> tuple[Int[Array, swaps], Int[Array, swaps]]:
     """Pairs (m, n) of distinct places, any two of them five apart or more (around the end too)."""
     blocks = places // _BLOCK
     swaps = blocks // 2

@@ -24,11 +24,11 @@ class Problem(NamedTuple):
     """Scaled costs, every row shifted to a minimum of 0; `inf` marks a forbidden pairing."""
 
     cost: Float[Array, "n m"]
-    shift: Float[Array, " n"]  # what was subtracted from each row
+    shift: Float[Array, n]  # what was subtracted from each row
     scale: Float[Array, ""]  # a power of two, so that scaling is exact
-    row_on: Bool[Array, " n"]
-    col_on: Bool[Array, " m"]  # columns the search may use (real ones and stand-ins)
-    col_real: Bool[Array, " m"]
+    row_on: Bool[Array, n]
+    col_on: Bool[Array, m]  # columns the search may use (real ones and stand-ins)
+    col_real: Bool[Array, m]
     bad: Bool[Array, ""]  # NaN or an infinity of the wrong sign
 
 
@@ -41,16 +41,16 @@ class State(NamedTuple):
     col: Int[Array, ""]  # scanning: the column that led to `row`; hopping: the column to reassign
     hopping: Bool[Array, ""]
     reach: Float[Array, ""]  # length of the shortest path to `row`
-    open_at: Float[Array, " m"]  # length of the shortest path to a column; inf where it is settled
-    settled_at: Float[Array, " m"]  # the same where it is settled or ends the path, else inf
-    before: Int[Array, " m"]  # column before each column on its path; FREE: it starts the path
-    dual: Float[Array, " m"]
-    row4col: Int[Array, " m"]
+    open_at: Float[Array, m]  # length of the shortest path to a column; inf where it is settled
+    settled_at: Float[Array, m]  # the same where it is settled or ends the path, else inf
+    before: Int[Array, m]  # column before each column on its path; FREE: it starts the path
+    dual: Float[Array, m]
+    row4col: Int[Array, m]
     steps: Int[Array, ""]
     failed: Bool[Array, ""]
 
 
-def insert_rows(p: Problem, state: State, waiting: Bool[Array, " n"], limit: int) -> State:
+def insert_rows(p: Problem, state: State, waiting: Bool[Array, n], limit: int) -> State:
     """Augments once for every row that is waiting, in at most `limit` iterations."""
     n = waiting.shape[0]
     (rows,) = jnp.nonzero(waiting, size=n, fill_value=n)
@@ -111,7 +111,7 @@ def _start_idle(s: State, when: Bool[Array, ""], n: int) -> State:
 
 
 def _dijkstra_step(
-    s: State, row_cost: Float[Array, " m"], at_col: Float[Array, ""]
+    s: State, row_cost: Float[Array, m], at_col: Float[Array, ""]
 ) -> tuple[State, Bool[Array, ""]]:
     """Scans one row and settles the nearest column; True when that column is free.
 

@@ -25,17 +25,17 @@ _SAMPLE_SHARE, _SMALLEST_SAMPLE, _LARGEST_SAMPLE = 3, 6, 200
 class Raw(NamedTuple):
     """A `Solution` but for its value."""
 
-    assignment: Int[Array, " n"]
-    row_dual: Float[Array, " n"]
-    column_dual: Float[Array, " m"]
+    assignment: Int[Array, n]
+    row_dual: Float[Array, n]
+    column_dual: Float[Array, m]
     status: Int[Array, ""]
 
 
 def solve_device(
     cost: Float[Array, "n m"],
-    row_mask: Bool[Array, " n"] | None,
-    col_mask: Bool[Array, " m"] | None,
-    init_dual: Float[Array, " m"] | None,
+    row_mask: Bool[Array, n] | None,
+    col_mask: Bool[Array, m] | None,
+    init_dual: Float[Array, m] | None,
     max_steps: int | None,
 ) -> Raw:
     """Minimum-cost assignment of every active row, n <= m (see `linear_sum_assignment`).
@@ -70,8 +70,8 @@ def solve_device(
 
 def _prepare(
     cost: Float[Array, "n m"],
-    row_mask: Bool[Array, " n"] | None,
-    col_mask: Bool[Array, " m"] | None,
+    row_mask: Bool[Array, n] | None,
+    col_mask: Bool[Array, m] | None,
 ) -> Problem:
     n, m = cost.shape
     row_on = jnp.ones(n, bool) if row_mask is None else row_mask
@@ -98,7 +98,7 @@ def _prepare(
     return Problem(cost, shift, scale, row_on, col_on, col_real, bad)
 
 
-def _sample_duals(p: Problem) -> Float[Array, " m"]:
+def _sample_duals(p: Problem) -> Float[Array, m]:
     """Duals of a random square sample, extended to all columns: min_i (cost_ij - u_i).
 
     Most searches then end near where they begin. Nothing depends on the sample but the speed.
@@ -115,7 +115,7 @@ def _sample_duals(p: Problem) -> Float[Array, " m"]:
     return jnp.where(usable, dual, 0.0)
 
 
-def _first_matching(p: Problem, dual: Float[Array, " m"]) -> tuple[State, Bool[Array, " n"]]:
+def _first_matching(p: Problem, dual: Float[Array, m]) -> tuple[State, Bool[Array, n]]:
     """Each row asks for its cheapest column at these duals; the first row to ask gets it.
 
     Returns the state and which active rows are still without a column.

@@ -45,12 +45,12 @@ class Chains(NamedTuple):
     """State of all chains; the last axis is the chain."""
 
     place: Int[Array, "n chains"]  # p
-    cost: Float[Array, " chains"]  # of p, up to rounding of the swaps since `start`
+    cost: Float[Array, chains]  # of p, up to rounding of the swaps since `start`
     near: Float[Array, "n n chains"]  # Bp
     sums: Float[Array, "n n chains"]  # S
     until: Int[Array, "n n chains"]  # u may not return to the place of v before this iteration
     best_place: Int[Array, "n chains"]
-    best: Float[Array, " chains"]
+    best: Float[Array, chains]
     iteration: Int[Array, ""]
 
 
@@ -123,8 +123,8 @@ def anneal(
     p: Problem,
     s: Chains,
     iterations: Int[Array, ""],
-    hot: Float[Array, " chains"],
-    cold: Float[Array, " chains"],
+    hot: Float[Array, chains],
+    cold: Float[Array, chains],
 ) -> Chains:
     """`iterations` accepted moves of simulated annealing, cooling geometrically from hot to cold.
 
@@ -181,7 +181,7 @@ def _swap_best(
     )
 
 
-def _apply(p: Problem, s: Chains, r: Int[Array, " chains"], q: Int[Array, " chains"]) -> Chains:
+def _apply(p: Problem, s: Chains, r: Int[Array, chains], q: Int[Array, chains]) -> Chains:
     """Exchanges the places of items r and q of each chain."""
     n, chains = s.place.shape
     item, chain = jnp.arange(n)[:, None], jnp.arange(chains)

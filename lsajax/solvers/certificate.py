@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from lsajax.solvers.linear_assignment import as_mask, as_matrix, chosen, exact_sum
+from lsajax._numerics import exact_sum
+from lsajax.solvers.linear_assignment import as_mask, as_matrix, chosen
 from lsajax.solvers.solution import Solution
 
 
@@ -18,8 +19,8 @@ def certify(
     solution: Solution,
     *,
     maximize: bool = True,
-    row_mask: Bool[Array, " n"] | None = None,
-    col_mask: Bool[Array, " m"] | None = None,
+    row_mask: Bool[Array, n] | None = None,
+    col_mask: Bool[Array, m] | None = None,
 ) -> Float[Array, ""]:
     """Upper bound on how far `solution.assignment` is from the optimum, by weak duality.
 
@@ -62,9 +63,9 @@ def certify(
 
 def _is_full_matching(
     gain: Float[Array, "n m"],
-    assignment: Int[Array, " n"],
-    row_on: Bool[Array, " n"],
-    col_on: Bool[Array, " m"],
+    assignment: Int[Array, n],
+    row_on: Bool[Array, n],
+    col_on: Bool[Array, m],
 ) -> Bool[Array, ""]:
     """Permitted pairings only, no column twice, as many pairs as the active sides allow."""
     m = gain.shape[1]
@@ -77,10 +78,10 @@ def _is_full_matching(
 
 def _slack(
     gain: Float[Array, "n m"],
-    column: Float[Array, " m"],
-    assignment: Int[Array, " n"],
-    row_on: Bool[Array, " n"],
-    col_on: Bool[Array, " m"],
+    column: Float[Array, m],
+    assignment: Int[Array, n],
+    row_on: Bool[Array, n],
+    col_on: Bool[Array, m],
     idle: Bool[Array, ""],
 ) -> Float[Array, ""]:
     """sum_i (f_i + g_{a_i} - gain_{i a_i}) + sum over idle columns of g, where f_i is feasible."""

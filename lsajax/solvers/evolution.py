@@ -87,7 +87,7 @@ def evolution(
     return Solution(assignment, values[-1, best], status, trace=trace)
 
 
-def _by_keys(inst: Instance, vector: Float[Array, " places"]) -> Int32[Array, " users"]:
+def _by_keys(inst: Instance, vector: Float[Array, places]) -> Int32[Array, users]:
     """The k-th user takes the place of the k-th lowest number."""
     usable = jnp.zeros(vector.shape[0], bool).at[: inst.num_channels].set(~inst.occupied)
     # More users than idle channels: as many blanks as are lacking take part, so that it is open
@@ -99,7 +99,7 @@ def _by_keys(inst: Instance, vector: Float[Array, " places"]) -> Int32[Array, " 
     return jnp.where(inst.user_mask & usable[given], given, -1).astype(jnp.int32)
 
 
-def _by_rounding(inst: Instance, vector: Float[Array, " users"]) -> Int32[Array, " users"]:
+def _by_rounding(inst: Instance, vector: Float[Array, users]) -> Int32[Array, users]:
     channel = jnp.floor(vector * inst.num_channels).astype(jnp.int32)
     return jnp.where(inst.user_mask, jnp.clip(channel, 0, inst.num_channels - 1), -1)
 

@@ -13,8 +13,8 @@ from jax import lax
 from jaxtyping import Array, Float, Int32
 
 from lsajax import link
+from lsajax._numerics import exact_sum
 from lsajax.instance import Instance
-from lsajax.solvers.linear_assignment import exact_sum
 from lsajax.solvers.solution import Solution, Status
 
 _CHUNK = 2**17  # assignments valued at a time
@@ -69,7 +69,7 @@ def _size(num_bytes: float) -> str:
     return f"{num_bytes:.0f} TB"
 
 
-def _best_injection(rates: Float[Array, "items places"]) -> Int32[Array, " items"]:
+def _best_injection(rates: Float[Array, "items places"]) -> Int32[Array, items]:
     """Items in front are placed by a loop; all ways to place the others are valued at once."""
     items, places = rates.shape
     front = 0
@@ -99,7 +99,7 @@ def _best_injection(rates: Float[Array, "items places"]) -> Int32[Array, " items
     return lax.fori_loop(0, math.perm(places, front), visit, none)[1]
 
 
-def _decode(index: Array, places: int, front: int) -> tuple[Int32[Array, " front"], Array]:
+def _decode(index: Array, places: int, front: int) -> tuple[Int32[Array, front], Array]:
     """The `index`-th way to place the first `front` items, and the places left over."""
     free = jnp.arange(places, dtype=jnp.int32)
     head = []

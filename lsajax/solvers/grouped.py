@@ -72,7 +72,7 @@ def grouped(
 @partial(jax.jit, static_argnames=("layout", "rounds", "method"))
 def _rounds(
     key: jax.Array, inst: Instance, layout: _Layout, rounds: int, method: str
-) -> tuple[Int32[Array, " users"], Float[Array, " rounds"]]:
+) -> tuple[Int32[Array, users], Float[Array, rounds]]:
     def step(held: Array, index: Array) -> tuple[Array, Array]:
         held = _reblock(jax.random.fold_in(key, index), inst, held, layout, method)
         return held, _value(inst, held)
@@ -87,7 +87,7 @@ def _plan(inst: Instance, block_size: int) -> _Layout:
     return _Layout(blocks, -(-K // blocks), -(-(columns - K) // blocks), columns)
 
 
-def _deal(key: jax.Array, layout: _Layout, inst: Instance) -> Int32[Array, " users"]:
+def _deal(key: jax.Array, layout: _Layout, inst: Instance) -> Int32[Array, users]:
     """A distinct column for each row, at random, idle channels to requesting users.
 
     Rows hold a column at all times, be it an occupied channel or a stand-in, both of rate 0: then
@@ -104,8 +104,8 @@ def _deal(key: jax.Array, layout: _Layout, inst: Instance) -> Int32[Array, " use
 
 
 def _reblock(
-    key: jax.Array, inst: Instance, held: Int32[Array, " users"], layout: _Layout, method: str
-) -> Int32[Array, " users"]:
+    key: jax.Array, inst: Instance, held: Int32[Array, users], layout: _Layout, method: str
+) -> Int32[Array, users]:
     """One new partition, solved block by block."""
     K = inst.num_rows
     user_key, spare_key = jax.random.split(key)
@@ -138,7 +138,7 @@ def _split(items: Array, blocks: int, size: int) -> Int32[Array, "blocks size"]:
 
 
 def _block_rates(
-    inst: Instance, rows: Int32[Array, " rows"], columns: Int32[Array, " columns"]
+    inst: Instance, rows: Int32[Array, rows], columns: Int32[Array, columns]
 ) -> Float[Array, "rows columns"]:
     """r_im of a block alone: the full matrix is never formed."""
     user = jnp.repeat(jnp.maximum(rows, 0), columns.shape[0])
@@ -152,11 +152,11 @@ def _block_rates(
     return link.assigned_rate(entry, channel).reshape(rows.shape[0], columns.shape[0])
 
 
-def _value(inst: Instance, held: Int32[Array, " users"]) -> Float[Array, ""]:
+def _value(inst: Instance, held: Int32[Array, users]) -> Float[Array, ""]:
     return jnp.sum(link.assigned_rate(inst, held))
 
 
-def _solution(inst: Instance, held: Int32[Array, " users"], trace: Trace) -> Solution:
+def _solution(inst: Instance, held: Int32[Array, users], trace: Trace) -> Solution:
     assignment, value = _served(inst, held)
     return Solution(assignment, value, jnp.int32(Status.FEASIBLE), trace=trace)
 

@@ -11,6 +11,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
+from lsajax._numerics import exact_sum
 from lsajax.solvers import _host
 from lsajax.solvers._shortest_path import Raw, solve_device
 from lsajax.solvers.solution import Duals, Solution, Status
@@ -22,8 +23,8 @@ def linear_sum_assignment(
     values: Float[Array, "n m"],
     *,
     maximize: bool = True,
-    row_mask: Bool[Array, " n"] | None = None,
-    col_mask: Bool[Array, " m"] | None = None,
+    row_mask: Bool[Array, n] | None = None,
+    col_mask: Bool[Array, m] | None = None,
     method: str = "auto",
     init_duals: Duals | None = None,
     max_steps: int | None = None,
@@ -74,8 +75,8 @@ def linear_sum_assignment(
 @partial(jax.jit, static_argnums=(4, 5, 6))
 def _solve(
     values: Float[Array, "n m"],
-    row_mask: Bool[Array, " n"] | None,
-    col_mask: Bool[Array, " m"] | None,
+    row_mask: Bool[Array, n] | None,
+    col_mask: Bool[Array, m] | None,
     init_duals: Duals | None,
     maximize: bool,
     solver: Callable[..., Raw],
@@ -102,7 +103,7 @@ def as_matrix(values: ArrayLike) -> Float[Array, "n m"]:
     return values
 
 
-def as_mask(name: str, mask: ArrayLike, size: int) -> Bool[Array, " size"]:
+def as_mask(name: str, mask: ArrayLike, size: int) -> Bool[Array, size]:
     """The mask as an array. Raises ValueError unless it is bool[size]."""
     mask = jnp.asarray(mask)
     if mask.shape != (size,) or mask.dtype != bool:
@@ -133,8 +134,8 @@ def _choose(method: str) -> Callable[..., Raw]:
 def _solve_device(
     values: Float[Array, "n m"],
     maximize: bool,
-    row_mask: Bool[Array, " n"] | None,
-    col_mask: Bool[Array, " m"] | None,
+    row_mask: Bool[Array, n] | None,
+    col_mask: Bool[Array, m] | None,
     init_duals: Duals | None,
     max_steps: int | None,
 ) -> Raw:
@@ -160,7 +161,7 @@ def _solve_device(
 
 
 @jax.custom_jvp
-def _total(values: Float[Array, "n m"], assignment: Int[Array, " n"]) -> Float[Array, ""]:
+def _total(values: Float[Array, "n m"], assignment: Int[Array, n]) -> Float[Array, ""]:
     """Sum of the chosen entries, to the last bit or so of the dtype.
 
     The rule below is the envelope theorem: where the optimum is unique, d value / d values is the
@@ -175,26 +176,10 @@ def _total_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> t
     return _total(values, assignment), jnp.sum(chosen(tangents[0], assignment))
 
 
-def chosen(values: Float[Array, "n m"], assignment: Int[Array, " n"]) -> Float[Array, " n"]:
+def chosen(values: Float[Array, "n m"], assignment: Int[Array, n]) -> Float[Array, n]:
     """values[i, a_i] [n]; 0 where a_i is -1."""
     n, m = values.shape
     if m == 0:
         return jnp.zeros(n, values.dtype)
     picked = values[jnp.arange(n), jnp.maximum(assignment, 0)]
     return jnp.where(assignment >= 0, picked, 0.0)
-
-
-def exact_sum(x: Float[Array, " n"]) -> Float[Array, ""]:
-    """Pairwise sum that also carries what each addition rounds away (Knuth's two-sum)."""
-    if x.shape[0] == 0:
-        return jnp.zeros((), x.dtype)
-    lost = jnp.zeros_like(x)
-    while x.shape[0] > 1:
-        if x.shape[0] % 2:
-            x, lost = jnp.pad(x, (0, 1)), jnp.pad(lost, (0, 1))
-        a, b = x[::2], x[1::2]
-        x = a + b
-        back = x - a
-        lost = lost[::2] + lost[1::2] + ((a - (x - back)) + (b - back))
-    # An overflow to infinity is the answer then, not the NaN of its rounding error.
-    return jnp.where(jnp.isfinite(x[0]), x[0] + lost[0], x[0])

@@ -36,8 +36,8 @@ class _Search(NamedTuple):
     phases: tuple[
         tuple[Callable[[Any, int, float, float], Any], float], ...
     ]  # (advance, share of budget or steps)
-    best: Callable[[Any], Float[Array, " chains"]]  # to be minimised [bit/s]
-    place: Callable[[Any, Array], Int[Array, " users"]]  # assignment of one chain
+    best: Callable[[Any], Float[Array, chains]]  # to be minimised [bit/s]
+    place: Callable[[Any, Array], Int[Array, users]]  # assignment of one chain
 
 
 def local_search(
@@ -47,7 +47,7 @@ def local_search(
     steps: int = 2000,
     budget_s: float | None = None,
     chains: int = 16,
-    initial: Int[ArrayLike, " users"] | None = None,
+    initial: Int[ArrayLike, users] | None = None,
 ) -> Solution:
     """Maximises throughput minus coupling loss, LSA Eq. (8), by many chains of swaps.
 
@@ -88,7 +88,7 @@ def local_search(
     return search(budget_s)
 
 
-def _check_initial(inst: Instance, initial: ArrayLike) -> Int[Array, " users"]:
+def _check_initial(inst: Instance, initial: ArrayLike) -> Int[Array, users]:
     start = link.as_assignment(inst, initial)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((inst, start))):
         return start
@@ -100,7 +100,7 @@ def _check_initial(inst: Instance, initial: ArrayLike) -> Int[Array, " users"]:
     return start
 
 
-def _start(key: jax.Array, inst: Instance, initial: Array | None) -> Int[Array, " users"]:
+def _start(key: jax.Array, inst: Instance, initial: Array | None) -> Int[Array, users]:
     return hungarian(key, inst).assignment if initial is None else initial
 
 
@@ -119,7 +119,7 @@ def _set_up(key: jax.Array, inst: Instance, start: Array, chains: int) -> _Searc
     return (_dense if small else _sparse)(key, inst, start, chains)
 
 
-def _best_assignment(search: _Search, state: Any) -> Int[Array, " users"]:
+def _best_assignment(search: _Search, state: Any) -> Int[Array, users]:
     return search.place(state, jnp.argmin(search.best(state)))
 
 
@@ -152,7 +152,7 @@ def coupled_bound(inst: Instance) -> Float[Array, ""]:
 
 
 def _solution(
-    inst: Instance, start: Int[Array, " users"], found: Int[Array, " users"], trace: Trace | None
+    inst: Instance, start: Int[Array, users], found: Int[Array, users], trace: Trace | None
 ) -> Solution:
     value, before = (objective.coupled_objective(inst, a) for a in (found, start))
     assignment = jnp.where(value >= before, found, start)
@@ -232,9 +232,7 @@ def _sparse(key: jax.Array, inst: Instance, start: Array, chains: int) -> _Searc
     return _Search(state, ((anneal, 1.0),), lambda s: -s.best_gain, place_of)
 
 
-def _cooling(
-    inst: Instance, start: Array, chains: int
-) -> Callable[[float], Float[Array, " chains"]]:
+def _cooling(inst: Instance, start: Array, chains: int) -> Callable[[float], Float[Array, chains]]:
     """Temperature of each chain by the share of the phase that is over.
 
     The scale is the mean change of rate when served users move at random. How much of it is worth

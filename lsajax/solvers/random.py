@@ -7,7 +7,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from lsajax import link, reward
+from lsajax import assignments, link
 from lsajax.instance import Instance
 from lsajax.solvers.solution import Solution, Status
 
@@ -28,7 +28,10 @@ def random(key: jax.Array, inst: Instance, *, exchangeable: bool = False) -> Sol
     Returns:
         Solution with status FEASIBLE and the throughput as its value [bit/s].
     """
-    assignment = _in_order(inst) if exchangeable else reward.random_assignments(key, inst, 1)[0]
+    if exchangeable:
+        assignment = _in_order(inst)
+    else:
+        assignment = assignments.random_assignments(key, inst, 1)[0]
     value = jnp.sum(link.assigned_rate(inst, assignment))
     return Solution(assignment, value, jnp.int32(Status.FEASIBLE))
 

@@ -34,16 +34,16 @@ class Duals(NamedTuple):
     minimisation) at every permitted pairing; `certify` checks this.
     """
 
-    row: Float[Array, " n"]
-    column: Float[Array, " m"]
+    row: Float[Array, n]
+    column: Float[Array, m]
 
 
 class Trace(NamedTuple):
     """The best value found so far, by time, of a solver that can be stopped at any point."""
 
-    time_s: Float[Array | np.ndarray, " steps"]
+    time_s: Float[Array | np.ndarray, steps]
     """Seconds since the solver began (compile time left out); NaN where not measured (jit)."""
-    value: Float[Array | np.ndarray, " steps"]
+    value: Float[Array | np.ndarray, steps]
     """Objective after each step, in the objective's unit (bit/s for an instance)."""
 
 
@@ -58,7 +58,7 @@ class Solution(NamedTuple):
         trace: progress over time, where the method is an anytime one.
     """
 
-    assignment: Int[Array, " n"]
+    assignment: Int[Array, n]
     value: Float[Array | np.ndarray, ""]
     status: Int[Array, ""]
     duals: Duals | None = None

@@ -10,18 +10,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int32
 
 from lsajax import link
+from lsajax._numerics import exact_sum
 from lsajax.instance import Instance
-from lsajax.solvers.linear_assignment import exact_sum
 from lsajax.solvers.solution import Duals, Solution, Status
 
 
 class _Ranked(NamedTuple):
     """The k-th strongest user beside the k-th widest idle channel."""
 
-    user: Int32[Array, " users"]
-    channel: Int32[Array, " channels"]
-    power_w: Float[Array, " ranks"]  # 0 from the last user on
-    bandwidth_hz: Float[Array, " ranks"]  # 0 from the last idle channel on
+    user: Int32[Array, users]
+    channel: Int32[Array, channels]
+    power_w: Float[Array, ranks]  # 0 from the last user on
+    bandwidth_hz: Float[Array, ranks]  # 0 from the last idle channel on
 
 
 @jax.jit
@@ -64,7 +64,7 @@ def sorted_matching(key: jax.Array, inst: Instance) -> Solution:
     return Solution(assignment, value, status, Duals(row, column))
 
 
-def _served(inst: Instance) -> Bool[Array, " users"]:
+def _served(inst: Instance) -> Bool[Array, users]:
     """Which ranks of users are served."""
     count = jnp.minimum(jnp.sum(inst.user_mask), jnp.sum(~inst.occupied))
     return jnp.arange(inst.num_rows) < count
@@ -85,7 +85,7 @@ def _rank(inst: Instance) -> _Ranked:
     )
 
 
-def _prices(inst: Instance, ranked: _Ranked) -> tuple[Float[Array, " ranks"], Bool[Array, ""]]:
+def _prices(inst: Instance, ranked: _Ranked) -> tuple[Float[Array, ranks], Bool[Array, ""]]:
     """g by rank of the channel, and whether neighbouring ranks satisfy the inequalities."""
     power, wide, narrow = ranked.power_w, ranked.bandwidth_hz[:-1], ranked.bandwidth_hz[1:]
     own, own_size = _rate_step(power[:-1], wide, narrow, inst.noise_psd_w_hz)

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 import lsajax as lsa
-from lsajax import reward
+from lsajax import assignments, reward
 from tests.lsajax import cases, oracle
 
 
@@ -35,7 +35,7 @@ def test_each_sample_is_uniform_over_all_assignments(idle):
     occupied = [False] * idle + [True] * (5 - idle)
     inst = lsa.make_instance([1e-9, 2e-9, 3e-9], np.full(5, 1e7), occupied=occupied)
     everything = [tuple(a) for a in all_random_assignments(inst)]
-    draw = jax.jit(jax.vmap(lambda k: reward.random_assignments(k, inst, 3)))
+    draw = jax.jit(jax.vmap(lambda k: assignments.random_assignments(k, inst, 3)))
     samples = np.asarray(draw(jax.random.split(jax.random.key(0), 6000)))
     for column in range(3):
         drawn = [everything.index(tuple(a)) for a in samples[:, column]]

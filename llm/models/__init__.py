@@ -1,0 +1,79 @@
+"""Language models behind one interface: prompts in; completions, token counts and seconds out."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from llm.models.completion import Completion, ModelUnavailable
+
+__all__ = ["EMBEDDED", "Completion", "Model", "ModelUnavailable", "load_model"]
+
+EMBEDDED = pathlib.Path(__file__).parents[1] / "embedded" / "checkpoint"
+
+
+class Model(Protocol):
+    """What the policy needs of a model.
+
+    Args:
+        name: for tables and run metadata.
+        prompt_budget: default prompt length [tokens].
+        max_new_tokens: default completion length [tokens].
+    """
+
+    name: str
+    prompt_budget: int
+    max_new_tokens: int
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of the prompt `text` as the model receives it, chat template included."""
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+        num_samples: int = 1,
+    ) -> list[Completion]:
+        """`num_samples` completions of each prompt, those of a prompt side by side.
+
+        A sample depends on (seed, prompt, index of the sample), not on the rest of the batch.
+        """
+
+
+def load_model(spec: str, **options: Any) -> Model:
+    """A model by name; everything that can be checked is checked before this returns.
+
+    Args:
+        spec: "embedded", the stand-in shipped with this package; a folder with a `transformers`
+            checkpoint, or its hub name, for example "Qwen/Qwen2.5-Coder-7B-Instruct"; or the URL
+            of an OpenAI-compatible server such as vLLM, "http://host:8000/v1" with the model as
+            "#model" behind it, or without to take the one that the server offers.
+        options: for a checkpoint `device`, `dtype`, `batch_size`, `prompt_budget`,
+            `max_new_tokens` (see `llm.models.local`); for a server `timeout_s`, `retries`,
+            `concurrency`, `prompt_budget`, `max_new_tokens` (see `llm.models.server`).
+
+    Raises:
+        ModelUnavailable: the folder does not exist or holds no checkpoint, or the hub or the
+            server cannot be reached.
+        ValueError: `spec` is empty.
+    """
+    # Imported here: torch takes seconds to import, and a server needs none of it.
+    if not spec:
+        raise ValueError("model must be 'embedded', a folder, a hub name or a URL, got ''")
+    if spec.startswith(("http://", "https://")):
+        from llm.models.server import ServerModel
+
+        return ServerModel(spec, **options)
+    from llm.models.local import LocalModel
+
+    if spec == "embedded":
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # it would flash by for 4 MB, and stand before an error
+        try:
+            return LocalModel(str(EMBEDDED), name="embedded", **options)
+        finally:
+            logging.enable_progress_bar()
+    return LocalModel(spec, **options)

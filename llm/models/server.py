@@ -1,0 +1,203 @@
+"""OpenAI-compatible servers such as vLLM: concurrent requests, time-outs, retries."""
+
+import concurrent.futures
+import functools
+import math
+import os
+import random
+import re
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+
+from llm.models.completion import (
+    HUB_PROMPT_BUDGET,
+    Completion,
+    ModelUnavailable,
+    check_sampling,
+    sample_seed,
+)
+
+_RETRIED = {408, 409, 425, 429, 500, 502, 503, 504}
+_FIRST_DELAY_S = 0.25
+_LONGEST_DELAY_S = 8.0
+_PIECES = re.compile(r"[A-Za-z]+|\d|\n|[^\sA-Za-z\d]|[^\S\n]{2,}")
+_TEMPLATE_TOKENS = 32
+
+
+class ServerModel:
+    """A model behind `POST {url}/chat/completions`.
+
+    Token counts come from the server's `/tokenize` (vLLM has it); where there is none, from an
+    estimate on the high side. A key is read from the environment, `OPENAI_API_KEY`.
+
+    Args:
+        spec: base URL such as "http://host:8000/v1", with "#model" behind it to choose one.
+        timeout_s: the most that one request may take [s].
+        retries: further tries after a connection error, a time-out, or a status that may pass
+            (408, 409, 425, 429, 500, 502, 503, 504), with doubled delays.
+        concurrency: requests at a time.
+        prompt_budget: default prompt length [tokens].
+        max_new_tokens: default completion length [tokens].
+
+    Raises:
+        ModelUnavailable: the server does not answer, or does not offer the model.
+        ValueError: an option out of range.
+    """
+
+    def __init__(
+        self,
+        spec: str,
+        *,
+        timeout_s: float = 120.0,
+        retries: int = 3,
+        concurrency: int = 16,
+        prompt_budget: int = HUB_PROMPT_BUDGET,
+        max_new_tokens: int = 768,
+    ):
+        if not timeout_s > 0 or retries < 0 or concurrency < 1:
+            raise ValueError(
+                "timeout_s must be above 0, retries at least 0 and concurrency at least 1, "
+                f"got {timeout_s}, {retries} and {concurrency}"
+            )
+        url, _, wanted = spec.partition("#")
+        self.url = url.rstrip("/")
+        self.retries, self.concurrency = retries, concurrency
+        self.prompt_budget, self.max_new_tokens = prompt_budget, max_new_tokens
+        key = os.environ.get("OPENAI_API_KEY")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self.client = httpx.Client(timeout=timeout_s, headers=headers)
+        self.model = self._choose(wanted)
+        self.name = self.model
+        self._can_tokenize = self._tokenize("a") is not None
+
+    def _choose(self, wanted: str) -> str:
+        try:
+            answer = self._request("GET", f"{self.url}/models")
+            offered = [entry["id"] for entry in answer["data"]]
+        except (KeyError, TypeError) as error:
+            raise ModelUnavailable(f"{self.url}/models is not an OpenAI-style list") from error
+        if not offered or (wanted and wanted not in offered):
+            raise ModelUnavailable(
+                f"model {wanted!r} is not offered by {self.url}, which has {', '.join(offered)}"
+                if offered
+                else f"{self.url} offers no model"
+            )
+        return wanted or offered[0]
+
+    def _request(self, method: str, url: str, body: dict | None = None) -> Any:
+        """The decoded answer, after as many tries as allowed."""
+        reason = ""
+        for attempt in range(self.retries + 1):
+            if attempt:
+                delay = min(_FIRST_DELAY_S * 2 ** (attempt - 1), _LONGEST_DELAY_S)
+                # Spread, so that requests that failed together do not come back together.
+                time.sleep(delay * random.uniform(0.5, 1.0))
+            try:
+                response = self.client.request(method, url, json=body)
+            except httpx.TimeoutException:
+                reason = f"no answer within {self.client.timeout.read:g} s"
+                continue
+            except httpx.HTTPError as error:
+                reason = str(error) or type(error).__name__
+                continue
+            except httpx.InvalidURL as error:
+                raise ModelUnavailable(f"{url!r} is not a URL: {error}") from error
+            if response.is_success:
+                return _decoded(response)
+            reason = f"status {response.status_code}: {response.text[:200]}"
+            if response.status_code not in _RETRIED:
+                break
+        raise ModelUnavailable(f"server {url} failed: {reason}")
+
+    @functools.lru_cache(maxsize=256)  # noqa: B019 - a model lives as long as its process
+    def _tokenize(self, text: str) -> int | None:
+        root = self.url.removesuffix("/v1")
+        body = {
+            "model": self.model,
+            "messages": [{"role": "user", "content": text}],
+            "add_generation_prompt": True,
+        }
+        try:
+            response = self.client.post(f"{root}/tokenize", json=body)
+            return int(response.json()["count"]) if response.is_success else None
+        except (httpx.HTTPError, ValueError, KeyError, TypeError):
+            return None
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of the prompt `text` as the server's model receives it, or an upper estimate."""
+        count = self._tokenize(text) if self._can_tokenize else None
+        return estimate_tokens(text) if count is None else count
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+        num_samples: int = 1,
+    ) -> list[Completion]:
+        """See `llm.models.Model`. Whether a seed is honoured is up to the server.
+
+        Raises:
+            ModelUnavailable: a request failed in all its tries.
+            ValueError: an option out of range.
+        """
+        limit = self.max_new_tokens if max_new_tokens is None else max_new_tokens
+        check_sampling(limit, temperature, num_samples)
+
+        def one(prompt: str, index: int) -> Completion:
+            body = {
+                "model": self.model,
+                "messages": [{"role": "user", "content": prompt}],
+                "max_tokens": limit,
+                "temperature": temperature,
+                # Some servers take 32 bits only.
+                "seed": sample_seed(seed, prompt, index) % 2**31,
+            }
+            return self._complete(body)
+
+        with concurrent.futures.ThreadPoolExecutor(self.concurrency) as pool:
+            jobs = [pool.submit(one, p, k) for p in prompts for k in range(num_samples)]
+            try:
+                return [job.result() for job in jobs]
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _complete(self, body: dict) -> Completion:
+        start = time.perf_counter()
+        answer = self._request("POST", f"{self.url}/chat/completions", body)
+        seconds = time.perf_counter() - start
+        try:
+            text = answer["choices"][0]["message"]["content"] or ""
+        except (KeyError, IndexError, TypeError) as error:
+            raise ModelUnavailable(f"{self.url} answered without a completion") from error
+        usage = answer.get("usage") or {}
+        prompt = body["messages"][0]["content"]
+        return Completion(
+            text,
+            int(usage.get("prompt_tokens") or self.count_tokens(prompt)),
+            int(usage.get("completion_tokens") or estimate_tokens(text)),
+            seconds,
+        )
+
+
+def _decoded(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError as error:
+        raise ModelUnavailable(f"server {response.url} answered with no JSON") from error
+
+
+def estimate_tokens(text: str) -> int:
+    """An estimate on the high side for byte-level BPE vocabularies that split digits.
+
+    A digit, a mark, a line end and each started five letters count one. For servers that cannot
+    count; the budget then holds by the estimate, and the server's own count is what is reported.
+    """
+    pieces = (math.ceil(len(p) / 5) if p[0].isalpha() else 1 for p in _PIECES.findall(text))
+    return _TEMPLATE_TOKENS + sum(pieces)

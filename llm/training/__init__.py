@@ -1,0 +1,1 @@
+"""Rewards of completions, as arrays and in the form that TRL takes."""

@@ -1,0 +1,134 @@
+"""The parts of `llm.training.rewards` as TRL reward functions. TRL itself is not imported here."""
+
+import asyncio
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+import lsajax as lsa
+from llm.sandbox import Sandbox
+from llm.training.rewards import Scores, Terms, check_step, random_baselines, score
+
+
+class TrlRewards:
+    """The three parts as TRL reward functions: `GRPOTrainer(reward_funcs=rewards.functions, ...)`.
+
+    TRL calls each part with the same completions and gathers them on one event loop; the programs
+    run once per step, in a thread, for all three. Weights go to `GRPOConfig(reward_weights=
+    rewards.weights)`. The data set needs a column `instance` with an index into `instances`; a row
+    where it is None gets None from every part. `R_s`, `R_p`, the share of valid answers and of each
+    status are logged as metrics, status and detail per completion as extra columns.
+
+    Args:
+        instances: what the data set's rows refer to.
+        box: runs the programs; may be None in the text paradigm.
+        paradigm: "code" or "text".
+        terms: weights and constants.
+        device: of the evaluator, see `score`.
+    """
+
+    def __init__(
+        self,
+        instances: Sequence[lsa.Instance],
+        box: Sandbox | None,
+        *,
+        paradigm: str = "code",
+        terms: Terms | None = None,
+        device: jax.Device | None = None,
+    ) -> None:
+        check_step((), (), None, paradigm, box)
+        self.instances = instances
+        self.terms = terms or Terms()
+        self._score = functools.partial(
+            score, box=box, paradigm=paradigm, terms=self.terms, device=device
+        )
+        self._baselines = random_baselines(instances, device=device)
+        self._step: tuple[Any, asyncio.Task] | None = None
+
+    @property
+    def functions(self) -> list[Callable[..., Any]]:
+        """The parts in the order of `weights`."""
+        return [self.structure_reward, self.performance_reward, self.depth_reward]
+
+    @property
+    def weights(self) -> list[float]:
+        """w_s, w_p, w_d."""
+        return [self.terms.structure, self.terms.performance, self.terms.depth]
+
+    async def structure_reward(self, **step: Any) -> list[float | None]:
+        """R_s of Eq. (12), within [0, 1.2]."""
+        scores, rows = await self._shared(**step)
+        return _scatter(scores.structure if scores else [], rows, step["completions"])
+
+    async def performance_reward(
+        self,
+        *,
+        log_metric: Callable[[str, float], None] | None = None,
+        log_extra: Callable[[str, list], None] | None = None,
+        **step: Any,
+    ) -> list[float | None]:
+        """R_p of Eq. (13), within [-1, 1]; logs what became of the programs."""
+        scores, rows = await self._shared(**step)
+        if scores and log_metric:
+            log_metric("answers/valid", float(scores.valid.mean()))
+            log_metric("answers/performance_gain", float(scores.gain.mean()))
+            for status in set(scores.status):
+                share = scores.status.count(status) / len(scores.status)
+                log_metric(f"answers/{status.replace(' ', '_')}", share)
+        if log_extra:
+            for name in ("status", "detail"):
+                values = getattr(scores, name) if scores else []
+                log_extra(name, _scatter(values, rows, step["completions"]))
+        return _scatter(scores.performance if scores else [], rows, step["completions"])
+
+    async def depth_reward(self, **step: Any) -> list[float | None]:
+        """R_d of Eq. (14), within [-delta, 0]; None where TRL hands over no token ids."""
+        scores, rows = await self._shared(**step)
+        return _scatter(scores.depth if scores else [], rows, step["completions"])
+
+    async def _shared(
+        self,
+        *,
+        completions: Sequence[Any],
+        instance: Sequence[int | None],
+        completion_ids: Sequence[Sequence[int]] | None = None,
+        **_: Any,
+    ) -> tuple[Scores | None, list[int]]:
+        """Scores of the rows that have an instance, computed by whichever part asks first."""
+        rows = [k for k, index in enumerate(instance) if index is not None]
+        texts = tuple(_text(completions[k]) for k in rows)
+        chosen = tuple(int(instance[k]) for k in rows)
+        lengths = None if completion_ids is None else tuple(len(completion_ids[k]) for k in rows)
+        if not rows:
+            return None, rows
+        step = (texts, chosen, lengths, asyncio.get_running_loop())
+        # The step before is forgotten: this is sharing between the parts, not a cache.
+        if self._step is None or self._step[0] != step:
+            work = asyncio.to_thread(
+                self._score,
+                texts,
+                [self.instances[i] for i in chosen],
+                lengths=lengths,
+                baselines=[self._baselines[i] for i in chosen],
+            )
+            self._step = step, asyncio.ensure_future(work)
+        return await asyncio.shield(self._step[1]), rows
+
+
+def _text(completion: Any) -> str:
+    """The text of a completion, be it plain or a list of chat messages."""
+    return completion if isinstance(completion, str) else completion[-1]["content"]
+
+
+def _scatter(values: Sequence[Any], rows: list[int], completions: Sequence[Any]) -> list[Any]:
+    """Values of `rows` in their places, None elsewhere and for a NaN."""
+    out: list[Any] = [None] * len(completions)
+    for k, value in zip(rows, values, strict=True):
+        if isinstance(value, str):
+            out[k] = value
+        elif not np.isnan(value):
+            out[k] = float(value)
+    return out

@@ -1,0 +1,159 @@
+"""From instances to repaired actions, with the embedded model and with scripted ones."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+import lsajax as lsa
+from llm.decision import policy
+from llm.decision.policy import decide
+from llm.models import Completion
+
+SORT = """```python
+rows = np.argsort(-power_w[:, 0])
+cols = np.argsort(-bandwidth_hz)
+action = {int(users[i]): int(channels[j]) for i, j in zip(rows, cols)}
+```"""
+ROW = "first = [(int(u), int(c)) for u, c in zip(users, channels)]\n"
+
+
+@dataclasses.dataclass
+class Scripted:
+    """Says what it is told to, whatever the prompt."""
+
+    completions: list[str]
+    name: str = "scripted"
+    prompt_budget: int = 4000
+    max_new_tokens: int = 10
+
+    def count_tokens(self, text):
+        return len(text) // 3
+
+    def generate(self, prompts, *, num_samples=1, **_):
+        assert len(prompts) * num_samples == len(self.completions)
+        return [Completion(text, 5, 6, 0.25) for text in self.completions]
+
+
+@pytest.fixture(scope="module")
+def slots():
+    key = jax.random.key(0)
+    scenario = lsa.SMALL_SCALES[(15, 20, 4)].replace(occupancy=0.2)
+    variants = [scenario.replace(**lsa.SETTINGS[s]) for s in ("plain", "fading", "interference")]
+    return [lsa.sample_instance(key, variant) for variant in variants]
+
+
+def feasible(inst, assignment):
+    return all(int(count) == 0 for count in policy._violations(inst, assignment))
+
+
+@pytest.mark.parametrize("repair_rule", ["sorted", "greedy"])
+def test_a_good_program_is_taken_as_it_is(box, slots, repair_rule):
+    (made,) = decide(Scripted([SORT]), box, slots[:1], repair_rule=repair_rule)
+    best = lsa.solvers.sorted_matching(jax.random.key(0), slots[0])
+    assert (made.status, made.valid, made.detail) == ("ok", True, "")
+    assert set(made.violations.values()) == {0}
+    np.testing.assert_array_equal(made.assignment, made.raw)
+    np.testing.assert_array_equal(made.assignment, best.assignment)
+    assert (made.prompt_tokens, made.completion_tokens) == (5, 6)
+    assert made.seconds.generate == 0.25
+    assert made.total_s == pytest.approx(sum(made.seconds))
+    assert all(seconds > 0 for seconds in made.seconds)
+
+
+BROKEN = [
+    ("I do not know.", "no code", {"unserved": 4}),
+    ("```python\nx = (\n```", "error", {"unserved": 4}),
+    ("```python\n1 / 0\n```", "error", {"unserved": 4}),
+    ("```python\nx = 1\n```", "invalid", {"unserved": 4}),
+    ("```python\naction = {'a': 1}\n```", "invalid", {"unserved": 4}),
+    (f"```python\n{ROW}action = dict(first[:3])\n```", "ok", {"unserved": 1}),
+    (f"```python\n{ROW}action = {{u: first[0][1] for u, _ in first}}\n```", "ok", {"duplicate": 3}),
+    (f"```python\n{ROW}action = dict(first)\naction[first[0][0]] = 20\n```", "ok", {"unknown": 1}),
+    (f"```python\n{ROW}action = dict(first)\naction[99] = 1\n```", "ok", {"unknown_user": 1}),
+    (
+        f"```python\n{ROW}taken = set(range(20)) - set(channels.tolist())\n"
+        "action = dict(first)\naction[first[0][0]] = taken.pop()\n```",
+        "ok",
+        {"occupied": 1},
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("completion", "status", "counts"), BROKEN)
+def test_a_bad_program_is_counted_and_repaired(box, slots, completion, status, counts):
+    (made,) = decide(Scripted([completion]), box, slots[:1])
+    assert made.status == status
+    assert {kind: n for kind, n in made.violations.items() if n} == counts
+    assert not made.valid
+    assert feasible(slots[0], made.assignment)
+    assert made.detail or status == "ok"
+
+
+def test_an_endless_program_is_a_time_out(box, slots):
+    (made,) = decide(Scripted(["```python\nwhile True: pass\n```"]), box, slots[:1])
+    assert (made.status, made.valid) == ("timeout", False)
+    assert feasible(slots[0], made.assignment)
+
+
+def test_messages_give_the_line_of_the_program(box, slots):
+    (made,) = decide(Scripted(["```python\nx = 1\ny = z\n```"]), box, slots[:1])
+    assert made.detail.startswith("line 2: NameError")
+
+
+def test_more_users_than_idle_channels(box):
+    inst = lsa.make_instance([1e-10, 2e-10, 3e-10], [10e6, 20e6], user_id=[7, 8, 9])
+    code = "```python\naction = {9: 1, 8: 0}\n```"
+    (made,) = decide(Scripted([code]), box, [inst])
+    assert made.valid
+    assert made.assignment.tolist() == [-1, 0, 1]
+    assert made.violations["unserved"] == 1
+
+
+def test_programs_and_samples_keep_their_places(box, slots):
+    answers = [f"```python\naction = {{{i}: {i}}}\n```" for i in range(6)]
+    made = decide(Scripted(answers), box, slots, num_samples=2)
+    assert [d.completion for d in made] == answers
+    kinds = [d.prompt.text.split("Setting: ")[1].split("\n")[0] for d in made]
+    assert kinds == ["plain"] * 2 + ["fading"] * 2 + ["interference"] * 2
+
+
+def test_text_paradigm_runs_nothing(slots):
+    users = [int(u) for u in slots[0].user_id]
+    idle = np.flatnonzero(~np.asarray(slots[0].occupied))
+    good = f"action = {dict(zip(users, idle[:4].tolist(), strict=True))}"
+    answers = [good, f"action = {{{users[0]}: {idle[0]}}}", "action = {1: 1, 1: 2}"]
+    made = decide(Scripted(answers), None, slots[:1], paradigm="text", num_samples=3)
+    assert [d.valid for d in made] == [True, False, False]
+    assert [d.status for d in made] == ["ok", "ok", "invalid"]
+    assert "appears twice" in made[2].detail
+    assert all(feasible(slots[0], d.assignment) for d in made)
+    assert "no program" in made[0].prompt.text
+    assert made[0].seconds.execute == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"paradigm": "json"}, "paradigm must be one of"),
+        ({"repair_rule": "best"}, "repair_rule must be"),
+        ({"budget": 50}, r"budget must be at least \d+ tokens"),
+    ],
+)
+def test_options_are_checked_before_generation(box, slots, options, message):
+    with pytest.raises(ValueError, match=message):
+        decide(Scripted([]), box, slots[:1], **options)
+    with pytest.raises(ValueError, match="box must be a Sandbox"):
+        decide(Scripted([]), None, slots[:1])
+
+
+def test_embedded_model_end_to_end(box, slots, embedded):
+    made = decide(embedded, box, slots, temperature=1.0, num_samples=8, seed=5)
+    assert len(made) == 24
+    assert all(feasible(slots[i // 8], d.assignment) for i, d in enumerate(made))
+    assert sum(d.valid for d in made) >= 12
+    assert len({d.code for d in made}) >= 8
+    assert all(d.prompt.tokens == d.prompt_tokens <= embedded.prompt_budget for d in made)
+    again = decide(embedded, box, slots[1:2], temperature=1.0, num_samples=8, seed=5)
+    assert [d.completion for d in again] == [d.completion for d in made[8:16]]

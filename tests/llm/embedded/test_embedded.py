@@ -1,0 +1,196 @@
+"""The shipped stand-in, its corpus, and the script that trains it."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+import lsajax as lsa
+from llm.decision import namespace
+from llm.decision.policy import decide
+from llm.decision.serialize import serialize, static_text
+from llm.embedded import corpus, pretrain
+from llm.embedded.corpus.tokenizer import train_tokenizer
+from llm.models import EMBEDDED
+
+TINY = pretrain.Config(out="", steps=1, prompts=6, batch=3, samples=3, hidden=32, layers=2)
+
+
+@pytest.mark.parametrize("scale", [(15, 20, 8), "III"])
+def test_every_family_is_valid_in_every_setting(box, scale):
+    rng = np.random.default_rng(0)
+    base = (lsa.SCALES | lsa.SMALL_SCALES)[scale]
+    for kind in corpus.KINDS if scale != "III" else ("plain", "fading"):
+        inst = lsa.sample_instance(jax.random.key(1), base.replace(**lsa.SETTINGS[kind]))
+        families = [family for family in corpus.FAMILIES for _ in range(5)]
+        made = [corpus.sample_completion(rng, kind, family=f, mistake=None) for f in families]
+        decisions = decide(_Says([s.text for s in made]), box, [inst], num_samples=len(made))
+        for sample, decision in zip(made, decisions, strict=True):
+            assert decision.code == sample.code
+            assert decision.valid, (sample.code, decision.detail, decision.violations)
+            assert decision.seconds.execute < 2.0
+
+
+@pytest.mark.parametrize("mistake", corpus.MISTAKES)
+def test_every_mistake_breaks_something(box, mistake):
+    rng = np.random.default_rng(0)
+    inst = lsa.sample_instance(jax.random.key(1), lsa.SCALES["I"])
+    made = [corpus.sample_completion(rng, "plain", mistake=mistake).text for _ in range(12)]
+    decisions = decide(_Says(made), box, [inst], num_samples=len(made))
+    assert not any(d.valid for d in decisions)
+
+
+class _Says:
+    name, prompt_budget, max_new_tokens = "says", 4000, 1
+
+    def __init__(self, texts):
+        self.texts = texts
+
+    def count_tokens(self, text):
+        return len(text) // 4
+
+    def generate(self, prompts, **_):
+        from llm.models import Completion
+
+        return [Completion(text, 1, 1, 0.0) for text in self.texts]
+
+
+def test_corpus_is_broad_and_seeded():
+    draw = lambda: [  # noqa: E731
+        corpus.sample_completion(np.random.default_rng([7, i]), "fading") for i in range(600)
+    ]
+    samples = draw()
+    assert samples == draw()
+    assert {s.family for s in samples} == set(corpus.FAMILIES)
+    assert {s.mistake for s in samples} == {None, *corpus.MISTAKES}
+    assert len({s.code for s in samples}) > 400
+    broken = np.mean([s.mistake is not None for s in samples])
+    assert abs(broken - corpus.BROKEN_SHARE) < 0.06
+
+
+def test_shared_prompt_batch_is_the_plain_loss():
+    """Completions side by side behind one prompt cost what they cost one by one."""
+    tokenizer = train_tokenizer(1536, 0)
+    model = pretrain.build_model(TINY, tokenizer).eval()
+    prompts = pretrain.make_prompts(TINY, tokenizer)
+    batch = pretrain.make_batch(np.random.default_rng(5), TINY, tokenizer, prompts)
+    rng = np.random.default_rng(5)
+    start = int(rng.integers(len(prompts) - TINY.batch + 1))
+    total = count = 0.0
+    for kind, prompt in prompts[start : start + TINY.batch]:
+        for _ in range(TINY.samples):
+            text = corpus.sample_completion(rng, kind).text
+            answer = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
+            labels = torch.tensor([[-100] * len(prompt) + answer])
+            loss = model(torch.tensor([prompt + answer]), labels=labels).loss.item()
+            total, count = total + loss * len(answer), count + len(answer)
+    assert len(batch.target) == count
+    assert pretrain.batch_loss(model, batch).item() == pytest.approx(total / count, rel=1e-5)
+
+
+def test_reload_gives_the_identical_tokenisation(tmp_path):
+    tokenizer = train_tokenizer(1536, 0)
+    pretrain.save(
+        pretrain.Config(out=str(tmp_path)), pretrain.build_model(TINY, tokenizer), tokenizer
+    )
+    rng = np.random.default_rng(1)
+    texts = [static_text(), "tab\tand  spaces\r\n\n  é ∑ 漢 <|end|>", *_texts(rng)]
+    for again in (AutoTokenizer.from_pretrained(tmp_path), tokenizer):
+        for text in texts:
+            ids = tokenizer(text)["input_ids"]
+            assert again(text)["input_ids"] == ids
+            assert again.decode(ids) == text
+
+
+def _texts(rng):
+    for _ in range(30):
+        inst, data = corpus.random_instance(rng)
+        yield serialize(inst, lambda t: len(t) // 3, 1500, data=data).text
+        yield corpus.sample_completion(rng, corpus.KINDS[rng.integers(4)]).text
+
+
+def test_what_is_shipped(embedded):
+    size = sum(f.stat().st_size for f in EMBEDDED.iterdir())
+    assert size < 6e6
+    assert {"model.safetensors", "config.json", "tokenizer.json", "README.md", "eval.json"} <= {
+        f.name for f in EMBEDDED.iterdir()
+    }
+    report = json.loads((EMBEDDED / "eval.json").read_text())
+    assert report["parameters"] == embedded.module.num_parameters() < 1.5e6
+    card = (EMBEDDED / "README.md").read_text()
+    for temperature in ("temperature_1", "temperature_0"):
+        shares = report["evaluation"][temperature]
+        assert f"{100 * shares['valid']:.1f} %" in card
+        assert f"{100 * shares['ran']:.1f} %" in card
+    assert int(report["training"]["steps"]) == report["config"]["steps"]
+    # A line of the instructions costs about a token; another text means another training.
+    assert embedded.count_tokens(static_text()) < 2 * static_text().count("\n")
+
+
+@pytest.mark.parametrize("setting", lsa.SETTINGS)
+def test_it_reads_real_prompts_of_any_size(embedded, setting):
+    for scenario in (*lsa.SMALL_SCALES.values(), lsa.SCALES["III"]):
+        rng = np.random.default_rng(0)
+        inst = lsa.make_instance(
+            rng.uniform(1e-13, 1e-8, scenario.num_active),
+            rng.uniform(10e6, 20e6, scenario.num_channels),
+            occupied=rng.random(scenario.num_channels) < 0.1,
+        ).replace(wideband=setting == "wideband", interference=setting == "interference")
+        prompt = serialize(inst, embedded.count_tokens, embedded.prompt_budget)
+        assert prompt.tokens + embedded.max_new_tokens <= embedded.context
+
+
+def test_sampled_programs_are_valid_as_often_as_the_card_says(box, embedded):
+    scenario = lsa.SMALL_SCALES[(15, 20, 8)]
+    slots = [
+        lsa.sample_instance(jax.random.key(99), scenario.replace(**lsa.SETTINGS[kind]))
+        for kind in corpus.KINDS
+    ]
+    made = decide(embedded, box, slots, temperature=1.0, num_samples=18)
+    report = json.loads((EMBEDDED / "eval.json").read_text())["evaluation"]["temperature_1"]
+    # 72 samples: three standard deviations are 0.15 at a share of 0.78.
+    assert abs(np.mean([d.valid for d in made]) - report["valid"]) < 0.17
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--out", "/proc/none"], "out must be a folder that can be written"),
+        (["--out", "OUT", "--steps", "0"], "steps must be at least 1, got 0"),
+        (["--out", "OUT", "--hidden", "9"], "hidden must be a positive multiple of 8"),
+        (["--out", "OUT", "--minutes", "-1"], "minutes must be at least 0"),
+    ],
+)
+def test_bad_options_end_with_one_line(tmp_path, capsys, arguments, message):
+    with pytest.raises(SystemExit) as stopped:
+        pretrain.main([str(tmp_path) if a == "OUT" else a for a in arguments])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_prompt_layer_needs_no_torch():
+    code = "import sys; import llm.decision.policy, llm.models.server"
+    done = subprocess.run(
+        [sys.executable, "-c", code + "; sys.exit('torch' in sys.modules)"], check=False
+    )
+    assert done.returncode == 0
+
+
+def test_namespace_is_what_the_corpus_uses():
+    rng = np.random.default_rng(0)
+    names = {line.split(":")[0] for line in namespace.DOCUMENTATION.split("\n")}
+    for family in corpus.FAMILIES:
+        code = corpus.sample_completion(rng, "plain", family=family, mistake=None).code
+        assert any(name in code for name in names - {"np"})
+
+
+@pytest.mark.slow
+def test_training_is_reproducible(tmp_path):
+    config = pretrain.Config(out=str(tmp_path), steps=5, prompts=20, minutes=0, threads=1)
+    first, second = (pretrain.train(config)[0].state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
