@@ -5,12 +5,31 @@ order and shape, and equals the same entry of the full matrix, which need never 
 32-bit finaliser is the "lowbias32" permutation of C. Wellons' search for low-bias hash functions.
 """
 
+import hashlib
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, UInt32
 
 _GOLDEN_RATIO_32 = 0x9E3779B9
+
+
+def named_key(key: jax.Array, *names: str | int) -> jax.Array:
+    """A key of its own for each consumer of `key`: a stable hash of `names` folded in.
+
+    The same names give the same key in every process and version; consumers with other names
+    (`named_key(key, "topology")`, `named_key(key, "scale", "I", "realization", 3)`) draw from
+    independent streams, whatever is added or removed beside them.
+
+    Args:
+        key: a typed PRNG key, traced or not.
+        names: what the stream is for; static.
+    """
+    digest = hashlib.sha256(repr(names).encode()).digest()
+    for word in (digest[:4], digest[4:8]):
+        key = jax.random.fold_in(key, int.from_bytes(word, "little"))
+    return key
 
 
 def seeds(key: jax.Array, num: int) -> UInt32[Array, "num 2"]:
