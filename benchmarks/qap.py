@@ -1,8 +1,9 @@
 """Quadratic assignment on QAPLIB instances, beside SciPy's FAQ and 2-opt.
 
-`python -m benchmarks.qap --data PATH [--quick]` reads an .npz with `NAME_A`, `NAME_B` and
-`NAME_best` for each instance (minimise sum A_ij B_p(i)p(j)) and prints the gap to the best known
-value in percent: ours after `--seconds`, compilation apart, SciPy's two methods (the best of as
+`python -m benchmarks.qap --data PATH [--quick]` minimises sum A_ij B_p(i)p(j). PATH is a folder of
+QAPLIB's own files (`NAME.dat`: n, then A and B; `NAME.sln`: n, the best known value, a permutation)
+or an .npz with the arrays `NAME_A`, `NAME_B` [n, n] and the number `NAME_best` of each instance. It
+prints the gap to the best known value in percent: ours after `--seconds`, compilation apart, SciPy's two methods (the best of as
 many random starts as fit the same time), and ours stopped after the time of one run of theirs (the
 JSON has both times by the wall clock). `bound` is the Gilmore-Lawler lower bound. Everything runs
 on one core. JSON and a figure of the gap over time are written beside each other.
@@ -28,8 +29,34 @@ import scipy.optimize  # noqa: E402
 from benchmarks.timing import write  # noqa: E402
 from lsajax import solvers  # noqa: E402
 
-DEFAULT_DATA = pathlib.Path(__file__).parents[2] / "shared" / "qaplib" / "dev.npz"
 GOALS = "goals: median 0.1 %, mean 0.5 % in 5 s"
+
+
+def read_instances(path: pathlib.Path) -> dict[str, tuple[np.ndarray, np.ndarray, float]]:
+    """A, B and the best known value of each instance, by name, from an .npz or QAPLIB's files.
+
+    Raises:
+        ValueError: `path` is neither, or holds no complete instance.
+    """
+    instances = {}
+    if path.is_dir():
+        for file in sorted(path.glob("*.dat")):
+            if file.with_suffix(".sln").exists():
+                size, *entries = (float(word) for word in file.read_text().split())
+                a, b = np.reshape(entries, (2, int(size), int(size)))
+                best = float(file.with_suffix(".sln").read_text().split()[1])
+                instances[file.stem] = a, b, best
+    elif path.suffix == ".npz" and path.is_file():
+        with np.load(path) as archive:
+            for name in (n.removesuffix("_best") for n in archive.files if n.endswith("_best")):
+                best = float(archive[f"{name}_best"])
+                instances[name] = archive[f"{name}_A"], archive[f"{name}_B"], best
+    if not instances:
+        raise ValueError(
+            f"--data must be a folder of NAME.dat and NAME.sln or an .npz with NAME_A, NAME_B and "
+            f"NAME_best, got {path}"
+        )
+    return instances
 
 
 def by_scipy(
@@ -114,9 +141,9 @@ def figure(rows: dict[str, dict[str, Any]], path: pathlib.Path) -> None:
 
 
 def main() -> int:
-    """Command line; exit code 0 also where there is no data, so that a suite goes on."""
+    """Command line; exit code 0 also without `--data`, so that `python -m benchmarks` goes on."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=pathlib.Path, help=".npz of QAPLIB instances")
+    parser.add_argument("--data", type=pathlib.Path, help="folder of QAPLIB files, or .npz")
     parser.add_argument("--seconds", type=float, default=5.0, help="budget per instance")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="three instances, one second each")
@@ -124,24 +151,24 @@ def main() -> int:
         "--out", type=pathlib.Path, default=pathlib.Path("results/benchmarks/qap.json")
     )
     options = parser.parse_args()
-    data = options.data or DEFAULT_DATA
-    if not data.is_file():
-        print(f"no QAPLIB instances at {data}; name an .npz with --data PATH")
-        return 2 if options.data else 0
-    with np.load(data) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    names = [name.removesuffix("_best") for name in arrays if name.endswith("_best")]
+    if options.data is None:
+        print("skipped: needs QAPLIB instances, --data PATH")
+        return 0
+    try:
+        instances = read_instances(options.data)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     if options.quick:
-        names, options.seconds = names[:3], min(options.seconds, 1.0)
+        instances = dict(list(instances.items())[:3])
+        options.seconds = min(options.seconds, 1.0)
     print(f"gaps in percent; ours in {options.seconds:g} s, one core")
     print(f"{'instance':9} " + " ".join(f"{name:>14}" for name in COLUMNS))
     rows = {}
     for method in ("faq", "2opt"):  # SciPy imports its own parts in the first call
         by_scipy(method, np.eye(3), np.eye(3), 0.0, 0)
-    for name in names:
-        best = float(arrays[f"{name}_best"])
-        row = measure(arrays[f"{name}_A"], arrays[f"{name}_B"], best, options.seconds, options.seed)
-        rows[name] = row
+    for name, (a, b, best) in instances.items():
+        row = rows[name] = measure(a, b, best, options.seconds, options.seed)
         print(f"{name:9} " + " ".join(f"{row[c]:14.3f}" for c in COLUMNS), flush=True)
     summary = {}
     for label, statistic in (("median", np.median), ("mean", np.mean)):

@@ -1,6 +1,6 @@
 """Large-scale spectrum access as pure JAX functions of arrays; everything jits and vmaps."""
 
-from lsajax import solvers, traffic
+from lsajax import hashing, solvers, traffic
 from lsajax.instance import Instance, check_assignment, check_instance, make_instance
 from lsajax.link import (
     assigned_power,
@@ -48,6 +48,7 @@ __all__ = [
     "coupling_loss",
     "discounted_utility",
     "expected_random_throughput",
+    "hashing",
     "jain_index",
     "make_instance",
     "performance_gain",

@@ -1,0 +1,59 @@
+"""The rate model inside a gradient loop of one's own: share a total power among the users.
+
+Everything from the link budget to the throughput is differentiable, so a power allocation under a
+sum constraint, here for proportional fairness, is plain gradient ascent on the shares' logits.
+
+    python examples/gradient.py --steps 50
+"""
+
+import argparse
+
+import jax
+import jax.numpy as jnp
+
+import lsajax as lsa
+
+SCENARIO = lsa.Scenario(num_users=50, num_channels=50, num_active=20, fading=True)
+
+
+def main(steps: int = 50, learning_rate: float = 1.0, seed: int = 0) -> tuple[float, float]:
+    """Prints and returns Jain's index of the rates before and after the optimisation."""
+    key = jax.random.key(seed)
+    inst = lsa.sample_instance(key, SCENARIO)
+    assignment = lsa.solvers.hungarian(key, inst).assignment
+
+    def rates(logits: jax.Array) -> jax.Array:
+        # As much power in total as before, split by a softmax: one weight per user.
+        weight = inst.num_rows * jax.nn.softmax(logits)
+        powered = inst.replace(mean_power_w=inst.mean_power_w * weight)
+        return lsa.user_rates(powered, assignment)
+
+    @jax.jit
+    def ascend(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+        utility, slope = jax.value_and_grad(lambda x: lsa.alpha_fair_utility(rates(x), alpha=1.0))(
+            logits
+        )
+        return logits + learning_rate * slope, utility
+
+    logits = jnp.zeros(inst.num_rows)
+    before = rates(logits)
+    for step in range(steps):
+        logits, utility = ascend(logits)
+        if step % (max(steps // 10, 1)) == 0:
+            print(f"step {step:4d}   sum of log rates {utility:8.4f}")
+    after = rates(logits)
+    for name, rate in (("before", before), ("after", after)):
+        print(
+            f"{name:7} throughput {jnp.sum(rate) / 1e6:7.1f} Mbit/s   "
+            f"weakest user {jnp.min(rate) / 1e6:6.1f} Mbit/s   "
+            f"Jain's index {lsa.jain_index(rate):.4f}"
+        )
+    return float(lsa.jain_index(before)), float(lsa.jain_index(after))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    main(options.steps, seed=options.seed)
