@@ -181,7 +181,7 @@ def test_local_search_maps_over_instances():
 
 @jax.jit
 def coupled(inst, holder):
-    return lsa.coupled_objective(inst, _local_moves.read(inst, holder))
+    return lsa.coupled_objective(inst, _local_moves.read_holder(inst, holder))
 
 
 def test_gains_of_distant_swaps_add_up():
@@ -189,8 +189,8 @@ def test_gains_of_distant_swaps_add_up():
     inst = cases.instance("fading", users=90, channels=80, active=60, occupancy=0.2)
     table = _local_moves.tabulate(inst)
     start = solvers.random(KEY, inst).assignment
-    holder = _local_moves.begin(inst, start).holder
-    np.testing.assert_array_equal(_local_moves.read(inst, holder), start)
+    holder = _local_moves.begin_walk(inst, start).holder
+    np.testing.assert_array_equal(_local_moves.read_holder(inst, holder), start)
     seed = jnp.array([3, 4], jnp.uint32)
 
     def value(h):
@@ -199,7 +199,7 @@ def test_gains_of_distant_swaps_add_up():
     checked = 0
     for step in range(12):
         m, n = _local_moves.propose(seed, jnp.int32(step), holder.shape[0])
-        # Swaps that would leave a user unserved carry a fine, which Eq. (8) does not have.
+        # Swaps that would leave a user unserved carry a penalty, which Eq. (8) does not have.
         open_ = np.asarray(table.open)
         usable = open_[np.asarray(m)] & open_[np.asarray(n)]
         m, n = m[usable], n[usable]
