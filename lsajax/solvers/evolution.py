@@ -115,8 +115,6 @@ def _evolve(
     crossover: float,
 ) -> tuple[Float[Array, "population size"], Float[Array, "generations population"]]:
     population, size = shape
-    vectors = jax.random.uniform(named_key(key, "evolution", "start"), shape)
-    values = jax.vmap(fitness)(vectors)
 
     def generation(carry: tuple[Array, Array], key: jax.Array) -> tuple[tuple[Array, Array], Array]:
         vectors, values = carry
@@ -128,15 +126,19 @@ def _evolve(
         taken = jax.random.uniform(named_key(key, "crossover"), shape) < crossover
         forced = jax.random.randint(named_key(key, "forced"), (population, 1), 0, size)
         trial = jnp.where(taken | (jnp.arange(size) == forced), mutant, vectors)
+        # The first round values the vectors themselves: `fitness` is compiled once.
+        trial = jnp.where(values[:, None] == -jnp.inf, vectors, trial)
         trial_values = jax.vmap(fitness)(trial)
         better = trial_values >= values
         vectors = jnp.where(better[:, None], trial, vectors)
         values = jnp.where(better, trial_values, values)
         return (vectors, values), values
 
-    keys = jax.random.split(named_key(key, "evolution", "generations"), generations)
-    (vectors, _), history = lax.scan(generation, (vectors, values), keys)
-    return vectors, jnp.concatenate([values[None], history])
+    vectors = jax.random.uniform(named_key(key, "evolution", "start"), shape)
+    keys = jax.random.split(named_key(key, "evolution", "generations"), generations + 1)
+    start = (vectors, jnp.full(population, -jnp.inf, vectors.dtype))
+    (vectors, _), history = lax.scan(generation, start, keys)
+    return vectors, history
 
 
 def _three_others(key: jax.Array, population: int) -> Int32[Array, "3 population"]:

@@ -145,6 +145,7 @@ def coupled_bound(inst: Instance) -> Float[Array, ""]:
     losses are a linear assignment problem. Where idle channels outnumber the users by four or
     more, all neighbours may be empty, and the bound is the optimum of the throughput alone.
     """
+    check_one_slot(inst)
     K = inst.num_rows
     rates = link.rate_matrix(inst)
     leakage = jnp.where(inst.occupied, 0.0, objective.channel_leakage(inst))

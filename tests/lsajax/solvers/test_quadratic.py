@@ -1,5 +1,6 @@
 """Quadratic assignment and the local search of Eq. (8), against enumeration."""
 
+import functools
 import itertools
 import time
 
@@ -14,6 +15,10 @@ from lsajax.solvers import _local_moves, _swap_search
 from tests.lsajax import cases
 
 KEY = jax.random.key(5)
+coupled_bound, coupled_objective, hungarian, violations = map(
+    jax.jit,
+    (solvers.coupled_bound, lsa.coupled_objective, solvers.hungarian, lsa.violations),
+)
 
 
 def cost(a, b, c, p):
@@ -140,24 +145,24 @@ def test_local_search_finds_the_coupled_optimum(sizes):
     best = coupled_optimum(inst)
     solution = jax.jit(lambda k, i: solvers.local_search(k, i, steps=400))(KEY, inst)
     np.testing.assert_allclose(solution.value, best, rtol=1e-5)
-    reached = lsa.coupled_objective(inst, solution.assignment)
+    reached = coupled_objective(inst, solution.assignment)
     np.testing.assert_allclose(reached, best, rtol=1e-5)
-    bound = float(solvers.coupled_bound(inst))
+    bound = float(coupled_bound(inst))
     assert best <= bound * (1 + 1e-6)
-    assert bound <= float(solvers.hungarian(KEY, inst).value) * (1 + 1e-6)
+    assert bound <= float(hungarian(KEY, inst).value) * (1 + 1e-6)
 
 
 def test_local_search_on_many_channels():
     inst = cases.instance("wideband", users=150, channels=120, active=90, occupancy=0.1)
-    start = solvers.hungarian(KEY, inst).assignment
-    before = float(lsa.coupled_objective(inst, start))
+    start = hungarian(KEY, inst).assignment
+    before = float(coupled_objective(inst, start))
     solution = solvers.local_search(KEY, inst, budget_s=0.5, chains=4)
-    found = lsa.violations(inst, solution.assignment)
+    found = violations(inst, solution.assignment)
     assert sum(int(x) for x in found) == 0
     np.testing.assert_allclose(
-        solution.value, lsa.coupled_objective(inst, solution.assignment), rtol=1e-6
+        solution.value, coupled_objective(inst, solution.assignment), rtol=1e-6
     )
-    assert before * 1.01 < float(solution.value) <= float(solvers.coupled_bound(inst))
+    assert before * 1.01 < float(solution.value) <= float(coupled_bound(inst))
     values = np.asarray(solution.trace.value)
     assert (np.diff(values) >= 0).all()
     np.testing.assert_allclose(values[-1], solution.value, rtol=1e-4)
@@ -166,22 +171,22 @@ def test_local_search_on_many_channels():
 def test_local_search_maps_over_instances():
     scenario = lsa.Scenario(num_users=30, num_channels=24, num_active=20)
     keys = jax.random.split(KEY, 3)
-    batch = jax.vmap(lambda k: lsa.sample_instance(k, scenario))(keys)
+    batch = jax.jit(jax.vmap(lambda k: lsa.sample_instance(k, scenario)))(keys)
     solution = jax.jit(jax.vmap(lambda k, i: solvers.local_search(k, i, steps=50, chains=2)))(
         keys, batch
     )
     for b in range(3):
         inst = jax.tree.map(lambda leaf, b=b: leaf[b], batch)
-        assert sum(int(x) for x in lsa.violations(inst, solution.assignment[b])) == 0
-        start = solvers.hungarian(KEY, inst).assignment
-        reached = lsa.coupled_objective(inst, solution.assignment[b])
+        assert sum(int(x) for x in violations(inst, solution.assignment[b])) == 0
+        start = hungarian(KEY, inst).assignment
+        reached = coupled_objective(inst, solution.assignment[b])
         np.testing.assert_allclose(solution.value[b], reached, rtol=1e-6)
-        assert reached > lsa.coupled_objective(inst, start)
+        assert reached > coupled_objective(inst, start)
 
 
 @jax.jit
 def coupled(inst, holder):
-    return lsa.coupled_objective(inst, _local_moves.read_holder(inst, holder))
+    return coupled_objective(inst, _local_moves.read_holder(inst, holder))
 
 
 def test_gains_of_distant_swaps_add_up():
@@ -230,8 +235,8 @@ def test_local_search_from_a_given_start():
     inst = cases.instance(users=8, channels=9, active=5)
     start = solvers.random(KEY, inst).assignment
     solution = solvers.local_search(KEY, inst, steps=1, chains=1, initial=start)
-    reached = lsa.coupled_objective(inst, solution.assignment)
-    assert reached >= lsa.coupled_objective(inst, start)
+    reached = coupled_objective(inst, solution.assignment)
+    assert reached >= coupled_objective(inst, start)
     with pytest.raises(ValueError, match=r"feasible assignment, got .*'duplicate': 4"):
         solvers.local_search(KEY, inst, initial=jnp.full(5, start[0]))
     closed_over = jax.jit(
@@ -252,3 +257,25 @@ def test_a_short_budget_is_kept_by_the_wall_clock():
     assert float(found.trace.time_s[-1]) >= 0.05
     # All of the call but the checks of its input is on the clock.
     assert wall - float(found.trace.time_s[-1]) < 0.05
+
+
+def test_padded_rows_and_traced_starts_that_are_not_feasible():
+    inst = lsa.make_instance(np.geomspace(1e-12, 1e-9, 6), np.linspace(1e7, 2e7, 6))
+    mask = jnp.array([True] * 4 + [False] * 2)
+    inst = inst.replace(
+        user_mask=mask, coupling_bps=jnp.float32(3e8), adjacent_leakage=jnp.float32(0.9)
+    )
+    solve = functools.partial(solvers.local_search, steps=20, chains=2)
+    traced = jax.jit(lambda start: solve(KEY, inst, initial=start))
+    padded = jnp.array([0, 1, 2, 3, 0, 1])
+    starts = (padded, jnp.array([0, 0, 9, -5, 1, 1]), jnp.full(6, -1))
+    for solution in (solve(KEY, inst, initial=padded), *map(traced, starts)):
+        assert sum(int(x) for x in violations(inst, solution.assignment)) == 0
+        assert (solution.assignment[4:] == -1).all()
+        reached = coupled_objective(inst, solution.assignment)
+        np.testing.assert_allclose(solution.value, reached, rtol=1e-6)
+
+
+def test_integers_that_float64_would_round_are_refused():
+    with pytest.raises(ValueError, match=r"flow must lie within -2\^53\.\.2\^53"):
+        solvers.quadratic_assignment(np.eye(3, dtype=int) * 2**60, np.eye(3), key=KEY)
