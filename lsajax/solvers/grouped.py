@@ -83,16 +83,16 @@ def grouped(
         raise ValueError(f"block_size must be at least 1, got {block_size}")
     if rounds < 0:
         raise ValueError(f"rounds must be at least 0, got {rounds}")
-    search = _search(key, inst, _plan(inst, block_size), method)
+    layout = _plan(inst, block_size)
     if budget_s is None:
-        state, values = _by_rounds(search, rounds)
+        assignment, values = _by_rounds(key, inst, layout, rounds, method)
         trace = Trace(jnp.full_like(values, jnp.nan), values)
     else:
         _anytime.check_budget(budget_s)
         _anytime.check_concrete("grouped with budget_s", (key, inst))
-        static = ("grouped", block_size, method)
+        search, static = _search(key, inst, layout, method), ("grouped", layout, method)
         state, trace = _anytime.run_budget(search, budget_s, (key, inst), *static)
-    assignment = search.read(state)
+        assignment = search.read(state)
     value = _value(inst, assignment)
     return Solution(assignment, value, jnp.int32(Status.FEASIBLE), trace=trace)
 
@@ -107,20 +107,25 @@ def _search(key: jax.Array, inst: Instance, layout: _Layout, method: str) -> _an
         init=lambda: _deal(deal_key, inst, layout),
         phases=(_anytime.Phase(advance),),
         best=lambda state: state.value,
-        read=lambda state: jnp.where(link.is_served(inst, state.held), state.held, -1),
+        read=lambda state: _served(inst, state.held),
         chunk=1,  # a round is long enough, and the trace has each one
     )
 
 
-def _by_rounds(search: _anytime.Search, rounds: int) -> tuple[_State, Float[Array, "partitions"]]:
-    """The first partition and `rounds` more, and the value after each."""
+@partial(jax.jit, static_argnames=("layout", "rounds", "method"))
+def _by_rounds(
+    key: jax.Array, inst: Instance, layout: _Layout, rounds: int, method: str
+) -> tuple[Int32[Array, "users"], Float[Array, "partitions"]]:
+    """The assignment after the first partition and `rounds` more, and the value after each."""
+    search = _search(key, inst, layout, method)
     (phase,) = search.phases
 
     def step(state: _State, _: None) -> tuple[_State, Array]:
         state = phase.advance(state, 1, 0.0, 1.0)
         return state, search.best(state)
 
-    return jax.lax.scan(step, search.init(), length=rounds + 1)
+    state, values = jax.lax.scan(step, search.init(), length=rounds + 1)
+    return search.read(state), values
 
 
 @partial(jax.jit, static_argnames=("layout", "method"))
@@ -218,6 +223,11 @@ def _block_rates(
     )
     channel = jnp.tile(columns, rows.shape[0])
     return link.assigned_rate(entry, channel).reshape(rows.shape[0], columns.shape[0])
+
+
+@jax.jit
+def _served(inst: Instance, held: Int32[Array, "users"]) -> Int32[Array, "users"]:
+    return jnp.where(link.is_served(inst, held), held, -1)
 
 
 @jax.jit

@@ -53,8 +53,7 @@ def test_swap_costs_and_their_update(symmetric):
     assert state.iteration == 6
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 6])
-@pytest.mark.parametrize("dtype", [int, float])
+@pytest.mark.parametrize(("n", "dtype"), [(1, int), (2, float), (3, int), (6, int), (6, float)])
 def test_finds_the_optimum_of_small_problems(n, dtype):
     rng = np.random.default_rng(n)
     a, b, c = problem(rng, n)
@@ -136,20 +135,26 @@ def coupled_optimum(inst):
     return best
 
 
-@pytest.mark.parametrize("sizes", [(6, 7, 4), (6, 5, 5), (8, 4, 6)])
-def test_local_search_finds_the_coupled_optimum(sizes):
-    users, channels, active = sizes
-    inst = cases.instance(
-        "fading", users=users, channels=channels, active=active, occupancy=0.15, coupling_bps=1e8
-    )
-    best = coupled_optimum(inst)
-    solution = jax.jit(lambda k, i: solvers.local_search(k, i, steps=400))(KEY, inst)
-    np.testing.assert_allclose(solution.value, best, rtol=1e-5)
-    reached = coupled_objective(inst, solution.assignment)
-    np.testing.assert_allclose(reached, best, rtol=1e-5)
-    bound = float(coupled_bound(inst))
-    assert best <= bound * (1 + 1e-6)
-    assert bound <= float(hungarian(KEY, inst).value) * (1 + 1e-6)
+def small_instances():
+    """Fewer users than idle channels, more of them at the same shape, more than all channels."""
+    options = {"setting": "fading", "occupancy": 0.15, "coupling_bps": 1e8}
+    inst = cases.instance(users=6, channels=7, active=4, **options)
+    yield inst
+    yield inst.replace(occupied=jnp.arange(7) % 3 != 1)
+    yield cases.instance(users=8, channels=4, active=6, **options)
+
+
+def test_local_search_finds_the_coupled_optimum():
+    solve = jax.jit(functools.partial(solvers.local_search, steps=400))
+    for inst in small_instances():
+        best = coupled_optimum(inst)
+        solution = solve(KEY, inst)
+        np.testing.assert_allclose(solution.value, best, rtol=1e-5)
+        reached = coupled_objective(inst, solution.assignment)
+        np.testing.assert_allclose(reached, best, rtol=1e-5)
+        bound = float(coupled_bound(inst))
+        assert best <= bound * (1 + 1e-6)
+        assert bound <= float(hungarian(KEY, inst).value) * (1 + 1e-6)
 
 
 def test_local_search_on_many_channels():
@@ -231,25 +236,49 @@ def test_proposals_keep_their_distance():
     assert seen.all()
 
 
+def padded_instance():
+    inst = lsa.make_instance(np.geomspace(1e-12, 1e-9, 6), np.linspace(1e7, 2e7, 6))
+    return inst.replace(
+        user_mask=jnp.arange(6) < 4,
+        coupling_bps=jnp.float32(3e8),
+        adjacent_leakage=jnp.float32(0.9),
+    )
+
+
+FEW_STEPS = functools.partial(solvers.local_search, KEY, steps=20, chains=2)
+
+
 def test_local_search_from_a_given_start():
-    inst = cases.instance(users=8, channels=9, active=5)
+    inst = padded_instance()
     start = solvers.random(KEY, inst).assignment
-    solution = solvers.local_search(KEY, inst, steps=1, chains=1, initial=start)
+    solution = FEW_STEPS(inst, initial=start)
     reached = coupled_objective(inst, solution.assignment)
     assert reached >= coupled_objective(inst, start)
-    with pytest.raises(ValueError, match=r"feasible assignment, got .*'duplicate': 4"):
-        solvers.local_search(KEY, inst, initial=jnp.full(5, start[0]))
-    closed_over = jax.jit(
-        lambda k: solvers.local_search(k, inst, steps=1, chains=1, initial=start)
-    )(KEY)
-    np.testing.assert_array_equal(closed_over.assignment, solution.assignment)
-    with pytest.raises(ValueError, match="assignment must be 5 integers"):
-        solvers.local_search(KEY, inst, initial=np.zeros(3, int))
+    twice = jnp.full(6, start[0])
+    with pytest.raises(ValueError, match=r"feasible assignment, got .*'duplicate': 3"):
+        FEW_STEPS(inst, initial=twice)
+    jax.eval_shape(lambda: FEW_STEPS(inst, initial=start))  # closed over, so known under jit too
+    with pytest.raises(ValueError, match=r"feasible assignment, got .*'duplicate': 3"):
+        jax.eval_shape(lambda: FEW_STEPS(inst, initial=twice))
+    with pytest.raises(ValueError, match="assignment must be 6 integers"):
+        FEW_STEPS(inst, initial=np.zeros(3, int))
+
+
+def test_padded_rows_and_traced_starts_that_are_not_feasible():
+    inst = padded_instance()
+    traced = jax.jit(lambda start: FEW_STEPS(inst, initial=start))
+    padded = jnp.array([0, 1, 2, 3, 0, 1])
+    starts = (padded, jnp.array([0, 0, 9, -5, 1, 1]), jnp.full(6, -1))
+    for solution in (FEW_STEPS(inst, initial=padded), *map(traced, starts)):
+        assert sum(int(x) for x in violations(inst, solution.assignment)) == 0
+        assert (solution.assignment[4:] == -1).all()
+        reached = coupled_objective(inst, solution.assignment)
+        np.testing.assert_allclose(solution.value, reached, rtol=1e-6)
 
 
 def test_a_short_budget_is_kept_by_the_wall_clock():
     rng = np.random.default_rng(3)
-    a, b = rng.integers(0, 9, (2, 25, 25))
+    a, b = rng.integers(0, 9, (2, 15, 15))
     solvers.quadratic_assignment(a, b, key=KEY, budget_s=0.05)  # compiles
     start = time.perf_counter()
     found = solvers.quadratic_assignment(a, b, key=KEY, budget_s=0.05)
@@ -257,23 +286,6 @@ def test_a_short_budget_is_kept_by_the_wall_clock():
     assert float(found.trace.time_s[-1]) >= 0.05
     # All of the call but the checks of its input is on the clock.
     assert wall - float(found.trace.time_s[-1]) < 0.05
-
-
-def test_padded_rows_and_traced_starts_that_are_not_feasible():
-    inst = lsa.make_instance(np.geomspace(1e-12, 1e-9, 6), np.linspace(1e7, 2e7, 6))
-    mask = jnp.array([True] * 4 + [False] * 2)
-    inst = inst.replace(
-        user_mask=mask, coupling_bps=jnp.float32(3e8), adjacent_leakage=jnp.float32(0.9)
-    )
-    solve = functools.partial(solvers.local_search, steps=20, chains=2)
-    traced = jax.jit(lambda start: solve(KEY, inst, initial=start))
-    padded = jnp.array([0, 1, 2, 3, 0, 1])
-    starts = (padded, jnp.array([0, 0, 9, -5, 1, 1]), jnp.full(6, -1))
-    for solution in (solve(KEY, inst, initial=padded), *map(traced, starts)):
-        assert sum(int(x) for x in violations(inst, solution.assignment)) == 0
-        assert (solution.assignment[4:] == -1).all()
-        reached = coupled_objective(inst, solution.assignment)
-        np.testing.assert_allclose(solution.value, reached, rtol=1e-6)
 
 
 def test_integers_that_float64_would_round_are_refused():
