@@ -265,7 +265,8 @@ def test_evolution_by_keys_is_valid_and_rises_and_rounding_collides():
     np.testing.assert_array_equal(stopped, collides)
 
 
-@pytest.mark.parametrize("sizes", [pytest.param((7, 10, 2), marks=pytest.mark.slow), (15, 20, 8)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [(7, 10, 2), (15, 20, 8)])
 def test_why_evolution_by_rounding_can_end_below_random(sizes):
     """Table III: the paper's row lies at 0.81 to 0.90 of random assignment.
 
