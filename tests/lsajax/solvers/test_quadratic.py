@@ -108,7 +108,7 @@ def test_values_beyond_float32_stay_exact():
         ({"linear": np.zeros(3)}, r"linear must have the shape \(3, 3\)"),
         ({"distance": np.full((3, 3), np.nan)}, "distance must be finite, got nan"),
         ({"initial": [0, 0, 1]}, r"initial must be a permutation of 0\.\.2"),
-        ({"budget_s": 0}, "budget_s must be above 0"),
+        ({"budget_s": 0.0}, "budget_s must be above 0"),
         ({"budget_s": np.inf}, "budget_s must be above 0 seconds and finite, got inf"),
         ({"chains": 0}, "chains must be at least 1"),
     ],
