@@ -257,7 +257,7 @@ def figure(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
 def run_cpu(options: argparse.Namespace) -> dict[str, Any]:
     """The table on the CPU, printed as it grows."""
     if not _host.available():
-        print(f"note: {_host.missing()}; only the pure JAX path is measured")
+        print(f"note: no C++ kernel ({_host.missing()}); only the pure JAX path is measured")
     print(
         f"{'kind':9} {'batch':>5} {'N':>5} {'method':14} {'median s':>10} {'/ scipy':>8} "
         f"{'gap':>9} {'proven':>9} {'runs':>4} {'first s':>8}"
