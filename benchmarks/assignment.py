@@ -68,7 +68,7 @@ def contestants(kind: str, inst: lsa.Instance) -> dict[str, Solve]:
     calls: dict[str, Solve] = {"scipy": lambda: by_scipy(values)}
 
     def ours(method: str) -> Solve:
-        solve = functools.partial(solvers.linear_sum_assignment, method=method)
+        solve = functools.partial(solvers.linear_sum_assignment, maximize=True, method=method)
         jitted = jax.jit(jax.vmap(solve))
         return lambda: jitted(rates)
 
@@ -114,7 +114,8 @@ def measure(kind: str, batch: int, size: int, seconds: float) -> list[dict[str, 
         answer = jax.block_until_ready(call())
         compiled[name] = time.perf_counter() - start
         if isinstance(answer, solvers.Solution):
-            proven[name] = float(jnp.max(jax.vmap(solvers.certify)(rates, answer) / answer.value))
+            gap = jax.vmap(functools.partial(solvers.certify, maximize=True))(rates, answer)
+            proven[name] = float(jnp.max(gap / answer.value))
             answer = answer.assignment
         assignment = np.asarray(answer)
         chosen = np.take_along_axis(values, assignment[:, :, None], axis=2)
@@ -158,10 +159,9 @@ def slots_trace(size: int, slots: int, drift_db: float) -> np.ndarray:
 def measure_warm_start(size: int, slots: int, drift_db: float, method: str) -> dict[str, Any]:
     """Time of warm over cold solves along a trace, and of a solve from its own optimal duals."""
     values = [jnp.asarray(x) for x in slots_trace(size, slots, drift_db)]
-    cold = jax.jit(functools.partial(solvers.linear_sum_assignment, method=method))
-    warm = jax.jit(
-        lambda x, duals: solvers.linear_sum_assignment(x, method=method, init_duals=duals)
-    )
+    solve = functools.partial(solvers.linear_sum_assignment, maximize=True, method=method)
+    cold = jax.jit(solve)
+    warm = jax.jit(lambda x, duals: solve(x, init_duals=duals))
     before = cold(values[0])
     rows = []
     for x in values[1:]:
@@ -191,7 +191,8 @@ def measure_warm_start(size: int, slots: int, drift_db: float, method: str) -> d
 def measure_device(batch: int, size: int, runs: int) -> list[dict[str, Any]]:
     """The pure JAX path and optax on the default device, with fading."""
     rates = jax.jit(jax.vmap(lsa.rate_matrix))(instances("fading", batch, size))
-    methods = {"device": jax.vmap(lambda x: solvers.linear_sum_assignment(x, method="device")[0])}
+    solve = functools.partial(solvers.linear_sum_assignment, maximize=True, method="device")
+    methods = {"device": jax.vmap(lambda x: solve(x).assignment)}
     if installed("optax"):
         methods["optax"] = by_optax
     rows = []
@@ -256,7 +257,7 @@ def figure(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
 def run_cpu(options: argparse.Namespace) -> dict[str, Any]:
     """The table on the CPU, printed as it grows."""
     if not _host.available():
-        print(f"note: {_host.missing()}; only the pure JAX path is measured")
+        print(f"note: no C++ kernel ({_host.missing()}); only the pure JAX path is measured")
     print(
         f"{'kind':9} {'batch':>5} {'N':>5} {'method':14} {'median s':>10} {'/ scipy':>8} "
         f"{'gap':>9} {'proven':>9} {'runs':>4} {'first s':>8}"

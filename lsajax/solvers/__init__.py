@@ -10,7 +10,7 @@ from lsajax.solvers.exhaustive import exhaustive
 from lsajax.solvers.greedy import greedy
 from lsajax.solvers.grouped import grouped
 from lsajax.solvers.hungarian import hungarian
-from lsajax.solvers.linear_assignment import linear_sum_assignment
+from lsajax.solvers.linear_assignment import assignment_kernel, linear_sum_assignment
 from lsajax.solvers.local_search import coupled_bound, local_search
 from lsajax.solvers.quadratic_assignment import gilmore_lawler_bound, quadratic_assignment
 from lsajax.solvers.random import random
@@ -22,6 +22,7 @@ __all__ = [
     "Solution",
     "Status",
     "Trace",
+    "assignment_kernel",
     "certify",
     "coupled_bound",
     "evolution",

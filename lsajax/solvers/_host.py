@@ -1,7 +1,5 @@
 """The C++ kernel, where it has been built: loading it, and calling it as one XLA custom call."""
 
-from __future__ import annotations
-
 import ctypes
 import functools
 import hashlib
@@ -68,10 +66,10 @@ def available() -> bool:
 
 
 def missing() -> str:
-    """Why `available` is False, as part of a sentence."""
+    """Why `available` is False."""
     if library_path().exists():
-        return f"its C++ kernel does not load ({library_path()})"
-    return "its C++ kernel is not built (python -m lsajax.solvers.build_native)"
+        return f"{library_path()} does not load"
+    return "not built, python -m lsajax.solvers.build_native"
 
 
 def usable() -> bool:
@@ -82,8 +80,8 @@ def usable() -> bool:
 def solve_host(
     values: Float[Array, "n m"],
     maximize: bool,
-    row_mask: Bool[Array, n] | None,
-    col_mask: Bool[Array, m] | None,
+    row_mask: Bool[Array, "n"] | None,
+    col_mask: Bool[Array, "m"] | None,
     init_duals: Duals | None,
     max_steps: int | None,
 ) -> Raw:

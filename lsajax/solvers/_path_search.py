@@ -6,51 +6,75 @@ one `while_loop` is either a Dijkstra step or a hop, and each lane is at its own
 for each other only once, at the end.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-# From about this width on XLA's CPU code is faster if what is closer is asked again of `open_at`.
+# From about this width on XLA's CPU code is faster if what is closer is read off `open_at`.
 _WIDE = 64
 
 FREE = -1  # a column without an owner, a row without a column
 
 
 class Problem(NamedTuple):
-    """Scaled costs, every row shifted to a minimum of 0; `inf` marks a forbidden pairing."""
+    """Scaled costs, every row shifted to a minimum of 0; `inf` marks a forbidden pairing.
+
+    Attributes:
+        cost: the matrix.
+        shift: what was subtracted from each row.
+        scale: a power of two, so that scaling is exact.
+        row_on: rows that take part.
+        col_on: columns that the search may use, dummy ones included.
+        col_real: columns that take part.
+        bad: whether there is NaN or an infinity of the wrong sign.
+    """
 
     cost: Float[Array, "n m"]
-    shift: Float[Array, n]  # what was subtracted from each row
-    scale: Float[Array, ""]  # a power of two, so that scaling is exact
-    row_on: Bool[Array, n]
-    col_on: Bool[Array, m]  # columns the search may use (real ones and stand-ins)
-    col_real: Bool[Array, m]
-    bad: Bool[Array, ""]  # NaN or an infinity of the wrong sign
+    shift: Float[Array, "n"]
+    scale: Float[Array, ""]
+    row_on: Bool[Array, "n"]
+    col_on: Bool[Array, "m"]
+    col_real: Bool[Array, "m"]
+    bad: Bool[Array, ""]
 
 
 class State(NamedTuple):
-    """Where the search is; lengths and duals in the unit of `Problem.cost`."""
+    """Where the search is; lengths and duals in the unit of `Problem.cost`.
 
-    start: Int[Array, ""]  # row that is being inserted; n = none left, or the idle row
-    inserted: Int[Array, ""]  # how many rows of the queue are done
-    row: Int[Array, ""]  # row whose costs are scanned next
-    col: Int[Array, ""]  # scanning: the column that led to `row`; hopping: the column to reassign
+    Attributes:
+        start: row that is being inserted; n = none left, or the idle row.
+        inserted: how many rows of the queue are done.
+        row: row whose costs are scanned next.
+        col: scanning: the column that led to `row`; hopping: the column to reassign.
+        hopping: whether a path has been found and is being followed back.
+        reach: length of the shortest path to `row`.
+        open_at: length of the shortest path to a column; inf where it is settled.
+        settled_at: the same where it is settled or ends the path, else inf.
+        before: column before each column on its path; FREE: it starts the path.
+        dual: of each column.
+        row4col: row that owns each column.
+        steps: iterations so far.
+        failed: whether there is no matching.
+    """
+
+    start: Int[Array, ""]
+    inserted: Int[Array, ""]
+    row: Int[Array, ""]
+    col: Int[Array, ""]
     hopping: Bool[Array, ""]
-    reach: Float[Array, ""]  # length of the shortest path to `row`
-    open_at: Float[Array, m]  # length of the shortest path to a column; inf where it is settled
-    settled_at: Float[Array, m]  # the same where it is settled or ends the path, else inf
-    before: Int[Array, m]  # column before each column on its path; FREE: it starts the path
-    dual: Float[Array, m]
-    row4col: Int[Array, m]
+    reach: Float[Array, ""]
+    open_at: Float[Array, "m"]
+    settled_at: Float[Array, "m"]
+    before: Int[Array, "m"]
+    dual: Float[Array, "m"]
+    row4col: Int[Array, "m"]
     steps: Int[Array, ""]
     failed: Bool[Array, ""]
 
 
-def insert_rows(p: Problem, state: State, waiting: Bool[Array, n], limit: int) -> State:
+def insert_rows(p: Problem, state: State, waiting: Bool[Array, "n"], limit: int) -> State:
     """Augments once for every row that is waiting, in at most `limit` iterations."""
     n = waiting.shape[0]
     (rows,) = jnp.nonzero(waiting, size=n, fill_value=n)
@@ -111,7 +135,7 @@ def _start_idle(s: State, when: Bool[Array, ""], n: int) -> State:
 
 
 def _dijkstra_step(
-    s: State, row_cost: Float[Array, m], at_col: Float[Array, ""]
+    s: State, row_cost: Float[Array, "m"], at_col: Float[Array, ""]
 ) -> tuple[State, Bool[Array, ""]]:
     """Scans one row and settles the nearest column; True when that column is free.
 

@@ -6,8 +6,6 @@ References:
     assignment algorithms", IEEE Trans. AES 52 (2016).
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -23,26 +21,34 @@ _SAMPLE_SHARE, _SMALLEST_SAMPLE, _LARGEST_SAMPLE = 3, 6, 200
 
 
 class Raw(NamedTuple):
-    """A `Solution` but for its value."""
+    """A `Solution` but for its value.
 
-    assignment: Int[Array, n]
-    row_dual: Float[Array, n]
-    column_dual: Float[Array, m]
+    Attributes:
+        assignment: column of each row, -1 for none.
+        row_dual: of each row.
+        column_dual: of each column.
+        status: a `Status`.
+    """
+
+    assignment: Int[Array, "n"]
+    row_dual: Float[Array, "n"]
+    column_dual: Float[Array, "m"]
     status: Int[Array, ""]
 
 
 def solve_device(
     cost: Float[Array, "n m"],
-    row_mask: Bool[Array, n] | None,
-    col_mask: Bool[Array, m] | None,
-    init_dual: Float[Array, m] | None,
+    row_mask: Bool[Array, "n"] | None,
+    col_mask: Bool[Array, "m"] | None,
+    init_dual: Float[Array, "m"] | None,
     max_steps: int | None,
 ) -> Raw:
     """Minimum-cost assignment of every active row, n <= m (see `linear_sum_assignment`).
 
     Args:
         cost: f[n, m], `inf` where a pairing is forbidden.
-        row_mask, col_mask: bool, False where a row or a column does not take part.
+        row_mask: bool[n], False where a row does not take part.
+        col_mask: bool[m], likewise for columns.
         init_dual: f[m] column duals to start from; the closer to optimal, the fewer steps.
         max_steps: limit on loop iterations (None: the worst case, which is never reached).
     """
@@ -70,20 +76,20 @@ def solve_device(
 
 def _prepare(
     cost: Float[Array, "n m"],
-    row_mask: Bool[Array, n] | None,
-    col_mask: Bool[Array, m] | None,
+    row_mask: Bool[Array, "n"] | None,
+    col_mask: Bool[Array, "m"] | None,
 ) -> Problem:
     n, m = cost.shape
     row_on = jnp.ones(n, bool) if row_mask is None else row_mask
     col_real = jnp.ones(m, bool) if col_mask is None else col_mask
     col_on = col_real
     if row_mask is not None or col_mask is not None:
-        # More active rows than columns: as many masked columns as needed stand in at cost 0, so
-        # that every active row can be matched and every real column is used.
+        # More active rows than columns: as many masked columns as needed become dummy columns of
+        # cost 0, so that every active row can be matched and every real column is used.
         lacking = row_on.sum() - col_real.sum()
-        stand_in = ~col_real & (jnp.cumsum(~col_real) <= lacking)
-        col_on = col_real | stand_in
-        cost = jnp.where(col_real, cost, jnp.where(stand_in, 0.0, jnp.inf))
+        dummy = ~col_real & (jnp.cumsum(~col_real) <= lacking)
+        col_on = col_real | dummy
+        cost = jnp.where(col_real, cost, jnp.where(dummy, 0.0, jnp.inf))
         cost = jnp.where(row_on[:, None], cost, jnp.inf)
     bad = jnp.any(jnp.isnan(cost) | (cost == -jnp.inf))
     usable = jnp.isfinite(cost)
@@ -98,7 +104,7 @@ def _prepare(
     return Problem(cost, shift, scale, row_on, col_on, col_real, bad)
 
 
-def _sample_duals(p: Problem) -> Float[Array, m]:
+def _sample_duals(p: Problem) -> Float[Array, "m"]:
     """Duals of a random square sample, extended to all columns: min_i (cost_ij - u_i).
 
     Most searches then end near where they begin. Nothing depends on the sample but the speed.
@@ -115,7 +121,7 @@ def _sample_duals(p: Problem) -> Float[Array, m]:
     return jnp.where(usable, dual, 0.0)
 
 
-def _first_matching(p: Problem, dual: Float[Array, m]) -> tuple[State, Bool[Array, n]]:
+def _first_matching(p: Problem, dual: Float[Array, "m"]) -> tuple[State, Bool[Array, "n"]]:
     """Each row asks for its cheapest column at these duals; the first row to ask gets it.
 
     Returns the state and which active rows are still without a column.
@@ -127,7 +133,7 @@ def _first_matching(p: Problem, dual: Float[Array, m]) -> tuple[State, Bool[Arra
     asks = p.row_on & jnp.isfinite(jnp.min(reduced, axis=1))
     owner = jnp.full(m, n, jnp.int32).at[wish].min(jnp.where(asks, rows, n))
     waiting = p.row_on & ~(asks & (owner[wish] == rows))
-    # Columns that take no part are given away to nobody (n + 1): never free, never scanned.
+    # Columns that take no part get an owner that does not exist (n + 1): never free, never scanned.
     row4col = jnp.where(owner == n, jnp.where(p.col_on, FREE, n + 1), owner)
     state = State(
         start=jnp.int32(0),
@@ -152,11 +158,11 @@ def _finish(p: Problem, s: State, stopped: Bool[Array, ""]) -> Raw:
     top = jnp.max(jnp.where(p.col_on, s.dual, -jnp.inf), initial=-jnp.inf)
     matched = jnp.any(p.row_on) & (s.row4col >= 0) & (s.row4col < n)
     idle = p.col_on & ~matched
-    # Idle columns, or else the stand-ins, have dual 0; the rows take the difference.
-    stand_in = p.col_on & ~p.col_real
-    anchor = jnp.max(jnp.where(stand_in, s.dual, -jnp.inf), initial=-jnp.inf)
-    offset = jnp.where(jnp.any(idle), top, jnp.where(jnp.any(stand_in), anchor, 0.0))
-    dual = jnp.where(p.col_on & ~idle & ~stand_in, s.dual - offset, 0.0)
+    # Idle columns, or else the dummy columns, have dual 0; the rows take the difference.
+    dummy = p.col_on & ~p.col_real
+    anchor = jnp.max(jnp.where(dummy, s.dual, -jnp.inf), initial=-jnp.inf)
+    offset = jnp.where(jnp.any(idle), top, jnp.where(jnp.any(dummy), anchor, 0.0))
+    dual = jnp.where(p.col_on & ~idle & ~dummy, s.dual - offset, 0.0)
     # The row duals that are feasible in this arithmetic, whatever was rounded on the way.
     row_dual = jnp.min(jnp.where(p.col_on, p.cost - dual, jnp.inf), axis=1, initial=jnp.inf)
     row_dual = jnp.where(p.row_on & jnp.isfinite(row_dual), row_dual + p.shift, 0.0)

@@ -19,11 +19,9 @@ References:
     CAD 5 (1986).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,10 +29,17 @@ from jax import lax
 from jaxtyping import Array, Float, Int, UInt32
 
 from lsajax import hashing
+from lsajax.solvers._anytime import Phase
 
 
 class Problem(NamedTuple):
-    """Minimise sum A_uv B_{p_u p_v} + sum L[u, p_u] over permutations p."""
+    """Minimise sum A_uv B_{p_u p_v} + sum L[u, p_u] over permutations p.
+
+    Attributes:
+        flow: A.
+        distance: B.
+        linear: L.
+    """
 
     flow: Float[Array, "n n"]
     distance: Float[Array, "n n"]
@@ -42,16 +47,70 @@ class Problem(NamedTuple):
 
 
 class Chains(NamedTuple):
-    """State of all chains; the last axis is the chain."""
+    """State of all chains; the last axis is the chain.
 
-    place: Int[Array, "n chains"]  # p
-    cost: Float[Array, chains]  # of p, up to rounding of the swaps since `start`
-    near: Float[Array, "n n chains"]  # Bp
-    sums: Float[Array, "n n chains"]  # S
-    until: Int[Array, "n n chains"]  # u may not return to the place of v before this iteration
+    Attributes:
+        place: p.
+        cost: of p, up to rounding of the swaps since `start`.
+        near: Bp.
+        sums: S.
+        until: u may not return to the place of v before this iteration.
+        best_place: p of the lowest cost so far.
+        best: that cost.
+        iteration: swaps made.
+    """
+
+    place: Int[Array, "n chains"]
+    cost: Float[Array, "chains"]
+    near: Float[Array, "n n chains"]
+    sums: Float[Array, "n n chains"]
+    until: Int[Array, "n n chains"]
     best_place: Int[Array, "n chains"]
-    best: Float[Array, chains]
+    best: Float[Array, "chains"]
     iteration: Int[Array, ""]
+
+
+class State(NamedTuple):
+    """A search under way, see `phases`.
+
+    Attributes:
+        problem: what is minimised.
+        chains: where the chains are.
+        hot: first temperature of each chain.
+        start: what the caller wants to find again at the end.
+    """
+
+    problem: Problem
+    chains: Chains
+    hot: Float[Array, "chains"]
+    start: Any = None
+
+
+def phases(key: jax.Array, *, cooling: float, tabu_share: float) -> tuple[Phase, ...]:
+    """Annealing, then tabu search from the best places of all chains.
+
+    Args:
+        key: PRNG key.
+        cooling: last temperature over the first.
+        tabu_share: share of the tabu search; with 1 there is no annealing.
+    """
+    annealing_seed, tabu_seed = (
+        hashing.seeds(hashing.named_key(key, name), 1)[0] for name in ("annealing", "tabu")
+    )
+
+    def cool(s: State, count: int, begin: float, end: float) -> State:
+        hot, cold = s.hot * cooling**begin, s.hot * cooling**end
+        chains = anneal(annealing_seed, s.problem, s.chains, jnp.int32(count), hot, cold)
+        return s._replace(chains=chains)
+
+    def descend(s: State, count: int, begin: float, end: float) -> State:
+        chains = s.chains
+        if begin == 0.0:
+            chains = chains._replace(place=chains.best_place)
+        return s._replace(chains=tabu(tabu_seed, s.problem, chains, jnp.int32(count)))
+
+    both = (Phase(cool, 1.0 - tabu_share), Phase(descend, tabu_share))
+    return both if tabu_share < 1.0 else both[1:]
 
 
 @jax.jit
@@ -94,7 +153,7 @@ def _own_terms(x: Float[Array, "n n chains"]) -> Float[Array, "n n chains"]:
 
 
 @jax.jit
-def tabu(seed: UInt32[Array, 2], p: Problem, s: Chains, iterations: Int[Array, ""]) -> Chains:
+def tabu(seed: UInt32[Array, "2"], p: Problem, s: Chains, iterations: Int[Array, ""]) -> Chains:
     """`iterations` of robust tabu search: the best swap that is allowed, be it worse.
 
     A swap is forbidden while both items would return to places left lately, unless it gives a new
@@ -119,12 +178,12 @@ def tabu(seed: UInt32[Array, 2], p: Problem, s: Chains, iterations: Int[Array, "
 
 @jax.jit
 def anneal(
-    seed: UInt32[Array, 2],
+    seed: UInt32[Array, "2"],
     p: Problem,
     s: Chains,
     iterations: Int[Array, ""],
-    hot: Float[Array, chains],
-    cold: Float[Array, chains],
+    hot: Float[Array, "chains"],
+    cold: Float[Array, "chains"],
 ) -> Chains:
     """`iterations` accepted moves of simulated annealing, cooling geometrically from hot to cold.
 
@@ -181,7 +240,7 @@ def _swap_best(
     )
 
 
-def _apply(p: Problem, s: Chains, r: Int[Array, chains], q: Int[Array, chains]) -> Chains:
+def _apply(p: Problem, s: Chains, r: Int[Array, "chains"], q: Int[Array, "chains"]) -> Chains:
     """Exchanges the places of items r and q of each chain."""
     n, chains = s.place.shape
     item, chain = jnp.arange(n)[:, None], jnp.arange(chains)

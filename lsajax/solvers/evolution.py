@@ -1,7 +1,5 @@
 """Differential Evolution."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 
@@ -11,7 +9,9 @@ from jax import lax
 from jaxtyping import Array, Float, Int32
 
 from lsajax import objective
+from lsajax.hashing import named_key
 from lsajax.instance import Instance
+from lsajax.solvers._checks import check_one_slot
 from lsajax.solvers.solution import Solution, Status, Trace
 
 ENCODINGS = ("random_key", "rounding")
@@ -34,7 +34,7 @@ def evolution(
     so every vector is a valid assignment. `rounding`, as in the paper: one number per user, whose
     integer part is the user's channel. Two users may then meet on a channel, where they interfere,
     or on an occupied one, which carries nothing; nothing in the search forbids that. A rounded
-    vector that nobody has searched lies 10 to 33 % below a random valid assignment at the sizes of
+    vector without any search lies 10 to 33 % below a random valid assignment at the sizes of
     the paper's Table III, whose row of this method lies 10 to 19 % below; here ten generations of
     ten vectors are enough to pass it.
 
@@ -58,6 +58,7 @@ def evolution(
         R. Storn, K. Price, "Differential Evolution", J. Global Optimization 11 (1997); J. C. Bean,
         "Genetic algorithms and random keys", ORSA J. Computing 6 (1994).
     """
+    check_one_slot(inst)
     if encoding not in ENCODINGS:
         raise ValueError(f"encoding must be one of {', '.join(ENCODINGS)}, got {encoding!r}")
     if population < 4 or generations < 0:
@@ -87,7 +88,7 @@ def evolution(
     return Solution(assignment, values[-1, best], status, trace=trace)
 
 
-def _by_keys(inst: Instance, vector: Float[Array, places]) -> Int32[Array, users]:
+def _by_keys(inst: Instance, vector: Float[Array, "places"]) -> Int32[Array, "users"]:
     """The k-th user takes the place of the k-th lowest number."""
     usable = jnp.zeros(vector.shape[0], bool).at[: inst.num_channels].set(~inst.occupied)
     # More users than idle channels: as many blanks as are lacking take part, so that it is open
@@ -99,7 +100,7 @@ def _by_keys(inst: Instance, vector: Float[Array, places]) -> Int32[Array, users
     return jnp.where(inst.user_mask & usable[given], given, -1).astype(jnp.int32)
 
 
-def _by_rounding(inst: Instance, vector: Float[Array, users]) -> Int32[Array, users]:
+def _by_rounding(inst: Instance, vector: Float[Array, "users"]) -> Int32[Array, "users"]:
     channel = jnp.floor(vector * inst.num_channels).astype(jnp.int32)
     return jnp.where(inst.user_mask, jnp.clip(channel, 0, inst.num_channels - 1), -1)
 
@@ -114,30 +115,30 @@ def _evolve(
     crossover: float,
 ) -> tuple[Float[Array, "population size"], Float[Array, "generations population"]]:
     population, size = shape
-    start_key, key = jax.random.split(key)
-    vectors = jax.random.uniform(start_key, shape)
-    values = jax.vmap(fitness)(vectors)
 
     def generation(carry: tuple[Array, Array], key: jax.Array) -> tuple[tuple[Array, Array], Array]:
         vectors, values = carry
-        others_key, cross_key, forced_key = jax.random.split(key, 3)
-        a, b, c = vectors[_three_others(others_key, population)]
+        a, b, c = vectors[_three_others(named_key(key, "others"), population)]
         mutant = a + weight * (b - c)
         # Reflected at the bounds of [0, 1], where clipping would pile numbers up.
         mutant = jnp.abs(mutant) % 2.0
         mutant = jnp.where(mutant > 1.0, 2.0 - mutant, mutant)
-        taken = jax.random.uniform(cross_key, shape) < crossover
-        forced = jax.random.randint(forced_key, (population, 1), 0, size)
+        taken = jax.random.uniform(named_key(key, "crossover"), shape) < crossover
+        forced = jax.random.randint(named_key(key, "forced"), (population, 1), 0, size)
         trial = jnp.where(taken | (jnp.arange(size) == forced), mutant, vectors)
+        # The first round values the vectors themselves: `fitness` is compiled once.
+        trial = jnp.where(values[:, None] == -jnp.inf, vectors, trial)
         trial_values = jax.vmap(fitness)(trial)
         better = trial_values >= values
         vectors = jnp.where(better[:, None], trial, vectors)
         values = jnp.where(better, trial_values, values)
         return (vectors, values), values
 
-    keys = jax.random.split(key, generations)
-    (vectors, _), history = lax.scan(generation, (vectors, values), keys)
-    return vectors, jnp.concatenate([values[None], history])
+    vectors = jax.random.uniform(named_key(key, "evolution", "start"), shape)
+    keys = jax.random.split(named_key(key, "evolution", "generations"), generations + 1)
+    start = (vectors, jnp.full(population, -jnp.inf, vectors.dtype))
+    (vectors, _), history = lax.scan(generation, start, keys)
+    return vectors, history
 
 
 def _three_others(key: jax.Array, population: int) -> Int32[Array, "3 population"]:

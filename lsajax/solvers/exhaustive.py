@@ -1,7 +1,5 @@
 """Every assignment there is, tried."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from functools import partial
@@ -15,9 +13,11 @@ from jaxtyping import Array, Float, Int32
 from lsajax import link
 from lsajax._numerics import exact_sum
 from lsajax.instance import Instance
+from lsajax.solvers._checks import check_one_slot
 from lsajax.solvers.solution import Solution, Status
 
 _CHUNK = 2**17  # assignments valued at a time
+_MOST_DIGITS = 15  # of a count of assignments that is still worth an estimate
 _RATE = 5e7  # assignments per second of one CPU core, for the estimate in the error message
 
 
@@ -42,13 +42,13 @@ def exhaustive(key: jax.Array, inst: Instance, *, max_assignments: int = 1_000_0
             them would take, and how long the enumeration would last.
     """
     del key
+    check_one_slot(inst)
     items, places = sorted((inst.num_rows, inst.num_channels))
     count = math.perm(places, items)
     if count > max_assignments:
         raise ValueError(
             f"max_assignments is {max_assignments}, but {inst.num_rows} users and "
-            f"{inst.num_channels} channels have {count} assignments ({_size(4.0 * count * items)} "
-            f"if stored; roughly {count / _RATE:.1f} s in chunks): raise it to enumerate them"
+            f"{inst.num_channels} channels have {_estimate(items, places)}"
         )
     rates = link.rate_matrix(inst)
     transposed = inst.num_rows > inst.num_channels
@@ -61,6 +61,17 @@ def exhaustive(key: jax.Array, inst: Instance, *, max_assignments: int = 1_000_0
     return Solution(assignment, value, jnp.int32(Status.OPTIMAL))
 
 
+def _estimate(items: int, places: int) -> str:
+    digits = (math.lgamma(places + 1) - math.lgamma(places - items + 1)) / math.log(10)
+    if digits > _MOST_DIGITS:  # beyond what a float holds, and what Python prints
+        return f"about 10^{digits:.0f} assignments: too many to enumerate"
+    count = math.perm(places, items)
+    return (
+        f"{count} assignments ({_size(4.0 * count * items)} if stored; roughly "
+        f"{count / _RATE:.1f} s in chunks): raise it to enumerate them"
+    )
+
+
 def _size(num_bytes: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if num_bytes < 1000:
@@ -69,7 +80,7 @@ def _size(num_bytes: float) -> str:
     return f"{num_bytes:.0f} TB"
 
 
-def _best_injection(rates: Float[Array, "items places"]) -> Int32[Array, items]:
+def _best_injection(rates: Float[Array, "items places"]) -> Int32[Array, "items"]:
     """Items in front are placed by a loop; all ways to place the others are valued at once."""
     items, places = rates.shape
     front = 0
@@ -99,7 +110,7 @@ def _best_injection(rates: Float[Array, "items places"]) -> Int32[Array, items]:
     return lax.fori_loop(0, math.perm(places, front), visit, none)[1]
 
 
-def _decode(index: Array, places: int, front: int) -> tuple[Int32[Array, front], Array]:
+def _decode(index: Array, places: int, front: int) -> tuple[Int32[Array, "front"], Array]:
     """The `index`-th way to place the first `front` items, and the places left over."""
     free = jnp.arange(places, dtype=jnp.int32)
     head = []

@@ -1,13 +1,12 @@
 """The strongest user first, each on the best channel that is left."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 
 from lsajax import link
 from lsajax.instance import Instance
 from lsajax.repair import repair
+from lsajax.solvers._checks import check_one_slot
 from lsajax.solvers.solution import Solution, Status
 
 
@@ -25,7 +24,8 @@ def greedy(key: jax.Array, inst: Instance) -> Solution:
         Solution with status FEASIBLE and the throughput as its value [bit/s].
     """
     del key
-    nobody = jnp.full(inst.num_rows, -1, jnp.int32)
-    assignment = repair(inst, nobody, rule="greedy")
+    check_one_slot(inst)
+    unassigned = jnp.full(inst.num_rows, -1, jnp.int32)
+    assignment = repair(inst, unassigned, rule="greedy")
     value = jnp.sum(link.assigned_rate(inst, assignment))
     return Solution(assignment, value, jnp.int32(Status.FEASIBLE))

@@ -1,7 +1,5 @@
 """Grouped Kuhn-Munkres: exact inside disjoint blocks, better with every new partition."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import NamedTuple
 
@@ -10,19 +8,42 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32
 
 from lsajax import link
+from lsajax.hashing import named_key
 from lsajax.instance import Instance
 from lsajax.solvers import _anytime
+from lsajax.solvers._checks import check_one_slot
 from lsajax.solvers.linear_assignment import linear_sum_assignment
 from lsajax.solvers.solution import Solution, Status, Trace
 
 
 class _Layout(NamedTuple):
-    """Static sizes of a partition."""
+    """Static sizes of a partition.
+
+    Attributes:
+        blocks: how many.
+        users: rows of a block.
+        spare: channels of a block beyond those its users hold.
+        columns: channels, and dummy columns of rate 0 where users outnumber channels.
+    """
 
     blocks: int
-    users: int  # rows of a block
-    spare: int  # channels of a block beyond those its users hold
-    columns: int  # channels, and stand-ins of rate 0 where users outnumber channels
+    users: int
+    spare: int
+    columns: int
+
+
+class _State(NamedTuple):
+    """A search under way.
+
+    Attributes:
+        held: column of each row.
+        value: throughput [bit/s].
+        rounds: partitions solved.
+    """
+
+    held: Int32[Array, "users"]
+    value: Float[Array, ""]
+    rounds: Int32[Array, ""]
 
 
 def grouped(
@@ -57,27 +78,74 @@ def grouped(
     Raises:
         ValueError: `block_size` below 1, `rounds` below 0, `budget_s` not above 0 or traced input.
     """
+    check_one_slot(inst)
     if block_size < 1:
         raise ValueError(f"block_size must be at least 1, got {block_size}")
     if rounds < 0:
         raise ValueError(f"rounds must be at least 0, got {rounds}")
     layout = _plan(inst, block_size)
-    if budget_s is not None:
-        return _within_budget(key, inst, layout, budget_s, method)
+    if budget_s is None:
+        assignment, values = _by_rounds(key, inst, layout, rounds, method)
+        trace = Trace(jnp.full_like(values, jnp.nan), values)
+    else:
+        _anytime.check_budget(budget_s)
+        _anytime.check_concrete("grouped with budget_s", (key, inst))
+        search, static = _search(key, inst, layout, method), ("grouped", layout, method)
+        state, trace = _anytime.run_budget(search, budget_s, (key, inst), *static)
+        assignment = search.read(state)
+    value = _value(inst, assignment)
+    return Solution(assignment, value, jnp.int32(Status.FEASIBLE), trace=trace)
 
-    held, values = _rounds(key, inst, layout, rounds, method)
-    return _solution(inst, held, Trace(jnp.full_like(values, jnp.nan), values))
+
+def _search(key: jax.Array, inst: Instance, layout: _Layout, method: str) -> _anytime.Search:
+    deal_key, round_key = (named_key(key, "grouped", name) for name in ("deal", "rounds"))
+
+    def advance(state: _State, rounds: int, begin: float, end: float) -> _State:
+        return _advance(round_key, inst, state, jnp.int32(rounds), layout, method)
+
+    return _anytime.Search(
+        init=lambda: _deal(deal_key, inst, layout),
+        phases=(_anytime.Phase(advance),),
+        best=lambda state: state.value,
+        read=lambda state: _served(inst, state.held),
+        chunk=1,  # a round is long enough, and the trace has each one
+    )
 
 
 @partial(jax.jit, static_argnames=("layout", "rounds", "method"))
-def _rounds(
+def _by_rounds(
     key: jax.Array, inst: Instance, layout: _Layout, rounds: int, method: str
-) -> tuple[Int32[Array, users], Float[Array, rounds]]:
-    def step(held: Array, index: Array) -> tuple[Array, Array]:
-        held = _reblock(jax.random.fold_in(key, index), inst, held, layout, method)
-        return held, _value(inst, held)
+) -> tuple[Int32[Array, "users"], Float[Array, "partitions"]]:
+    """The assignment after the first partition and `rounds` more, and the value after each."""
+    search = _search(key, inst, layout, method)
+    (phase,) = search.phases
 
-    return jax.lax.scan(step, _deal(key, layout, inst), jnp.arange(1, rounds + 2))
+    def step(state: _State, _: None) -> tuple[_State, Array]:
+        state = phase.advance(state, 1, 0.0, 1.0)
+        return state, search.best(state)
+
+    state, values = jax.lax.scan(step, search.init(), length=rounds + 1)
+    return search.read(state), values
+
+
+@partial(jax.jit, static_argnames=("layout", "method"))
+def _advance(
+    key: jax.Array,
+    inst: Instance,
+    state: _State,
+    rounds: Int32[Array, ""],
+    layout: _Layout,
+    method: str,
+) -> _State:
+    def step(_: Array, state: _State) -> _State:
+        held = _reblock(jax.random.fold_in(key, state.rounds), inst, state.held, layout, method)
+        value = _value(inst, held)
+        # Equal but for rounding where a block was already optimal; the trace must not fall.
+        better = value >= state.value
+        held = jnp.where(better, held, state.held)
+        return _State(held, jnp.where(better, value, state.value), state.rounds + 1)
+
+    return jax.lax.fori_loop(0, rounds, step, state)
 
 
 def _plan(inst: Instance, block_size: int) -> _Layout:
@@ -87,58 +155,63 @@ def _plan(inst: Instance, block_size: int) -> _Layout:
     return _Layout(blocks, -(-K // blocks), -(-(columns - K) // blocks), columns)
 
 
-def _deal(key: jax.Array, layout: _Layout, inst: Instance) -> Int32[Array, users]:
+@partial(jax.jit, static_argnames="layout")
+def _deal(key: jax.Array, inst: Instance, layout: _Layout) -> _State:
     """A distinct column for each row, at random, idle channels to requesting users.
 
-    Rows hold a column at all times, be it an occupied channel or a stand-in, both of rate 0: then
-    all shapes are static, and giving a user no channel is one more pairing.
+    Rows hold a column at all times, be it an occupied channel or a dummy column, both of rate 0:
+    then all shapes are static, and giving a user no channel is one more pairing.
     """
-    row_key, column_key = jax.random.split(jax.random.fold_in(key, 0))
-    row = jax.random.permutation(row_key, inst.num_rows)
+    row = jax.random.permutation(named_key(key, "rows"), inst.num_rows)
     row = row[jnp.argsort(~inst.user_mask[row])]  # a stable sort: requesting users come first
     closed = jnp.ones(layout.columns, bool).at[: inst.num_channels].set(inst.occupied)
-    column = jax.random.permutation(column_key, layout.columns)
+    column = jax.random.permutation(named_key(key, "columns"), layout.columns)
     column = column[jnp.argsort(closed[column])]
     dealt = column[: inst.num_rows].astype(jnp.int32)
-    return jnp.zeros(inst.num_rows, jnp.int32).at[row].set(dealt)
+    held = jnp.zeros(inst.num_rows, jnp.int32).at[row].set(dealt)
+    return _State(held, _value(inst, held), jnp.int32(0))
 
 
 def _reblock(
-    key: jax.Array, inst: Instance, held: Int32[Array, users], layout: _Layout, method: str
-) -> Int32[Array, users]:
+    key: jax.Array, inst: Instance, held: Int32[Array, "users"], layout: _Layout, method: str
+) -> Int32[Array, "users"]:
     """One new partition, solved block by block."""
     K = inst.num_rows
-    user_key, spare_key = jax.random.split(key)
-    rows = _split(jax.random.permutation(user_key, K), layout.blocks, layout.users)
+    order = jax.random.permutation(named_key(key, "users"), K)
+    rows = _split(order, layout.blocks, layout.users)
     own = jnp.where(rows < 0, -1, held[rows])
     is_held = jnp.zeros(layout.columns, bool).at[held].set(True)
     (free,) = jnp.nonzero(~is_held, size=layout.columns - K, fill_value=-1)
-    free = _split(jax.random.permutation(spare_key, free), layout.blocks, layout.spare)
+    free = jax.random.permutation(named_key(key, "free columns"), free)
+    free = _split(free, layout.blocks, layout.spare)
     columns = jnp.concatenate([own, free], axis=1)  # [block, column]
 
     def solve(block_rows: Array, block_columns: Array) -> Array:
         rates = _block_rates(inst, block_rows, block_columns)
         best = linear_sum_assignment(
-            rates, row_mask=block_rows >= 0, col_mask=block_columns >= 0, method=method
+            rates,
+            maximize=True,
+            row_mask=block_rows >= 0,
+            col_mask=block_columns >= 0,
+            method=method,
         )
         return block_columns[best.assignment]
 
     given = jax.vmap(solve)(rows, columns)
     target = jnp.where(rows < 0, K, rows)
-    new = held.at[target].set(given, mode="drop")
-    # Equal but for rounding where a block was already optimal; the trace must not fall.
-    return jnp.where(_value(inst, new) >= _value(inst, held), new, held)
+    return held.at[target].set(given, mode="drop")
 
 
 def _split(items: Array, blocks: int, size: int) -> Int32[Array, "blocks size"]:
     """Deals items into blocks of a static size, padded with -1."""
-    padded = jnp.full(blocks * size, -1, jnp.int32).at[: items.shape[0]].set(items)
+    padded = jnp.full(blocks * size, -1, jnp.int32)
+    padded = padded.at[: items.shape[0]].set(items.astype(jnp.int32))
     # Dealt like cards: the padding is spread over the blocks.
     return padded.reshape(size, blocks).T
 
 
 def _block_rates(
-    inst: Instance, rows: Int32[Array, rows], columns: Int32[Array, columns]
+    inst: Instance, rows: Int32[Array, "rows"], columns: Int32[Array, "columns"]
 ) -> Float[Array, "rows columns"]:
     """r_im of a block alone: the full matrix is never formed."""
     user = jnp.repeat(jnp.maximum(rows, 0), columns.shape[0])
@@ -152,50 +225,11 @@ def _block_rates(
     return link.assigned_rate(entry, channel).reshape(rows.shape[0], columns.shape[0])
 
 
-def _value(inst: Instance, held: Int32[Array, users]) -> Float[Array, ""]:
-    return jnp.sum(link.assigned_rate(inst, held))
-
-
-def _solution(inst: Instance, held: Int32[Array, users], trace: Trace) -> Solution:
-    assignment, value = _served(inst, held)
-    return Solution(assignment, value, jnp.int32(Status.FEASIBLE), trace=trace)
+@jax.jit
+def _served(inst: Instance, held: Int32[Array, "users"]) -> Int32[Array, "users"]:
+    return jnp.where(link.is_served(inst, held), held, -1)
 
 
 @jax.jit
-def _served(inst: Instance, held: Array) -> tuple[Array, Array]:
-    assignment = jnp.where(link.is_served(inst, held), held, -1)
-    return assignment, _value(inst, assignment)
-
-
-_first = jax.jit(_deal, static_argnums=1)
-
-
-@partial(jax.jit, static_argnames=("layout", "method"))
-def _timed_round(
-    key: jax.Array, inst: Instance, held: Array, round_index: Array, layout: _Layout, method: str
-) -> tuple[Array, Array]:
-    held = _reblock(jax.random.fold_in(key, round_index), inst, held, layout, method)
-    return held, _value(inst, held)
-
-
-def _within_budget(
-    key: jax.Array, inst: Instance, layout: _Layout, budget_s: float, method: str
-) -> Solution:
-    _anytime.check_budget(budget_s)
-    _anytime.check_concrete("grouped with budget_s", (key, inst))
-    run = partial(_run_clock, key, inst, layout, method)
-    _anytime.compile_first(run, (key, inst), layout, method)
-    return run(budget_s)
-
-
-def _run_clock(
-    key: jax.Array, inst: Instance, layout: _Layout, method: str, budget_s: float
-) -> Solution:
-    clock = _anytime.Clock()
-    held = _first(key, layout, inst)
-    rounds = 0
-    while rounds == 0 or clock.elapsed() < budget_s:
-        rounds += 1
-        held, value = _timed_round(key, inst, held, jnp.int32(rounds), layout, method)
-        clock.record(float(value))
-    return _solution(inst, held, clock.trace())
+def _value(inst: Instance, held: Int32[Array, "users"]) -> Float[Array, ""]:
+    return jnp.sum(link.assigned_rate(inst, held))

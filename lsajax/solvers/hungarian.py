@@ -1,12 +1,11 @@
 """The exact optimum of an instance."""
 
-from __future__ import annotations
-
 import jax
 
 from lsajax import link
 from lsajax.instance import Instance
 from lsajax.solvers import linear_assignment
+from lsajax.solvers._checks import check_one_slot
 from lsajax.solvers.solution import Duals, Solution
 from lsajax.solvers.sorted_matching import sorted_matching
 
@@ -32,12 +31,12 @@ def hungarian(
         init_duals: duals of a similar slot, such as the last one; ignored by 'sorted'.
 
     Returns:
-        Solution with the throughput [bit/s], status OPTIMAL and duals: check them with
-        `certify(rate_matrix(inst), solution, row_mask=inst.user_mask, col_mask=~inst.occupied)`.
+        Solution with the throughput [bit/s], status OPTIMAL and duals, which `certify` checks.
 
     Raises:
         ValueError: unknown method, or 'sorted' on an instance that is not `sortable`.
     """
+    check_one_slot(inst)
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if method == "sorted" and not inst.sortable:
@@ -48,6 +47,7 @@ def hungarian(
         return sorted_matching(key, inst)
     return linear_assignment.linear_sum_assignment(
         link.rate_matrix(inst),
+        maximize=True,
         row_mask=inst.user_mask,
         col_mask=~inst.occupied,
         method=method,

@@ -1,19 +1,16 @@
 """Quadratic assignment: annealing, then robust tabu search, on many chains until time is up."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Int
+from numpy.typing import ArrayLike
 
 from lsajax import hashing
 from lsajax.solvers import _anytime, _swap_search
-from lsajax.solvers._swap_search import Chains
-from lsajax.solvers.linear_assignment import linear_sum_assignment
+from lsajax.solvers.linear_assignment import exact_float64, linear_sum_assignment
 from lsajax.solvers.solution import Solution, Status
 
 CHAINS, FEW_CHAINS = 16, 8
@@ -61,8 +58,8 @@ def quadratic_assignment(
         status FEASIBLE (OPTIMAL for n <= 1) and the trace of the best cost over time.
 
     Raises:
-        ValueError: shapes that disagree, values that are not finite, `initial` not a permutation,
-            `budget_s` not above 0, `chains` below 1, traced input.
+        ValueError: shapes that disagree, values that are not finite, integers beyond 2^53,
+            `initial` not a permutation, `budget_s` not above 0, `chains` below 1, traced input.
 
     References:
         Koopmans and Beckmann, Econometrica 25 (1957); those of `_swap_search`.
@@ -81,10 +78,13 @@ def quadratic_assignment(
     dtype = np.float32 if _exact_in_float32(a, b, c) else np.float64
     with jax.enable_x64(dtype is np.float64):
         problem = _swap_search.Problem(*(jnp.asarray(x, dtype) for x in (a, b, c)))
-        cools = budget_s >= SHORT_S
-        search = partial(_search, key, problem, first, chains, cools)
-        _anytime.compile_first(search, (key, problem, first), chains, cools)
-        place, trace = search(budget_s)
+        tabu_share = 1.0 if budget_s < SHORT_S else 1.0 - ANNEALING_SHARE
+        search = _search(key, problem, first, chains, tabu_share)
+        inputs = (key, problem, first)
+        state, trace = _anytime.run_budget(
+            search, budget_s, inputs, "quadratic_assignment", chains, tabu_share
+        )
+        place = np.asarray(search.read(state))
     value = _cost(a, b, c, place)
     return Solution(jnp.asarray(place), value, jnp.int32(Status.FEASIBLE), trace=trace)
 
@@ -108,22 +108,21 @@ def gilmore_lawler_bound(
     rising = np.sort(a[off].reshape(n, n - 1), axis=1)
     falling = -np.sort(-b[off].reshape(n, n - 1), axis=1)
     least = rising @ falling.T + np.outer(np.diag(a), np.diag(b)) + c
-    with jax.enable_x64(True):
-        duals = linear_sum_assignment(jnp.asarray(least), maximize=False).duals
-        assert duals is not None
-        # The duals' value, not the assignment's: a bound also after rounding.
-        return float(duals.row.sum() + duals.column.sum())
+    duals = linear_sum_assignment(least).duals
+    assert duals is not None
+    # The duals' value, not the assignment's: a bound also after rounding.
+    return float(np.sum(duals.row) + np.sum(duals.column))
 
 
 def _check(
     flow: ArrayLike, distance: ArrayLike, linear: ArrayLike | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    a, b = np.asarray(flow, np.float64), np.asarray(distance, np.float64)
+    a, b = exact_float64("flow", flow), exact_float64("distance", distance)
     if a.ndim != 2 or a.shape[0] != a.shape[1] or a.shape != b.shape:
         raise ValueError(
             f"flow and distance must be square and of one size, got {a.shape} and {b.shape}"
         )
-    c = np.zeros(a.shape) if linear is None else np.asarray(linear, np.float64)
+    c = np.zeros(a.shape) if linear is None else exact_float64("linear", linear)
     if c.shape != a.shape:
         raise ValueError(f"linear must have the shape {a.shape} of flow, got {c.shape}")
     for name, x in (("flow", a), ("distance", b), ("linear", c)):
@@ -158,41 +157,31 @@ def _search(
     problem: _swap_search.Problem,
     first: np.ndarray | None,
     chains: int,
-    cools: bool,
-    budget_s: float,
-) -> tuple[np.ndarray, _anytime.Trace]:
-    clock = _anytime.Clock()
-    state, scale = _begin(key, problem, first, chains)
-    seeds = hashing.seeds(key, 2)
-
-    def annealed(s: Chains, count: int, begin: float, end: float) -> Chains:
-        hot, cold = (jnp.full(chains, heat.at(share), s.cost.dtype) for share in (begin, end))
-        return _swap_search.anneal(seeds[0], problem, s, _anytime.as_int(count), hot, cold)
-
-    def tabued(s: Chains, count: int, begin: float, end: float) -> Chains:
-        return _swap_search.tabu(seeds[1], problem, s, _anytime.as_int(count))
-
-    def lowest(s: Chains) -> jax.Array:
-        return s.best.min()
-
-    if cools:
-        mean = float(scale)
-        heat = _anytime.Temperatures(max(HOT * mean, 1e-30), max(COLD * mean, 1e-30))
-        state = _anytime.run_phase(annealed, state, clock, ANNEALING_SHARE * budget_s, lowest)
-        state = state._replace(place=state.best_place)
-    state = _anytime.run_phase(tabued, state, clock, budget_s, lowest)
-    best = int(jnp.argmin(state.best))
-    return np.asarray(state.best_place[:, best]), clock.trace()
+    tabu_share: float,
+) -> _anytime.Search:
+    key = hashing.named_key(key, "quadratic assignment")
+    start_key = hashing.named_key(key, "start")
+    return _anytime.Search(
+        init=lambda: _begin(start_key, problem, first, chains),
+        phases=_swap_search.phases(key, cooling=COLD / HOT, tabu_share=tabu_share),
+        best=lambda s: s.chains.best.min(),
+        read=lambda s: s.chains.best_place[:, s.chains.best.argmin()],
+    )
 
 
 @partial(jax.jit, static_argnames="chains")
 def _begin(
-    key: jax.Array, problem: _swap_search.Problem, first: Array | None, chains: int
-) -> tuple[Chains, Float[Array, ""]]:
-    """Chains at random permutations, one at `first`, and the mean effect of a swap there."""
+    key: jax.Array,
+    problem: _swap_search.Problem,
+    first: Int[Array, "n"] | None,
+    chains: int,
+) -> _swap_search.State:
+    """Chains at random permutations, one at `first`; the mean effect of a swap sets their heat."""
     n = problem.flow.shape[0]
     place = jax.vmap(lambda k: jax.random.permutation(k, n))(jax.random.split(key, chains)).T
     if first is not None:
         place = place.at[:, 0].set(first)
     state = _swap_search.start(problem, place.astype(jnp.int32))
-    return state, jnp.mean(jnp.abs(_swap_search.swap_costs(problem, state)))
+    mean = jnp.mean(jnp.abs(_swap_search.swap_costs(problem, state)))
+    hot = jnp.full(chains, jnp.maximum(HOT * mean, 1e-30))
+    return _swap_search.State(problem, state, hot)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from lsajax import assignments, link
 from lsajax.instance import Instance
+from lsajax.solvers._checks import check_one_slot
 from lsajax.solvers.solution import Solution, Status
 
 
@@ -28,6 +29,7 @@ def random(key: jax.Array, inst: Instance, *, exchangeable: bool = False) -> Sol
     Returns:
         Solution with status FEASIBLE and the throughput as its value [bit/s].
     """
+    check_one_slot(inst)
     if exchangeable:
         assignment = _in_order(inst)
     else:

@@ -1,7 +1,5 @@
 """What every solver returns."""
 
-from __future__ import annotations
-
 import enum
 from typing import NamedTuple
 
@@ -28,23 +26,31 @@ def status_name(status: Int[Array, ""] | int) -> str:
 
 
 class Duals(NamedTuple):
-    """Dual variables of a linear assignment problem.
+    """Dual variables of a linear assignment problem, in its unit.
 
-    For a maximisation they are feasible when `row[i] + column[j] >= values[i, j]` (`<=` for a
-    minimisation) at every permitted pairing; `certify` checks this.
+    For a minimisation they are feasible when `row[i] + column[j] <= cost_matrix[i, j]` (`>=` for a
+    maximisation) at every permitted pairing; `certify` checks this.
+
+    Attributes:
+        row: of each row.
+        column: of each column.
     """
 
-    row: Float[Array, n]
-    column: Float[Array, m]
+    row: Float[Array | np.ndarray, "n"]
+    column: Float[Array | np.ndarray, "m"]
 
 
 class Trace(NamedTuple):
-    """The best value found so far, by time, of a solver that can be stopped at any point."""
+    """The best value found so far, by time, of a solver that can be stopped at any point.
 
-    time_s: Float[Array | np.ndarray, steps]
-    """Seconds since the solver began (compile time left out); NaN where not measured (jit)."""
-    value: Float[Array | np.ndarray, steps]
-    """Objective after each step, in the objective's unit (bit/s for an instance)."""
+    Attributes:
+        time_s: seconds since the solver began (compile time left out); NaN where not measured
+            (jit).
+        value: objective after each step, in the objective's unit (bit/s for an instance).
+    """
+
+    time_s: Float[Array | np.ndarray, "steps"]
+    value: Float[Array | np.ndarray, "steps"]
 
 
 class Solution(NamedTuple):
@@ -58,7 +64,7 @@ class Solution(NamedTuple):
         trace: progress over time, where the method is an anytime one.
     """
 
-    assignment: Int[Array, n]
+    assignment: Int[Array, "n"]
     value: Float[Array | np.ndarray, ""]
     status: Int[Array, ""]
     duals: Duals | None = None

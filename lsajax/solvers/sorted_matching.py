@@ -1,7 +1,5 @@
 """Strong users on wide channels: exact in O(N log N) where power is alike on all channels."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 
@@ -12,16 +10,24 @@ from jaxtyping import Array, Bool, Float, Int32
 from lsajax import link
 from lsajax._numerics import exact_sum
 from lsajax.instance import Instance
+from lsajax.solvers._checks import check_one_slot
 from lsajax.solvers.solution import Duals, Solution, Status
 
 
 class _Ranked(NamedTuple):
-    """The k-th strongest user beside the k-th widest idle channel."""
+    """The k-th strongest user beside the k-th widest idle channel.
 
-    user: Int32[Array, users]
-    channel: Int32[Array, channels]
-    power_w: Float[Array, ranks]  # 0 from the last user on
-    bandwidth_hz: Float[Array, ranks]  # 0 from the last idle channel on
+    Attributes:
+        user: rows by descending power.
+        channel: channels by descending bandwidth.
+        power_w: of the users in that order, 0 from the last one on [W].
+        bandwidth_hz: of the channels in that order, 0 from the last idle one on [Hz].
+    """
+
+    user: Int32[Array, "users"]
+    channel: Int32[Array, "channels"]
+    power_w: Float[Array, "ranks"]
+    bandwidth_hz: Float[Array, "ranks"]
 
 
 @jax.jit
@@ -43,11 +49,12 @@ def sorted_matching(key: jax.Array, inst: Instance) -> Solution:
             heuristic.
 
     Returns:
-        Solution with the throughput [bit/s]. Status OPTIMAL, with duals for `certify(rates, ...,
-        row_mask=user_mask, col_mask=~occupied)`, where the instance is sortable and the
-        inequalities of neighbouring ranks (Monge) hold numerically; else FEASIBLE.
+        Solution with the throughput [bit/s]. Status OPTIMAL, with duals for `certify`, where the
+        instance is sortable and the inequalities of neighbouring ranks (Monge) hold numerically;
+        else FEASIBLE.
     """
     del key
+    check_one_slot(inst)
     ranked = _rank(inst)
     K, M = inst.num_rows, inst.num_channels
     by_rank = jnp.full(K, -1, jnp.int32).at[: min(K, M)].set(ranked.channel[:K])
@@ -64,7 +71,7 @@ def sorted_matching(key: jax.Array, inst: Instance) -> Solution:
     return Solution(assignment, value, status, Duals(row, column))
 
 
-def _served(inst: Instance) -> Bool[Array, users]:
+def _served(inst: Instance) -> Bool[Array, "users"]:
     """Which ranks of users are served."""
     count = jnp.minimum(jnp.sum(inst.user_mask), jnp.sum(~inst.occupied))
     return jnp.arange(inst.num_rows) < count
@@ -85,7 +92,7 @@ def _rank(inst: Instance) -> _Ranked:
     )
 
 
-def _prices(inst: Instance, ranked: _Ranked) -> tuple[Float[Array, ranks], Bool[Array, ""]]:
+def _prices(inst: Instance, ranked: _Ranked) -> tuple[Float[Array, "ranks"], Bool[Array, ""]]:
     """g by rank of the channel, and whether neighbouring ranks satisfy the inequalities."""
     power, wide, narrow = ranked.power_w, ranked.bandwidth_hz[:-1], ranked.bandwidth_hz[1:]
     own, own_size = _rate_step(power[:-1], wide, narrow, inst.noise_psd_w_hz)

@@ -2,6 +2,7 @@
 
 import functools
 import re
+import warnings
 
 import chex
 import jax
@@ -11,7 +12,7 @@ import pytest
 import scipy.optimize
 
 from lsajax import solvers
-from lsajax.solvers import _host
+from lsajax.solvers import _host, linear_assignment
 
 SIZES = (0, 1, 2, 3, 7, 16, 33)
 METHODS = [
@@ -133,46 +134,87 @@ def _matrices(rng, n, m, dtype):
 
 
 SHAPES = [(n, m) for n in SIZES for m in SIZES]
-# The device path compiles for a second per shape; the slow test runs it on all of them.
-FEW_SHAPES = [(0, 3), (2, 0), (1, 1), (3, 2), (7, 16), (33, 33)]
+# The device path compiles for a second per shape and sense; the slow test has all of them.
+FEW_SHAPES = [
+    (0, 3, True),
+    (2, 0, False),
+    (1, 1, True),
+    (3, 2, False),
+    (3, 2, True),
+    (7, 16, False),
+    (33, 33, True),
+]
+SOME_SHAPES = [(n, m) for n in (0, 1, 3, 16) for m in (0, 2, 3, 16, 33)]
 
 
-@pytest.mark.parametrize("shape", FEW_SHAPES)
-def test_device_agrees_with_scipy(shape):
-    _agrees_with_scipy("device", *shape, np.float32)
+@pytest.mark.parametrize(("n", "m", "maximize"), FEW_SHAPES)
+def test_device_agrees_with_scipy(n, m, maximize):
+    _agrees_with_scipy("device", n, m, np.float32, maximize)
+
+
+@pytest.mark.parametrize("shape", SOME_SHAPES)
+def test_host_agrees_with_scipy(shape):
+    _kernel_agrees_with_scipy(shape, np.float32)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("maximize", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_device_agrees_with_scipy_on_all_shapes(shape):
-    _agrees_with_scipy("device", *shape, np.float32)
+def test_device_agrees_with_scipy_on_all_shapes(shape, maximize):
+    _agrees_with_scipy("device", *shape, np.float32, maximize)
 
 
-@pytest.mark.skipif(not _host.available(), reason="C++ kernel not built")
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_host_agrees_with_scipy(shape, dtype):
+def test_host_agrees_with_scipy_on_all_shapes(shape, dtype):
+    _kernel_agrees_with_scipy(shape, dtype)
+
+
+def _kernel_agrees_with_scipy(shape, dtype):
+    if not _host.available():
+        pytest.skip("C++ kernel not built")
     with jax.enable_x64(dtype is np.float64):
-        _agrees_with_scipy("host", *shape, dtype)
+        for maximize in (True, False):
+            _agrees_with_scipy("host", *shape, dtype, maximize)
 
 
-def _agrees_with_scipy(method, n, m, dtype):
+def _agrees_with_scipy(method, n, m, dtype, maximize):
     rng = np.random.default_rng(100 * n + m)
     values = _matrices(rng, n, m, dtype)
-    for maximize in (True, False):
-        solution, gap = _run(values, method, maximize)
-        for b in range(len(values)):
-            _check(values[b], jax.tree.map(lambda x, b=b: x[b], solution), gap[b], maximize)
+    solution, gap = _run(values, method, maximize)
+    for b in range(len(values)):
+        _check(values[b], jax.tree.map(lambda x, b=b: x[b], solution), gap[b], maximize)
 
 
-@pytest.mark.parametrize("shape", [(7, 7), (33, 16), (40, 40)])
-def test_float64(method, shape):
+@pytest.mark.parametrize(
+    ("n", "m", "maximize"),
+    [
+        pytest.param(7, 7, False, marks=pytest.mark.slow),
+        pytest.param(7, 7, True, marks=pytest.mark.slow),
+        (33, 16, True),
+        pytest.param(33, 16, False, marks=pytest.mark.slow),
+        (40, 40, False),
+        pytest.param(40, 40, True, marks=pytest.mark.slow),
+    ],
+)
+def test_float64(method, n, m, maximize):
     with jax.enable_x64(True):
-        _agrees_with_scipy(method, *shape, np.float64)
+        _agrees_with_scipy(method, n, m, np.float64, maximize)
 
 
-@pytest.mark.parametrize("shape", [(9, 16), (16, 9), (40, 40)])
-@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "warm"),
+    [
+        ((9, 16), False),
+        ((16, 9), True),
+        ((40, 40), False),
+        *(
+            pytest.param(shape, warm, marks=pytest.mark.slow)
+            for shape, warm in (((9, 16), True), ((16, 9), False), ((40, 40), True))
+        ),
+    ],
+)
 def test_masks_forbidden_pairs_and_any_start(method, shape, warm):
     n, m = shape
     rng = np.random.default_rng(n * m)
@@ -251,7 +293,7 @@ def test_values_that_mean_nothing_are_infeasible(method, bad):
 
 
 def test_step_limit_is_reported(method):
-    values = np.random.default_rng(0).random((20, 20)).astype(np.float32)
+    values = np.random.default_rng(0).random((12, 12)).astype(np.float32)
     solution = solvers.linear_sum_assignment(values, method=method, max_steps=1)
     assert solution.status == solvers.Status.ITERATION_LIMIT
     assert np.isnan(solution.value) and (solution.assignment == -1).all()
@@ -262,7 +304,7 @@ def test_step_limit_with_idle_columns_and_a_start(method, limit):
     values = np.random.default_rng(0).random((20, 24)).astype(np.float32)
     start = solvers.Duals(np.zeros(20, np.float32), np.zeros(24, np.float32))
     solution = solvers.linear_sum_assignment(
-        values, method=method, max_steps=limit, init_duals=start
+        values, maximize=True, method=method, max_steps=limit, init_duals=start
     )
     if limit == 1:
         assert solution.status == solvers.Status.ITERATION_LIMIT
@@ -285,7 +327,7 @@ def test_unbatched_masks_under_vmap(method):
     mask = np.array([True, False, True, True, True, False])
 
     def solve(x, mask):
-        return solvers.linear_sum_assignment(x, col_mask=mask, method=method)
+        return solvers.linear_sum_assignment(x, maximize=True, col_mask=mask, method=method)
 
     solution = jax.vmap(solve, (0, None))(values, mask)
     for x, assignment in zip(values, solution.assignment, strict=True):
@@ -322,7 +364,7 @@ def test_warm_start_from_the_optimum_needs_no_search(method):
     values = np.outer(np.sort(rng.random(48)), np.sort(rng.random(48))) + 1e-4 * rng.random(
         (48, 48)
     )
-    solve = functools.partial(solvers.linear_sum_assignment, values, method=method)
+    solve = functools.partial(solvers.linear_sum_assignment, values, maximize=True, method=method)
     first = solve()
     limit = 4 * 48  # a step and a hop for each row, and some more for rounding
     again = solve(init_duals=first.duals, max_steps=limit)
@@ -333,32 +375,33 @@ def test_warm_start_from_the_optimum_needs_no_search(method):
 
 def test_certify_rejects_what_is_not_optimal_or_not_a_matching():
     values = np.random.default_rng(5).random((6, 8)).astype(np.float32)
-    best = solvers.linear_sum_assignment(values)
-    assert solvers.certify(values, best) < 1e-5
+    best = solvers.linear_sum_assignment(values, maximize=True)
+    certify = functools.partial(solvers.certify, values, maximize=True)
+    assert certify(best) < 1e-5
     swapped = best.assignment.at[jnp.array([0, 1])].set(best.assignment[jnp.array([1, 0])])
     loss = values[np.arange(6), best.assignment].sum() - values[np.arange(6), swapped].sum()
-    gap = solvers.certify(values, best._replace(assignment=swapped))
+    gap = certify(best._replace(assignment=swapped))
     np.testing.assert_allclose(gap, loss, rtol=1e-4)
     twice = best.assignment.at[0].set(best.assignment[1])
-    assert solvers.certify(values, best._replace(assignment=twice)) == np.inf
+    assert certify(best._replace(assignment=twice)) == np.inf
     partial = best.assignment.at[0].set(-1)
-    assert solvers.certify(values, best._replace(assignment=partial)) == np.inf
-    assert solvers.certify(values, best._replace(assignment=best.assignment.at[0].set(8))) == np.inf
-    assert solvers.certify(values, best._replace(duals=None)) == np.inf
+    assert certify(best._replace(assignment=partial)) == np.inf
+    assert certify(best._replace(assignment=best.assignment.at[0].set(8))) == np.inf
+    assert certify(best._replace(duals=None)) == np.inf
 
 
 def test_certify_bounds_the_gap_for_any_duals():
     rng = np.random.default_rng(6)
     for n, m in ((6, 6), (5, 9), (9, 5)):
         values = rng.normal(size=(n, m)).astype(np.float32)
-        best = solvers.linear_sum_assignment(values)
+        best = solvers.linear_sum_assignment(values, maximize=True)
         for _ in range(5):
             duals = solvers.Duals(
                 rng.normal(size=n).astype(np.float32), rng.normal(size=m).astype(np.float32)
             )
-            assert solvers.certify(values, best._replace(duals=duals)) >= 0
-            worst = solvers.linear_sum_assignment(values, maximize=False)
-            gap = solvers.certify(values, worst._replace(duals=duals))
+            assert solvers.certify(values, best._replace(duals=duals), maximize=True) >= 0
+            worst = solvers.linear_sum_assignment(values)
+            gap = solvers.certify(values, worst._replace(duals=duals), maximize=True)
             assert gap >= best.value - worst.value - 1e-4
 
 
@@ -387,19 +430,25 @@ def test_no_index_runs_over_a_flat_batch():
 
 def test_integers_and_half_precision_are_taken_as_float():
     values = np.array([[1, 5, 3], [4, 2, 6]])
-    assert solvers.linear_sum_assignment(values).value == 11
+    assert solvers.linear_sum_assignment(values).value == 3
     half = solvers.linear_sum_assignment(jnp.asarray(values, jnp.bfloat16))
-    assert half.value == 11 and half.value.dtype == jnp.float32
+    assert half.value == 3 and half.value.dtype == jnp.float32
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"values": np.zeros(3)}, r"values has shape \(3,\); expected \[n, m\]"),
-        ({"values": np.zeros((2, 2), complex)}, "values has dtype complex"),
+        (
+            {"cost_matrix": [[1, 2], [3]]},
+            r"cost_matrix must be .*, got rows of unequal length",
+        ),
+        ({"cost_matrix": [[None]]}, "cost_matrix has dtype object; expected real numbers"),
+        ({"cost_matrix": [[0, 2**53 + 1]]}, r"cost_matrix must lie within -2\^53\.\.2\^53"),
+        ({"cost_matrix": np.zeros(3)}, r"cost_matrix has shape \(3,\); expected \[n, m\]"),
+        ({"cost_matrix": np.zeros((2, 2), complex)}, "cost_matrix has dtype complex"),
         ({"method": "fast"}, "method is 'fast'; expected one of auto, host, device"),
         ({"row_mask": np.ones(3, bool)}, r"row_mask is bool\[3\]; expected bool\[2\]"),
-        ({"col_mask": np.ones(3)}, r"col_mask is float32\[3\]; expected bool\[3\]"),
+        ({"col_mask": np.ones(3)}, r"col_mask is float64\[3\]; expected bool\[3\]"),
         (
             {"init_duals": solvers.Duals(np.zeros(3), np.zeros(3))},
             r"init_duals has row\[3\], column\[3\]; expected row\[2\], column\[3\]",
@@ -407,18 +456,90 @@ def test_integers_and_half_precision_are_taken_as_float():
     ],
 )
 def test_bad_input_is_one_clear_error(arguments, message):
-    arguments = {"values": np.zeros((2, 3)), **arguments}
+    arguments = {"cost_matrix": np.zeros((2, 3)), **arguments}
     with pytest.raises(ValueError, match=message):
         solvers.linear_sum_assignment(**arguments)
+
+
+def test_takes_scipys_arguments_and_minimises_like_it():
+    for matrix in ([[1, 2], [3, 5]], [[4.0, 1.0, 3.0], [2.0, 0.5, 5.0]]):
+        for options in ((), (True,), (False,)):
+            expected = scipy.optimize.linear_sum_assignment(matrix, *options)[1]
+            found = solvers.linear_sum_assignment(matrix, *options)
+            np.testing.assert_array_equal(found.assignment, expected)
+            assert solvers.certify(matrix, found, *options) == 0
+
+
+def _integers(rng):
+    return rng.integers(-(2**40), 2**40, (20, 20))
+
+
+def _close_together(rng):
+    return 1e8 + rng.random((20, 20))
+
+
+@pytest.mark.parametrize("matrix", [_integers, _close_together])
+def test_what_numpy_holds_is_solved_as_it_is(method, matrix):
+    """JAX would wrap the integers to 32 bits and round the floats to 24."""
+    values = matrix(np.random.default_rng(3))
+    best = values[scipy.optimize.linear_sum_assignment(values)].sum()
+    solution = solvers.linear_sum_assignment(values, method=method)
+    assert solution.value.dtype == solution.duals.row.dtype == np.float64
+    np.testing.assert_allclose(solution.value, best, rtol=1e-15)
+    assert values[np.arange(20), solution.assignment].sum() == pytest.approx(best, rel=1e-15)
+    gap = solvers.certify(values, solution)
+    assert gap.dtype == np.float64 and gap <= 1e-15 * abs(best)
+    again = solvers.linear_sum_assignment(values, method=method, init_duals=solution.duals)
+    np.testing.assert_allclose(again.value, best, rtol=1e-15)
+
+
+def test_a_matrix_closed_over_is_solved_as_it_is():
+    values = _close_together(np.random.default_rng(3))
+    pairs = scipy.optimize.linear_sum_assignment(values)[1]
+    mask = np.ones(20, bool)
+    found = jax.jit(lambda m: solvers.linear_sum_assignment(values, row_mask=m).assignment)(mask)
+    np.testing.assert_array_equal(found, pairs)
+
+
+def test_integers_that_jax_may_have_wrapped_are_refused():
+    values = np.array([[[2**32, 1], [1, 1]]])
+    solve = jax.vmap(functools.partial(solvers.linear_sum_assignment, maximize=True))
+    with pytest.raises(ValueError, match="cost_matrix is int32 under jit or vmap"):
+        solve(values)
+    assert solve(values.astype(np.int8)).value[0] == 2
+    with jax.enable_x64(True):
+        assert solve(values).value[0] == 2**32 + 1
+
+
+def test_certify_reads_wide_assignments():
+    best = solvers.linear_sum_assignment(np.eye(2))
+    assert solvers.certify(np.eye(2), best._replace(assignment=np.array([1, 2**32]))) == np.inf
 
 
 def test_host_method_without_its_kernel_says_why(monkeypatch, tmp_path):
     library = tmp_path / "library.so"
     monkeypatch.setattr(_host, "available", lambda: False)
     monkeypatch.setattr(_host, "library_path", lambda: library)
-    with pytest.raises(ValueError, match=r"is not built \(python -m .*build_native"):
+    with pytest.raises(ValueError, match=r"no C\+\+ kernel \(not built, python -m .*build_native"):
         solvers.linear_sum_assignment(np.zeros((2, 2)), method="host")
     library.touch()
     with pytest.raises(ValueError, match="does not load"):
         solvers.linear_sum_assignment(np.zeros((2, 2)), method="host")
-    assert solvers.linear_sum_assignment(np.eye(2)).value == 2
+    assert solvers.linear_sum_assignment(np.eye(2)).value == 0
+
+
+def test_which_kernel_is_in_use_and_a_warning_where_it_is_missing(monkeypatch):
+    monkeypatch.setattr(_host, "available", lambda: True)
+    assert solvers.assignment_kernel() == f"C++ kernel ({_host.library_path()})"
+    monkeypatch.setattr(_host, "available", lambda: False)
+    monkeypatch.setattr(linear_assignment, "_LARGE", 100)
+    linear_assignment._warn_of_slow_path.cache_clear()
+    with pytest.warns(UserWarning, match=r"runs as pure JAX: .*several times as long"):
+        jax.eval_shape(solvers.linear_sum_assignment, np.zeros((10, 10)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # once per process, and not at all on small problems
+        jax.eval_shape(solvers.linear_sum_assignment, np.zeros((10, 10)))
+        linear_assignment._warn_of_slow_path.cache_clear()
+        jax.eval_shape(solvers.linear_sum_assignment, np.zeros((9, 9)))
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert solvers.assignment_kernel() == "pure JAX: the default backend is gpu"

@@ -1,5 +1,6 @@
 """Quadratic assignment and the local search of Eq. (8), against enumeration."""
 
+import functools
 import itertools
 import time
 
@@ -14,6 +15,10 @@ from lsajax.solvers import _local_moves, _swap_search
 from tests.lsajax import cases
 
 KEY = jax.random.key(5)
+coupled_bound, coupled_objective, hungarian, violations = map(
+    jax.jit,
+    (solvers.coupled_bound, lsa.coupled_objective, solvers.hungarian, lsa.violations),
+)
 
 
 def cost(a, b, c, p):
@@ -48,8 +53,7 @@ def test_swap_costs_and_their_update(symmetric):
     assert state.iteration == 6
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 6])
-@pytest.mark.parametrize("dtype", [int, float])
+@pytest.mark.parametrize(("n", "dtype"), [(1, int), (2, float), (3, int), (6, int), (6, float)])
 def test_finds_the_optimum_of_small_problems(n, dtype):
     rng = np.random.default_rng(n)
     a, b, c = problem(rng, n)
@@ -104,7 +108,7 @@ def test_values_beyond_float32_stay_exact():
         ({"linear": np.zeros(3)}, r"linear must have the shape \(3, 3\)"),
         ({"distance": np.full((3, 3), np.nan)}, "distance must be finite, got nan"),
         ({"initial": [0, 0, 1]}, r"initial must be a permutation of 0\.\.2"),
-        ({"budget_s": 0}, "budget_s must be above 0"),
+        ({"budget_s": 0.0}, "budget_s must be above 0"),
         ({"budget_s": np.inf}, "budget_s must be above 0 seconds and finite, got inf"),
         ({"chains": 0}, "chains must be at least 1"),
     ],
@@ -131,33 +135,39 @@ def coupled_optimum(inst):
     return best
 
 
-@pytest.mark.parametrize("sizes", [(6, 7, 4), (6, 5, 5), (8, 4, 6)])
-def test_local_search_finds_the_coupled_optimum(sizes):
-    users, channels, active = sizes
-    inst = cases.instance(
-        "fading", users=users, channels=channels, active=active, occupancy=0.15, coupling_bps=1e8
-    )
-    best = coupled_optimum(inst)
-    solution = jax.jit(lambda k, i: solvers.local_search(k, i, steps=400))(KEY, inst)
-    np.testing.assert_allclose(solution.value, best, rtol=1e-5)
-    reached = lsa.coupled_objective(inst, solution.assignment)
-    np.testing.assert_allclose(reached, best, rtol=1e-5)
-    bound = float(solvers.coupled_bound(inst))
-    assert best <= bound * (1 + 1e-6)
-    assert bound <= float(solvers.hungarian(KEY, inst).value) * (1 + 1e-6)
+def small_instances():
+    """Fewer users than idle channels, more of them at the same shape, more than all channels."""
+    options = {"setting": "fading", "occupancy": 0.15, "coupling_bps": 1e8}
+    inst = cases.instance(users=6, channels=7, active=4, **options)
+    yield inst
+    yield inst.replace(occupied=jnp.arange(7) % 3 != 1)
+    yield cases.instance(users=8, channels=4, active=6, **options)
+
+
+def test_local_search_finds_the_coupled_optimum():
+    solve = jax.jit(functools.partial(solvers.local_search, steps=400))
+    for inst in small_instances():
+        best = coupled_optimum(inst)
+        solution = solve(KEY, inst)
+        np.testing.assert_allclose(solution.value, best, rtol=1e-5)
+        reached = coupled_objective(inst, solution.assignment)
+        np.testing.assert_allclose(reached, best, rtol=1e-5)
+        bound = float(coupled_bound(inst))
+        assert best <= bound * (1 + 1e-6)
+        assert bound <= float(hungarian(KEY, inst).value) * (1 + 1e-6)
 
 
 def test_local_search_on_many_channels():
     inst = cases.instance("wideband", users=150, channels=120, active=90, occupancy=0.1)
-    start = solvers.hungarian(KEY, inst).assignment
-    before = float(lsa.coupled_objective(inst, start))
+    start = hungarian(KEY, inst).assignment
+    before = float(coupled_objective(inst, start))
     solution = solvers.local_search(KEY, inst, budget_s=0.5, chains=4)
-    found = lsa.violations(inst, solution.assignment)
+    found = violations(inst, solution.assignment)
     assert sum(int(x) for x in found) == 0
     np.testing.assert_allclose(
-        solution.value, lsa.coupled_objective(inst, solution.assignment), rtol=1e-6
+        solution.value, coupled_objective(inst, solution.assignment), rtol=1e-6
     )
-    assert before * 1.01 < float(solution.value) <= float(solvers.coupled_bound(inst))
+    assert before * 1.01 < float(solution.value) <= float(coupled_bound(inst))
     values = np.asarray(solution.trace.value)
     assert (np.diff(values) >= 0).all()
     np.testing.assert_allclose(values[-1], solution.value, rtol=1e-4)
@@ -166,22 +176,22 @@ def test_local_search_on_many_channels():
 def test_local_search_maps_over_instances():
     scenario = lsa.Scenario(num_users=30, num_channels=24, num_active=20)
     keys = jax.random.split(KEY, 3)
-    batch = jax.vmap(lambda k: lsa.sample_instance(k, scenario))(keys)
+    batch = jax.jit(jax.vmap(lambda k: lsa.sample_instance(k, scenario)))(keys)
     solution = jax.jit(jax.vmap(lambda k, i: solvers.local_search(k, i, steps=50, chains=2)))(
         keys, batch
     )
     for b in range(3):
         inst = jax.tree.map(lambda leaf, b=b: leaf[b], batch)
-        assert sum(int(x) for x in lsa.violations(inst, solution.assignment[b])) == 0
-        start = solvers.hungarian(KEY, inst).assignment
-        reached = lsa.coupled_objective(inst, solution.assignment[b])
+        assert sum(int(x) for x in violations(inst, solution.assignment[b])) == 0
+        start = hungarian(KEY, inst).assignment
+        reached = coupled_objective(inst, solution.assignment[b])
         np.testing.assert_allclose(solution.value[b], reached, rtol=1e-6)
-        assert reached > lsa.coupled_objective(inst, start)
+        assert reached > coupled_objective(inst, start)
 
 
 @jax.jit
 def coupled(inst, holder):
-    return lsa.coupled_objective(inst, _local_moves.read(inst, holder))
+    return coupled_objective(inst, _local_moves.read_holder(inst, holder))
 
 
 def test_gains_of_distant_swaps_add_up():
@@ -189,8 +199,8 @@ def test_gains_of_distant_swaps_add_up():
     inst = cases.instance("fading", users=90, channels=80, active=60, occupancy=0.2)
     table = _local_moves.tabulate(inst)
     start = solvers.random(KEY, inst).assignment
-    holder = _local_moves.begin(inst, start).holder
-    np.testing.assert_array_equal(_local_moves.read(inst, holder), start)
+    holder = _local_moves.begin_walk(inst, start).holder
+    np.testing.assert_array_equal(_local_moves.read_holder(inst, holder), start)
     seed = jnp.array([3, 4], jnp.uint32)
 
     def value(h):
@@ -199,7 +209,7 @@ def test_gains_of_distant_swaps_add_up():
     checked = 0
     for step in range(12):
         m, n = _local_moves.propose(seed, jnp.int32(step), holder.shape[0])
-        # Swaps that would leave a user unserved carry a fine, which Eq. (8) does not have.
+        # Swaps that would leave a user unserved carry a penalty, which Eq. (8) does not have.
         open_ = np.asarray(table.open)
         usable = open_[np.asarray(m)] & open_[np.asarray(n)]
         m, n = m[usable], n[usable]
@@ -226,25 +236,49 @@ def test_proposals_keep_their_distance():
     assert seen.all()
 
 
+def padded_instance():
+    inst = lsa.make_instance(np.geomspace(1e-12, 1e-9, 6), np.linspace(1e7, 2e7, 6))
+    return inst.replace(
+        user_mask=jnp.arange(6) < 4,
+        coupling_bps=jnp.float32(3e8),
+        adjacent_leakage=jnp.float32(0.9),
+    )
+
+
+FEW_STEPS = functools.partial(solvers.local_search, KEY, steps=20, chains=2)
+
+
 def test_local_search_from_a_given_start():
-    inst = cases.instance(users=8, channels=9, active=5)
+    inst = padded_instance()
     start = solvers.random(KEY, inst).assignment
-    solution = solvers.local_search(KEY, inst, steps=1, chains=1, initial=start)
-    reached = lsa.coupled_objective(inst, solution.assignment)
-    assert reached >= lsa.coupled_objective(inst, start)
-    with pytest.raises(ValueError, match=r"feasible assignment, got .*'duplicate': 4"):
-        solvers.local_search(KEY, inst, initial=jnp.full(5, start[0]))
-    closed_over = jax.jit(
-        lambda k: solvers.local_search(k, inst, steps=1, chains=1, initial=start)
-    )(KEY)
-    np.testing.assert_array_equal(closed_over.assignment, solution.assignment)
-    with pytest.raises(ValueError, match="assignment must be 5 integers"):
-        solvers.local_search(KEY, inst, initial=np.zeros(3, int))
+    solution = FEW_STEPS(inst, initial=start)
+    reached = coupled_objective(inst, solution.assignment)
+    assert reached >= coupled_objective(inst, start)
+    twice = jnp.full(6, start[0])
+    with pytest.raises(ValueError, match=r"feasible assignment, got .*'duplicate': 3"):
+        FEW_STEPS(inst, initial=twice)
+    jax.eval_shape(lambda: FEW_STEPS(inst, initial=start))  # closed over, so known under jit too
+    with pytest.raises(ValueError, match=r"feasible assignment, got .*'duplicate': 3"):
+        jax.eval_shape(lambda: FEW_STEPS(inst, initial=twice))
+    with pytest.raises(ValueError, match="assignment must be 6 integers"):
+        FEW_STEPS(inst, initial=np.zeros(3, int))
+
+
+def test_padded_rows_and_traced_starts_that_are_not_feasible():
+    inst = padded_instance()
+    traced = jax.jit(lambda start: FEW_STEPS(inst, initial=start))
+    padded = jnp.array([0, 1, 2, 3, 0, 1])
+    starts = (padded, jnp.array([0, 0, 9, -5, 1, 1]), jnp.full(6, -1))
+    for solution in (FEW_STEPS(inst, initial=padded), *map(traced, starts)):
+        assert sum(int(x) for x in violations(inst, solution.assignment)) == 0
+        assert (solution.assignment[4:] == -1).all()
+        reached = coupled_objective(inst, solution.assignment)
+        np.testing.assert_allclose(solution.value, reached, rtol=1e-6)
 
 
 def test_a_short_budget_is_kept_by_the_wall_clock():
     rng = np.random.default_rng(3)
-    a, b = rng.integers(0, 9, (2, 25, 25))
+    a, b = rng.integers(0, 9, (2, 15, 15))
     solvers.quadratic_assignment(a, b, key=KEY, budget_s=0.05)  # compiles
     start = time.perf_counter()
     found = solvers.quadratic_assignment(a, b, key=KEY, budget_s=0.05)
@@ -252,3 +286,8 @@ def test_a_short_budget_is_kept_by_the_wall_clock():
     assert float(found.trace.time_s[-1]) >= 0.05
     # All of the call but the checks of its input is on the clock.
     assert wall - float(found.trace.time_s[-1]) < 0.05
+
+
+def test_integers_that_float64_would_round_are_refused():
+    with pytest.raises(ValueError, match=r"flow must lie within -2\^53\.\.2\^53"):
+        solvers.quadratic_assignment(np.eye(3, dtype=int) * 2**60, np.eye(3), key=KEY)
