@@ -36,7 +36,7 @@ def log1p_ratio(numerator: Float[Array, "..."], denominator: Float[Array, "..."]
 
 
 @log1p_ratio.defjvp
-def _log1p_ratio_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple:
+def _log1p_ratio_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     (a, b), (da, db) = primals, tangents
     ratio = jnp.minimum(a / b, jnp.finfo(a.dtype).max)
     return log1p_ratio(a, b), (da - ratio * db) / (a + b)

@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Integer, UInt32
 _ROW, _COLUMN = 0x9E3779B9, 0xC2B2AE3D
 
 
-def named_key(key: jax.Array, *names: str | int) -> jax.Array:
+def named_key(key: jax.Array, *names: str | int | np.integer) -> jax.Array:
     """A key of its own for each consumer of `key`: a stable hash of `names` folded in.
 
     The same names give the same key in every process and version; consumers with other names
@@ -38,7 +38,7 @@ def named_key(key: jax.Array, *names: str | int) -> jax.Array:
     return key
 
 
-def seed(key: jax.Array, *names: str | int) -> UInt32[Array, "2"]:
+def seed(key: jax.Array, *names: str | int | np.integer) -> UInt32[Array, "2"]:
     """The seed of the stream that `names` name, see `named_key`, for the functions below."""
     return jax.random.bits(named_key(key, *names), (2,), jnp.uint32)
 

@@ -104,7 +104,7 @@ def as_channels(inst: Instance, raw: Integer[ArrayLike, "..."]) -> Int32[Array, 
     return jnp.asarray(array, jnp.int32)
 
 
-def as_assignment(inst: Instance, assignment: Integer[ArrayLike, "..."]) -> Int32[Array, "users"]:
+def as_assignment(inst: Instance, assignment: ArrayLike) -> Int32[Array, "users"]:
     """`assignment` as i32[users]; what lies beyond int32 becomes -2, which is no channel either.
 
     Raises:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 from jaxtyping import Array, Int32
+from numpy.typing import ArrayLike
 
 from lsajax import link, units
 from lsajax.instance import Instance
@@ -135,12 +135,11 @@ def _checked(inst: Instance, power: str) -> Instance:
         accepted: str = "finite",
     ) -> None:
         array, name = getattr(inst, name), power if name == "mean_power_w" else name
-        if np.shape(array) != shape or not jnp.issubdtype(jnp.result_type(array), kind):
-            raise ValueError(
-                f"{name} must have shape {shape} and type {kind.__name__}, "
-                f"got {np.shape(array)} and {jnp.result_type(array)}"
-            )
         value = np.asarray(array)
+        if value.shape != shape:
+            raise ValueError(f"{name} must have shape {shape}, got {value.shape}")
+        if not np.issubdtype(value.dtype, kind):
+            raise ValueError(f"{name} must be of type {kind.__name__}, got {value.dtype}")
         bad = np.argwhere(~(np.isfinite(value) & accepts(value)))
         if len(bad):
             where = tuple(int(i) for i in bad[0])

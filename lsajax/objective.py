@@ -116,8 +116,8 @@ def alpha_fair_utility(
         alpha: static number of at least 0; 0 is the sum, 1 proportional fairness.
         mask: [users] who counts, `inst.user_mask`; None for all.
         floor_bps: rates below it count as that much, with gradient 0: an unserved user costs
-            utility and neither infinity nor an infinite gradient [bit/s]. From about alpha = 6
-            on, where float32 could not hold that utility, the floor is raised as far as need be.
+            utility and neither infinity nor an infinite gradient [bit/s]. From alpha = 5.4 on,
+            where float32 could not hold that utility, the floor is raised as far as need be.
 
     Raises:
         ValueError: `alpha` is negative or not finite, or `floor_bps` not above 0.
@@ -129,9 +129,8 @@ def alpha_fair_utility(
     rate = as_float(rate_bps)
     floor = floor_bps / 1e6
     if alpha > 1:
-        # The utility of all users at the floor, and its slope r^-alpha there, stay finite.
-        most = float(jnp.finfo(rate.dtype).max) / 4 / max(rate.size, 1)
-        floor = max(floor, most ** (-1 / alpha))
+        # The utility of a million users at the floor, and its slope r^-alpha, stay finite.
+        floor = max(floor, (float(jnp.finfo(rate.dtype).max) / 4e6) ** (-1 / alpha))
     rate = jnp.maximum(rate / 1e6, floor)
     each = jnp.log(rate) if alpha == 1 else rate ** (1 - alpha) / (1 - alpha)
     return jnp.sum(each if mask is None else jnp.where(mask, each, 0.0))

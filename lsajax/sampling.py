@@ -23,7 +23,7 @@ def sample_instance(key: jax.Array, scenario: Scenario) -> Instance:
     user_id = topology.stratified_ids(
         hashing.seed(key, "user ids"), scenario.max_active, scenario.max_users
     )
-    occupied = traffic.occupied_channels(key, scenario)
+    occupied = traffic.occupied_channels(hashing.named_key(key, "primary users"), scenario)
     fading_seed = hashing.seed(key, "fading")
     return _build(key, scenario, fading_seed, user_id, _sample_mask(key, scenario), occupied)
 

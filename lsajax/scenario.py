@@ -145,6 +145,7 @@ def _as_constant(value: Any) -> Any:
 
     5_800_000_000 Hz is no int32, to which JAX would wrap it; and another type would compile anew.
     """
+    value = value[()] if isinstance(value, np.ndarray) else value  # 0-d: a scalar
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
         return float(value)
     if isinstance(value, (jax.Array, np.ndarray)) and np.issubdtype(value.dtype, np.integer):

@@ -129,7 +129,7 @@ def _stationary(
     seed: UInt32[Array, "2"], size: int, share: float | Float[Array, ""], low: int, high: int
 ) -> Bool[Array, "size"]:
     """Independent draws of probability `share`, given that `low` to `high` of them are True."""
-    on = np.arange(low, high + 1)
+    on = np.arange(low, high + 1, dtype=float)
     log_ways = gammaln(size + 1) - gammaln(on + 1) - gammaln(size - on + 1)
     log_weight = jnp.asarray(log_ways, float) + xlogy(on, share) + xlog1py(size - on, -share)
     below = jnp.cumsum(jax.nn.softmax(log_weight))[:-1]
