@@ -77,8 +77,8 @@ def test_padded_rows_neither_count_nor_earn():
     assert int(violations(inst, everybody).unserved) == 0
     rates = lsa.user_rates(inst, everybody)
     assert float(jnp.abs(jnp.where(inst.user_mask, 0, rates)).max()) == 0
-    nobody = jnp.full(inst.num_rows, -1)
-    assert int(violations(inst, nobody).unserved) == int(inst.user_mask.sum())
+    unassigned = jnp.full(inst.num_rows, -1)
+    assert int(violations(inst, unassigned).unserved) == int(inst.user_mask.sum())
 
 
 def test_fairness():
