@@ -1,7 +1,9 @@
 """Large-scale spectrum access as pure JAX functions of arrays; everything jits and vmaps."""
 
+from importlib import metadata
+
 from lsajax import hashing, solvers, traffic
-from lsajax.instance import Instance, check_assignment, check_instance, make_instance
+from lsajax.instance import Instance
 from lsajax.link import (
     assigned_power,
     assigned_rate,
@@ -10,6 +12,7 @@ from lsajax.link import (
     received_power,
     shannon_rate,
 )
+from lsajax.measured import check_assignment, check_instance, make_instance
 from lsajax.objective import (
     Violations,
     alpha_fair_utility,
@@ -31,6 +34,11 @@ from lsajax.reward import (
 from lsajax.sampling import sample_instance, slot_instance
 from lsajax.scenario import Scenario
 
+try:
+    __version__ = metadata.version("lsajax")
+except metadata.PackageNotFoundError:  # a checkout on the path that was never installed
+    __version__ = "0+unknown"
+
 __all__ = [
     "SCALES",
     "SETTINGS",
@@ -38,6 +46,7 @@ __all__ = [
     "Instance",
     "Scenario",
     "Violations",
+    "__version__",
     "alpha_fair_utility",
     "assigned_power",
     "assigned_rate",

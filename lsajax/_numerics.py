@@ -2,7 +2,15 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int32
+
+
+def as_float(x: ArrayLike) -> Float[Array, "..."]:
+    """`x` as floats; an integer beyond int32 keeps its value, where `jnp.asarray` would wrap it."""
+    dtype = x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
+    return jnp.asarray(x) if jnp.issubdtype(dtype, jnp.floating) else jnp.asarray(x, float)
 
 
 def log1p(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -15,6 +23,23 @@ def log1p(x: Float[Array, "..."]) -> Float[Array, "..."]:
     info = jnp.finfo(x.dtype)
     y = jax.lax.reduce_precision(1.0 + x, info.nexp, info.nmant)
     return jnp.log(y) + (x - (y - 1.0)) / y
+
+
+@jax.custom_jvp
+def log1p_ratio(numerator: Float[Array, "..."], denominator: Float[Array, "..."]) -> Array:
+    """log(1 + a / b) for a >= 0 and b > 0 of one type; finite, as is its gradient.
+
+    A ratio beyond the type's range counts as its largest number. JAX's own gradient of a quotient
+    has b^-2 in it, which is infinite in float32 from b = 5e-20 on.
+    """
+    return log1p(jnp.minimum(numerator / denominator, jnp.finfo(numerator.dtype).max))
+
+
+@log1p_ratio.defjvp
+def _log1p_ratio_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    (a, b), (da, db) = primals, tangents
+    ratio = jnp.minimum(a / b, jnp.finfo(a.dtype).max)
+    return log1p_ratio(a, b), (da - ratio * db) / (a + b)
 
 
 def exact_sum(x: Float[Array, "n"]) -> Float[Array, ""]:
@@ -31,3 +56,30 @@ def exact_sum(x: Float[Array, "n"]) -> Float[Array, ""]:
         lost = lost[::2] + lost[1::2] + ((a - (x - back)) + (b - back))
     # An overflow to infinity is the answer then, not the NaN of its rounding error.
     return jnp.where(jnp.isfinite(x[0]), x[0] + lost[0], x[0])
+
+
+def sum_of_others(
+    x: Float[Array, "n"], group: Int32[Array, "n"], num_groups: int
+) -> Float[Array, "n"]:
+    """For each x_i >= 0 the sum over the other members of its group, to a few last places.
+
+    Total minus own would cancel where x_i exceeds the sum of its rivals. So the largest of each
+    group is left out of the group's sum: its own answer is that sum, and that of another member is
+    the largest plus the rest, of which it is no more than the half.
+
+    Args:
+        x: at least 0.
+        group: index of each one's group; `num_groups` for those in none, whose answer is undefined.
+        num_groups: static.
+    """
+    # A float at least 0 orders as its bits do; their last ones give way to the row, so that each
+    # group's largest key names one row, whose value is the largest or within a factor of two of it.
+    row = jnp.arange(x.size, dtype=jnp.dtype(f"int{8 * x.dtype.itemsize}"))
+    room = (1 << max(x.size - 1, 0).bit_length()) - 1
+    key = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(x), row.dtype) & ~room | row
+    top = jnp.full(num_groups, -1, key.dtype).at[group].max(key, mode="drop")
+    holder = (top[jnp.minimum(group, num_groups - 1)] & room).astype(jnp.int32)
+    is_top = holder == row
+    rest = jnp.zeros(num_groups, x.dtype).at[group].add(jnp.where(is_top, 0, x), mode="drop")
+    rest = rest[jnp.minimum(group, num_groups - 1)]
+    return jnp.where(is_top, rest, x[holder] + (rest - x))

@@ -8,9 +8,7 @@ from lsajax import hashing
 from lsajax.instance import Instance
 
 
-def random_assignments(
-    key: jax.Array, inst: Instance, num_samples: int
-) -> Int32[Array, "samples users"]:
+def random(key: jax.Array, inst: Instance, num_samples: int) -> Int32[Array, "samples users"]:
     """`num_samples` random valid assignments [samples, users], each uniform over all of them.
 
     One permutation of the idle channels, shifted cyclically by different amounts: every sample has
@@ -18,16 +16,17 @@ def random_assignments(
     another, and spread evenly over the channels, so their mean varies no more than that of
     independent ones.
     """
-    seed = hashing.seeds(key, 3)
-    channel = jnp.arange(inst.num_channels)
-    order = jnp.argsort(jnp.where(inst.occupied, 2.0, hashing.uniform(seed[0], channel)))
-    idle = jnp.sum(~inst.occupied)
-    users = jnp.sum(inst.user_mask)
-    slots = jnp.maximum(idle, users)
-    start = hashing.uniform(seed[1], jnp.arange(num_samples)) * slots
-    row = jnp.arange(inst.num_rows)
-    # With more users than idle channels the permutation is of channels and blanks, so that who
-    # stays unserved is random too.
-    place = (row + start.astype(jnp.int32)[:, None]) % jnp.maximum(slots, 1)
-    given = jnp.where(place < idle, order[jnp.minimum(place, order.size - 1)], -1)
-    return jnp.where(inst.user_mask, given, -1).astype(jnp.int32)
+    K, M = inst.num_rows, inst.num_channels
+    idle, users = jnp.sum(~inst.occupied), jnp.sum(inst.user_mask)
+    # With more users than idle channels blanks are permuted too, so that any may stay unserved;
+    # they take the places of occupied channels, and of some beyond M.
+    usable = jnp.pad(~inst.occupied, (0, max(K - M, 0)))
+    blank = ~usable & (jnp.cumsum(~usable) <= users - idle)
+    word = hashing.bits(hashing.seed(key, "order"), jnp.arange(usable.size))
+    order = jnp.argsort(jnp.where(usable | blank, word >> 1, jnp.uint32(2**32 - 1)))
+    channel = jnp.where(usable[order], order, -1).astype(jnp.int32)
+    slots = jnp.maximum(jnp.maximum(idle, users), 1)
+    start = hashing.uniform(hashing.seed(key, "shift"), jnp.arange(num_samples)) * slots
+    rank = jnp.cumsum(inst.user_mask) - 1
+    place = (rank + start.astype(jnp.int32)[:, None]) % slots
+    return jnp.where(inst.user_mask, channel[place], -1)

@@ -3,19 +3,24 @@
 A draw that is a function of its index can be evaluated at the entries somebody asks for, in any
 order and shape, and equals the same entry of the full matrix, which need never be stored. The
 32-bit finaliser is the "lowbias32" permutation of C. Wellons' search for low-bias hash functions.
+
+A consumer of a key draws from a stream of its own, named for its purpose: `seed(key, "positions")`.
 """
 
 import hashlib
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, UInt32
+from jaxtyping import Array, Bool, Float, Integer, UInt32
 
-_GOLDEN_RATIO_32 = 0x9E3779B9
+# Odd multipliers, different ones for rows and columns: 2^32 over the golden ratio, and a prime of
+# xxHash.
+_ROW, _COLUMN = 0x9E3779B9, 0xC2B2AE3D
 
 
-def named_key(key: jax.Array, *names: str | int) -> jax.Array:
+def named_key(key: jax.Array, *names: str | int | np.integer) -> jax.Array:
     """A key of its own for each consumer of `key`: a stable hash of `names` folded in.
 
     The same names give the same key in every process and version; consumers with other names
@@ -24,16 +29,25 @@ def named_key(key: jax.Array, *names: str | int) -> jax.Array:
 
     Args:
         key: a typed PRNG key, traced or not.
-        names: what the stream is for; static.
+        names: what the stream is for; static. A NumPy scalar counts as the Python one.
     """
-    digest = hashlib.sha256(repr(names).encode()).digest()
+    plain = tuple(name.item() if isinstance(name, np.generic) else name for name in names)
+    digest = hashlib.sha256(repr(plain).encode()).digest()
     for word in (digest[:4], digest[4:8]):
         key = jax.random.fold_in(key, int.from_bytes(word, "little"))
     return key
 
 
+def seed(key: jax.Array, *names: str | int | np.integer) -> UInt32[Array, "2"]:
+    """The seed of the stream that `names` name, see `named_key`, for the functions below."""
+    return jax.random.bits(named_key(key, *names), (2,), jnp.uint32)
+
+
 def seeds(key: jax.Array, num: int) -> UInt32[Array, "num 2"]:
-    """Independent seeds [num, 2] for the functions below, from a key of any implementation."""
+    """Independent seeds [num, 2] for as many repetitions of one purpose.
+
+    Different purposes take `seed(key, name)` each.
+    """
     return jax.random.bits(key, (num, 2), jnp.uint32)
 
 
@@ -49,12 +63,15 @@ def bits(
     """Uniform 32-bit words at the counters `i` (and `j`), which broadcast against each other.
 
     Rows and columns are mixed apart, so over a matrix [K, 1] x [1, M] the work per entry is one
-    finaliser.
+    finaliser. Both words of the seed enter rows and columns, each in another way, so no seed makes
+    a symmetric matrix and no two seeds transposed ones. Over `i` alone no word comes twice.
     """
-    row = _mix(jnp.asarray(i).astype(jnp.uint32) * jnp.uint32(_GOLDEN_RATIO_32) + seed[0])
+    row_key = _mix(seed[0] + _mix(seed[1] + jnp.uint32(_COLUMN)))
+    column_key = _mix(seed[1] + row_key)
+    row = _mix(jnp.asarray(i).astype(jnp.uint32) * jnp.uint32(_ROW) + row_key)
     if j is None:
-        return _mix(row ^ seed[1])
-    column = _mix(jnp.asarray(j).astype(jnp.uint32) * jnp.uint32(_GOLDEN_RATIO_32) + seed[1])
+        return _mix(row ^ column_key)
+    column = _mix(jnp.asarray(j).astype(jnp.uint32) * jnp.uint32(_COLUMN) + column_key)
     return _mix(row + column)
 
 
@@ -89,3 +106,21 @@ def normal(
 ) -> Float[Array, "..."]:
     """Standard normal draws, by inversion."""
     return jax.scipy.special.ndtri(uniform(seed, i, j))
+
+
+def subset(
+    seed: UInt32[Array, "2"], member: Bool[Array, "n"], count: Integer[Array, ""] | int
+) -> Bool[Array, "n"]:
+    """A uniform random subset of `count` of the members, or all of them where there are fewer.
+
+    Those with the smallest words, whose largest is found by bisection, bit by bit: nothing is
+    sorted, and words of one axis are distinct.
+    """
+    word = bits(seed, jnp.arange(member.shape[0]))
+
+    def body(step: Array, largest: Array) -> Array:
+        trial = largest | (jnp.uint32(2**31) >> step.astype(jnp.uint32))
+        return jnp.where(jnp.sum(member & (word < trial)) < count, trial, largest)
+
+    largest = jax.lax.fori_loop(0, 32, body, jnp.uint32(0))
+    return member & (word <= largest) & (count > 0)

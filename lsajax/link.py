@@ -1,14 +1,31 @@
 """The link budget: received power (Eq. 2), Shannon rate (Eq. 3), as a matrix or entry by entry."""
 
 import math
+from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int32, Integer
 
 from lsajax import hashing, units
-from lsajax._numerics import log1p
+from lsajax._numerics import as_float, log1p_ratio
 from lsajax.instance import Instance
+
+
+class Placement(NamedTuple):
+    """Where the users of an assignment end up.
+
+    Attributes:
+        served: whether a user asks for a channel that exists and is idle.
+        channel: its channel to read from; 0 where it is not served.
+        target: its channel to scatter to with `mode="drop"`; M where it is not served.
+    """
+
+    served: Bool[Array, "users"]
+    channel: Int32[Array, "users"]
+    target: Int32[Array, "users"]
 
 
 def received_power(
@@ -30,12 +47,10 @@ def received_power(
         tx_gain: G_t, a ratio, not dB.
         rx_gain: G_r, a ratio, not dB.
     """
-    # As a float first: 2_400_000_000 Hz is no int32.
-    wavelength_m = units.SPEED_OF_LIGHT_M_S / jnp.asarray(carrier_hz, float)
-    path_gain = (wavelength_m / (4 * jnp.pi)) ** 2 * jnp.maximum(distance_m, 1.0) ** (
-        -jnp.asarray(path_loss_exponent)
-    )
-    return path_gain * tx_power_w * tx_gain * rx_gain
+    wavelength_m = units.SPEED_OF_LIGHT_M_S / as_float(carrier_hz)
+    spread = jnp.maximum(as_float(distance_m), 1.0) ** -as_float(path_loss_exponent)
+    path_gain = (wavelength_m / (4 * jnp.pi)) ** 2 * spread
+    return path_gain * as_float(tx_power_w) * as_float(tx_gain) * as_float(rx_gain)
 
 
 def shannon_rate(
@@ -47,10 +62,15 @@ def shannon_rate(
     """r = B log2(1 + P / (N_0 B + I)) [bit/s], LSA Eq. (3); arguments broadcast.
 
     Finite, with finite gradients, for P >= 0, B > 0 and N_0 > 0; exact to the last bits also at
-    an SINR far below 1.
+    an SINR far below 1. An SINR beyond the type's range counts as its largest number.
     """
-    sinr = jnp.asarray(power_w) / (noise_psd_w_hz * jnp.asarray(bandwidth_hz) + interference_w)
-    return log1p(sinr) * (1 / math.log(2)) * bandwidth_hz
+    bandwidth = as_float(bandwidth_hz)
+    floor_w = as_float(noise_psd_w_hz) * bandwidth + as_float(interference_w)
+    power = as_float(power_w)
+    dtype = jnp.result_type(power, floor_w)
+    # A product that is too small for the type is flushed to 0, and 0 / 0 would follow.
+    floor_w = jnp.maximum(floor_w, jnp.finfo(dtype).tiny).astype(dtype)
+    return log1p_ratio(power.astype(dtype), floor_w) * (1 / math.log(2)) * bandwidth
 
 
 def channel_power(inst: Instance) -> Float[Array, "users channels"]:
@@ -71,52 +91,65 @@ def rate_matrix(inst: Instance) -> Float[Array, "users channels"]:
     return jnp.where(inst.user_mask[:, None] & ~inst.occupied, rate, 0.0)
 
 
+def as_channels(inst: Instance, raw: Integer[ArrayLike, "..."]) -> Int32[Array, "..."]:
+    """Integers of any width as int32; one beyond int32, which is no channel, becomes -2."""
+    # On the host where it is a NumPy array: JAX would wrap its 64 bits first.
+    xp = jnp if isinstance(raw, jax.Array) else np
+    array = xp.asarray(raw)
+    if array.dtype.itemsize > 4 or array.dtype == np.uint32:
+        known = array < inst.num_channels
+        if np.issubdtype(array.dtype, np.signedinteger):
+            known = known & (array >= -1)
+        array = xp.where(known, xp.where(known, array, 0).astype(np.int32), np.int32(-2))
+    return jnp.asarray(array, jnp.int32)
+
+
 def as_assignment(inst: Instance, assignment: ArrayLike) -> Int32[Array, "users"]:
     """`assignment` as i32[users]; what lies beyond int32 becomes -2, which is no channel either.
 
     Raises:
         ValueError: not integers, or not one per user; static facts, so also under jit.
     """
-    array = jnp.asarray(assignment)
-    if array.shape != (inst.num_rows,) or not jnp.issubdtype(array.dtype, jnp.integer):
+    array = assignment if isinstance(assignment, jax.Array) else np.asarray(assignment)
+    if array.shape != (inst.num_rows,) or not np.issubdtype(array.dtype, np.integer):
         raise ValueError(
             f"assignment must be {inst.num_rows} integers, one per user, got shape {array.shape} "
             f"of {array.dtype}; map over a batch with jax.vmap"
         )
-    if array.dtype.itemsize > 4 or array.dtype == jnp.uint32:
-        known = array < inst.num_channels
-        if jnp.issubdtype(array.dtype, jnp.signedinteger):
-            known = known & (array >= -1)
-        array = jnp.where(known, array, jnp.zeros((), array.dtype)).astype(jnp.int32)
-        return jnp.where(known, array, -2)
-    return array.astype(jnp.int32)
+    return as_channels(inst, array)
 
 
-def is_served(inst: Instance, assignment: Integer[Array, "users"]) -> Bool[Array, "users"]:
-    """Whether each user asks for a channel that exists and is idle."""
+def place(inst: Instance, assignment: Integer[ArrayLike, "users"]) -> Placement:
+    """Who of `assignment` is served and where."""
     assignment = as_assignment(inst, assignment)
     known = (assignment >= 0) & (assignment < inst.num_channels)
-    idle = ~inst.occupied[jnp.where(known, assignment, 0)]
-    return inst.user_mask & known & idle
-
-
-def assigned_power(inst: Instance, assignment: Integer[Array, "users"]) -> Float[Array, "users"]:
-    """P_im [users] in W on each user's own channel; 0 where `is_served` is False."""
-    assignment = as_assignment(inst, assignment)
-    served = is_served(inst, assignment)
+    served = inst.user_mask & known & ~inst.occupied[jnp.where(known, assignment, 0)]
     channel = jnp.where(served, assignment, 0)
+    return Placement(served, channel, jnp.where(served, assignment, inst.num_channels))
+
+
+def is_served(inst: Instance, assignment: Integer[ArrayLike, "users"]) -> Bool[Array, "users"]:
+    """Whether each user asks for a channel that exists and is idle."""
+    return place(inst, assignment).served
+
+
+def assigned_power(
+    inst: Instance, assignment: Integer[ArrayLike, "users"]
+) -> Float[Array, "users"]:
+    """P_im [users] in W on each user's own channel; 0 where `is_served` is False."""
+    placed = place(inst, assignment)
     power = inst.mean_power_w
     if inst.wideband:
-        power = power * inst.carrier_gain[channel]
+        power = power * inst.carrier_gain[placed.channel]
     if inst.fading:
-        power = power * hashing.exponential(inst.fading_seed, inst.user_id, channel)
-    return jnp.where(served, power, 0.0)
+        power = power * hashing.exponential(inst.fading_seed, inst.user_id, placed.channel)
+    return jnp.where(placed.served, power, 0.0)
 
 
 def assigned_rate(
     inst: Instance,
-    assignment: Integer[Array, "users"],
-    co_channel_w: Float[Array, "users"] | None = None,
+    assignment: Integer[ArrayLike, "users"],
+    co_channel_w: Float[ArrayLike, "users"] | None = None,
 ) -> Float[Array, "users"]:
     """r_im [users] in bit/s of the N entries asked for; equals `rate_matrix` there.
 
@@ -124,9 +157,8 @@ def assigned_rate(
         assignment: [users] channel of each user; anything out of range has rate 0.
         co_channel_w: [users] power of other users on the same channel [W], added to I_m.
     """
-    assignment = as_assignment(inst, assignment)
     power = assigned_power(inst, assignment)
-    channel = jnp.where(is_served(inst, assignment), assignment, 0)
+    channel = place(inst, assignment).channel
     interference = inst.interference_w[channel] if inst.interference else jnp.zeros(())
     if co_channel_w is not None:
         interference = interference + co_channel_w

@@ -2,12 +2,12 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int32, Integer
+from jaxtyping import Array, Bool, Float, Int32, Integer, Num
 
 from lsajax import link
+from lsajax._numerics import as_float, sum_of_others
 from lsajax.instance import Instance
 
 LEAKAGE_REACH = 2
@@ -15,7 +15,14 @@ LEAKAGE_REACH = 2
 
 
 class Violations(NamedTuple):
-    """Counts i32[] by kind; all 0 means feasible and complete."""
+    """Counts i32[] by kind; all 0 means feasible and complete.
+
+    Attributes:
+        unknown: users with an index that is neither a channel nor -1.
+        occupied: users on a primary user's channel.
+        duplicate: users beyond the first on an idle channel.
+        unserved: users at -1.
+    """
 
     unknown: Int32[Array, ""]
     occupied: Int32[Array, ""]
@@ -23,19 +30,16 @@ class Violations(NamedTuple):
     unserved: Int32[Array, ""]
 
 
-def channel_load(inst: Instance, assignment: Integer[Array, "users"]) -> Int32[Array, "channels"]:
+def channel_load(
+    inst: Instance, assignment: Integer[ArrayLike, "users"]
+) -> Int32[Array, "channels"]:
     """Number of users on each idle channel [channels]."""
-    assignment = link.as_assignment(inst, assignment)
-    target = jnp.where(link.is_served(inst, assignment), assignment, inst.num_channels)
+    target = link.place(inst, assignment).target
     return jnp.zeros(inst.num_channels, jnp.int32).at[target].add(1, mode="drop")
 
 
-def violations(inst: Instance, assignment: Integer[Array, "users"]) -> Violations:
-    """Broken constraints of Eq. (5)-(7) by kind.
-
-    `unknown`: users with an index that is neither a channel nor -1; `occupied`: users on a primary
-    user's channel; `duplicate`: users beyond the first on an idle channel; `unserved`: users at -1.
-    """
+def violations(inst: Instance, assignment: Integer[ArrayLike, "users"]) -> Violations:
+    """Broken constraints of LSA Eq. (5)-(7) by kind."""
     assignment = link.as_assignment(inst, assignment)
     known = (assignment >= 0) & (assignment < inst.num_channels)
     taken = inst.occupied[jnp.where(known, assignment, 0)]
@@ -52,38 +56,24 @@ def violations(inst: Instance, assignment: Integer[Array, "users"]) -> Violation
     )
 
 
-def co_channel_power(inst: Instance, assignment: Integer[Array, "users"]) -> Float[Array, "users"]:
+def co_channel_power(
+    inst: Instance, assignment: Integer[ArrayLike, "users"]
+) -> Float[Array, "users"]:
     """Power [users] in W that the other users of its channel bring each user.
 
-    Others = total - own. In one float32 that would cancel where a user is a million times stronger
-    than its rivals, so each power is summed in two parts: a multiple of a power of two near the
-    largest power's last bits, whose sums are exact, and the remainder, which is small.
+    Exact to a few last places, also where a user is a million times stronger than its rivals.
     """
-    assignment = link.as_assignment(inst, assignment)
+    placed = link.place(inst, assignment)
     power = link.assigned_power(inst, assignment)
-    _, exponent = jnp.frexp(jax.lax.stop_gradient(jnp.max(power, initial=0.0)))
-    bits = jnp.finfo(power.dtype).nmant - 5  # the 5 bits spared are for sums over up to 64 rivals
-    # Not below the smallest normal number: that would be flushed to 0.
-    smallest = jnp.finfo(power.dtype).minexp
-    quantum = jnp.ldexp(jnp.ones((), power.dtype), jnp.maximum(exponent - bits, smallest))
-    coarse = jax.lax.stop_gradient(jnp.round(power / quantum) * quantum)
-    served = link.is_served(inst, assignment)
-    target = jnp.where(served, assignment, inst.num_channels)
-    channel = jnp.where(served, assignment, 0)
-
-    def of_others(part: Array) -> Array:
-        total = jnp.zeros(inst.num_channels, part.dtype).at[target].add(part, mode="drop")
-        return total[channel] - part
-
-    return jnp.where(served, of_others(coarse) + of_others(power - coarse), 0.0)
+    return jnp.where(placed.served, sum_of_others(power, placed.target, inst.num_channels), 0.0)
 
 
-def user_rates(inst: Instance, assignment: Integer[Array, "users"]) -> Float[Array, "users"]:
+def user_rates(inst: Instance, assignment: Integer[ArrayLike, "users"]) -> Float[Array, "users"]:
     """Rate [users] in bit/s; users that share a channel interfere with each other."""
     return link.assigned_rate(inst, assignment, co_channel_power(inst, assignment))
 
 
-def throughput(inst: Instance, assignment: Integer[Array, "users"]) -> Float[Array, ""]:
+def throughput(inst: Instance, assignment: Integer[ArrayLike, "users"]) -> Float[Array, ""]:
     """C(a) = sum_i sum_m x_im r_im [bit/s], LSA Eq. (4) for one slot; K entries, no matrix.
 
     An occupied, unknown or missing channel carries nothing. Users on the same channel are each
@@ -94,7 +84,7 @@ def throughput(inst: Instance, assignment: Integer[Array, "users"]) -> Float[Arr
 
 
 def jain_index(
-    rate_bps: Float[Array, "users"], mask: Bool[Array, "users"] | None = None
+    rate_bps: Num[ArrayLike, "users"], mask: Bool[ArrayLike, "users"] | None = None
 ) -> Float[Array, ""]:
     """Jain's fairness index (sum r)^2 / (K sum r^2) in [1 / K, 1]; 0 where every rate is 0.
 
@@ -102,8 +92,9 @@ def jain_index(
         rate_bps: [users] rates [bit/s].
         mask: [users] who counts, `inst.user_mask`; None for all.
     """
-    mask = jnp.ones(rate_bps.shape, bool) if mask is None else mask
-    rate = jnp.where(mask, rate_bps, 0.0)
+    rate = as_float(rate_bps)
+    mask = jnp.ones(rate.shape, bool) if mask is None else jnp.asarray(mask)
+    rate = jnp.where(mask, rate, 0.0)
     # Scaled first: squares of rates near 1e8 and their sums waste float32's range.
     peak = jnp.max(rate)
     share = rate / jnp.where(peak > 0, peak, 1.0)
@@ -112,9 +103,9 @@ def jain_index(
 
 
 def alpha_fair_utility(
-    rate_bps: Float[Array, "users"],
+    rate_bps: Num[ArrayLike, "users"],
     alpha: float,
-    mask: Bool[Array, "users"] | None = None,
+    mask: Bool[ArrayLike, "users"] | None = None,
     floor_bps: float = 1.0,
 ) -> Float[Array, ""]:
     """Mo and Walrand's utility of rates r in Mbit/s: sum log r for alpha = 1, else
@@ -125,7 +116,8 @@ def alpha_fair_utility(
         alpha: static number of at least 0; 0 is the sum, 1 proportional fairness.
         mask: [users] who counts, `inst.user_mask`; None for all.
         floor_bps: rates below it count as that much, with gradient 0: an unserved user costs
-            utility and neither infinity nor an infinite gradient [bit/s].
+            utility and neither infinity nor an infinite gradient [bit/s]. From alpha = 5.4 on,
+            where float32 could not hold that utility, the floor is raised as far as need be.
 
     Raises:
         ValueError: `alpha` is negative or not finite, or `floor_bps` not above 0.
@@ -134,7 +126,12 @@ def alpha_fair_utility(
         raise ValueError(f"alpha must be a finite number of at least 0, got {alpha!r}")
     if not floor_bps > 0:
         raise ValueError(f"floor_bps must be above 0, got {floor_bps!r}")
-    rate = jnp.maximum(rate_bps, floor_bps) / 1e6
+    rate = as_float(rate_bps)
+    floor = floor_bps / 1e6
+    if alpha > 1:
+        # The utility of a million users at the floor, and its slope r^-alpha, stay finite.
+        floor = max(floor, (float(jnp.finfo(rate.dtype).max) / 4e6) ** (-1 / alpha))
+    rate = jnp.maximum(rate / 1e6, floor)
     each = jnp.log(rate) if alpha == 1 else rate ** (1 - alpha) / (1 - alpha)
     return jnp.sum(each if mask is None else jnp.where(mask, each, 0.0))
 
@@ -159,21 +156,19 @@ def channel_leakage(inst: Instance) -> Float[Array, "channels channels"]:
     return jnp.where(near, inst.adjacent_leakage**apart, 0.0)
 
 
-def coupling_loss(inst: Instance, assignment: Integer[Array, "users"]) -> Float[Array, ""]:
+def coupling_loss(inst: Instance, assignment: Integer[ArrayLike, "users"]) -> Float[Array, ""]:
     """mu sum_{i,j} sum_{m,n} G_ij rho_mn x_im x_jn [bit/s] in O(K): only near channels leak.
 
     Needs a feasible assignment: of users that share a channel one alone is seen.
     """
-    assignment = link.as_assignment(inst, assignment)
-    served = link.is_served(inst, assignment)
-    target = jnp.where(served, assignment, inst.num_channels)
+    placed = link.place(inst, assignment)
     rows = jnp.arange(inst.num_rows, dtype=jnp.int32)
-    holder = jnp.full(inst.num_channels, -1, jnp.int32).at[target].set(rows, mode="drop")
+    holder = jnp.full(inst.num_channels, -1, jnp.int32).at[placed.target].set(rows, mode="drop")
     loss = jnp.zeros(())
     for apart in range(1, LEAKAGE_REACH + 1):
         # A pair is met once, from its lower channel; the sum in Eq. (8) counts it twice.
-        upper = assignment + apart
-        in_range = served & (upper < inst.num_channels)
+        upper = placed.channel + apart
+        in_range = placed.served & (upper < inst.num_channels)
         rival = jnp.where(in_range, holder[jnp.where(in_range, upper, 0)], -1)
         offset = inst.position_m - inst.position_m[jnp.maximum(rival, 0)]
         coupling = jnp.where(rival >= 0, _coupling(inst, offset), 0.0)
@@ -181,14 +176,18 @@ def coupling_loss(inst: Instance, assignment: Integer[Array, "users"]) -> Float[
     return inst.coupling_bps * loss
 
 
-def coupled_objective(inst: Instance, assignment: Integer[Array, "users"]) -> Float[Array, ""]:
+def coupled_objective(inst: Instance, assignment: Integer[ArrayLike, "users"]) -> Float[Array, ""]:
     """LSA Eq. (8) for one slot [bit/s]: `throughput` minus `coupling_loss`."""
     return throughput(inst, assignment) - coupling_loss(inst, assignment)
 
 
-def discounted_utility(utility: Float[Array, "slots"], discount: ArrayLike) -> Float[Array, ""]:
+def discounted_utility(
+    utility: Num[ArrayLike, "slots *batch"], discount: ArrayLike
+) -> Float[Array, "*batch"]:
     """sum_t gamma^t u_t, LSA Eq. (4), over the leading axis; the first slot is t = 0."""
-    return jnp.sum(utility * jnp.asarray(discount) ** jnp.arange(utility.shape[0]))
+    utility = as_float(utility)
+    weight = as_float(discount) ** jnp.arange(utility.shape[0])
+    return jnp.sum(weight.reshape(-1, *(1,) * (utility.ndim - 1)) * utility, axis=0)
 
 
 def _coupling(inst: Instance, offset_m: Float[Array, "... 2"]) -> Float[Array, "..."]:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int32, Integer
 
 from lsajax import link
@@ -11,7 +12,13 @@ from lsajax.instance import Instance
 
 
 class SortedOrder(NamedTuple):
-    """Rows and channels of an instance, best first, and the place of each row in that order."""
+    """Rows and channels of an instance, best first.
+
+    Attributes:
+        user: rows by mean received power.
+        user_rank: the place of each row in `user`.
+        channel: channels by bandwidth.
+    """
 
     user: Int32[Array, "users"]
     user_rank: Int32[Array, "users"]
@@ -31,7 +38,7 @@ def sorted_order(inst: Instance) -> SortedOrder:
 
 def repair(
     inst: Instance,
-    raw: Integer[Array, "users"],
+    raw: Integer[ArrayLike, "users"],
     *,
     rule: str = "sorted",
     order: SortedOrder | None = None,
@@ -62,26 +69,25 @@ def repair(
     raw = link.as_assignment(inst, raw)
     order = sorted_order(inst) if order is None else order
     holder = _contest(inst, raw, order)
-    channel = jnp.where(link.is_served(inst, raw), raw, 0)
-    wins = link.is_served(inst, raw) & (holder[channel] == order.user_rank)
+    placed = link.place(inst, raw)
+    wins = placed.served & (holder[placed.channel] == order.user_rank)
     kept = jnp.where(wins, raw, -1).astype(jnp.int32)
     fill = _fill_sorted if rule == "sorted" else _fill_greedy
     return fill(inst, kept, holder < 0, order)
 
 
 def _contest(
-    inst: Instance, raw: Integer[Array, "users"], order: SortedOrder
+    inst: Instance, raw: Int32[Array, "users"], order: SortedOrder
 ) -> Int32[Array, "channels"]:
-    """Rank of the user that keeps each channel [channels], -1 where nobody asks."""
-    served = link.is_served(inst, raw)
-    target = jnp.where(served, raw, inst.num_channels)
+    """Rank of the user that keeps each channel [channels], -1 where no user asks for it."""
+    served, channel, target = link.place(inst, raw)
     contender = served
     if inst.fading:
         # Without fading the order by gain is the same on every channel and the rank decides alone.
         gain = link.assigned_power(inst, raw)
         best = jnp.zeros(inst.num_channels, gain.dtype).at[target].max(gain, mode="drop")
-        contender = served & (gain == best[jnp.where(served, raw, 0)])
-    # Filled with the largest rank + 1 and counted down, so that "nobody" turns out as -1.
+        contender = served & (gain == best[channel])
+    # Filled with the largest rank + 1 and counted down, so that a channel without users is -1.
     worst = inst.num_rows
     reverse = jnp.where(contender, worst - order.user_rank, 0)
     top = jnp.zeros(inst.num_channels, jnp.int32).at[target].max(reverse, mode="drop")

@@ -2,10 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Integer
 
-from lsajax import assignments, link, objective, units
+from lsajax import assignments, hashing, link, objective, units
+from lsajax._numerics import as_float
 from lsajax.instance import Instance
 
 
@@ -24,14 +26,15 @@ def expected_random_throughput(inst: Instance) -> Float[Array, ""]:
 
 def sampled_random_throughput(key: jax.Array, inst: Instance, num_samples: int) -> Float[Array, ""]:
     """Mean of C(a) over `num_samples` random valid assignments [bit/s]; unbiased."""
-    assignment = assignments.random_assignments(key, inst, num_samples)
+    stream = hashing.named_key(key, "random baseline")
+    assignment = assignments.random(stream, inst, num_samples)
     rate = jax.vmap(lambda a: jnp.sum(link.assigned_rate(inst, a)))(assignment)
     return jnp.mean(rate)
 
 
 def collision_factor(
     inst: Instance,
-    assignment: Integer[Array, "users"],
+    assignment: Integer[ArrayLike, "users"],
     *,
     penalty: ArrayLike = 0.5,
     threshold_db: ArrayLike = 0.0,
@@ -47,12 +50,12 @@ def collision_factor(
 
 def _collision_factor(
     inst: Instance,
-    assignment: Integer[Array, "users"],
+    assignment: Integer[ArrayLike, "users"],
     co_channel_w: Float[Array, "users"],
     penalty: ArrayLike,
     threshold_db: ArrayLike,
 ) -> Float[Array, ""]:
-    channel = jnp.where(co_channel_w > 0, assignment, 0)
+    channel = link.place(inst, assignment).channel
     floor_w = inst.noise_psd_w_hz * inst.bandwidth_hz[channel]
     if inst.interference:
         floor_w = floor_w + inst.interference_w[channel]
@@ -63,7 +66,7 @@ def _collision_factor(
 def performance_gain(
     key: jax.Array,
     inst: Instance,
-    raw: Integer[Array, "*group users"],
+    raw: Integer[ArrayLike, "*group users"],
     *,
     num_samples: int | None = None,
     baseline_bps: ArrayLike | None = None,
@@ -71,14 +74,14 @@ def performance_gain(
     penalty: ArrayLike = 0.5,
     threshold_db: ArrayLike = 0.0,
 ) -> Float[Array, "*group"]:
-    """R_p = kappa (eta C(a) - C(a_rand)) / C(a_rand), LSA Eq. (13), for one action or a group.
+    """R_p = kappa (eta C(a) - C(a_rand)) / C(a_rand), LSA Eq. (13), for one raw assignment or many.
 
-    Raw actions are valued as they are: no repair. The baseline depends on the instance alone and
+    They are valued as they are: no repair. The baseline depends on the instance alone and
     is computed once for a whole group.
 
     Args:
         key: for the sampled baseline; unused otherwise.
-        raw: [..., users] actions, any integers; leading axes are a group.
+        raw: [..., users] raw assignments, any integers; leading axes are a group.
         num_samples: B random valid assignments whose mean is C(a_rand); None for their exact
             expectation, which has no sampling noise.
         baseline_bps: C(a_rand) [bit/s], where the caller has it; `num_samples` is then ignored.
@@ -89,13 +92,15 @@ def performance_gain(
     Raises:
         ValueError: the last axis of `raw` is not [users], or `num_samples` is below 1.
     """
-    raw = jnp.asarray(raw)
+    raw = raw if isinstance(raw, jax.Array) else np.asarray(raw)
+    if not np.issubdtype(raw.dtype, np.integer):
+        raise ValueError(f"raw must be integers, got {raw.dtype}")
     if raw.ndim < 1 or raw.shape[-1] != inst.num_rows:
         raise ValueError(f"raw must end in an axis of {inst.num_rows} users, got shape {raw.shape}")
     if num_samples is not None and num_samples < 1:
         raise ValueError(f"num_samples must be at least 1 or None, got {num_samples}")
     if baseline_bps is not None:
-        baseline = jnp.asarray(baseline_bps)
+        baseline = as_float(baseline_bps)
     elif num_samples is None:
         baseline = expected_random_throughput(inst)
     else:
@@ -106,7 +111,7 @@ def performance_gain(
         eta = _collision_factor(inst, assignment, co_channel_w, penalty, threshold_db)
         return eta * jnp.sum(link.assigned_rate(inst, assignment, co_channel_w))
 
-    group = raw.shape[:-1]
-    values = jax.vmap(value)(raw.reshape(-1, inst.num_rows)).reshape(group)
+    each = link.as_channels(inst, raw).reshape(-1, inst.num_rows)
+    values = jax.vmap(value)(each).reshape(raw.shape[:-1])
     safe = jnp.where(baseline > 0, baseline, 1.0)
     return jnp.where(baseline > 0, kappa * (values - baseline) / safe, 0.0)

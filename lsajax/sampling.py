@@ -1,5 +1,7 @@
 """Sampled instances: a fresh network per key, or the slots of one network under its traffic."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int32, UInt32
@@ -14,45 +16,44 @@ def sample_instance(key: jax.Array, scenario: Scenario) -> Instance:
     """One slot of a freshly drawn network: positions, channels, requests and primary users.
 
     The number of requesting users is `num_active`; uniform in [num_active_min, num_active] where
-    that range is open; Poisson with `poisson`. Primary users hold each channel with probability
-    `occupancy`, with at least `num_active` channels left idle where so many exist.
+    that range is open; Poisson with `poisson`. Primary users hold the channels that
+    `traffic.occupied_channels` draws: each with probability `occupancy`, given that `num_active`
+    channels stay idle where so many exist.
     """
-    seed = hashing.seeds(key, 8)
-    rows = scenario.max_active
-    user_id = topology.stratified_ids(seed[0], rows, scenario.max_users)
-    mask = _sample_mask(seed[1], jax.random.fold_in(key, 1), scenario)
-    occupied = hashing.uniform(seed[2], jnp.arange(scenario.num_channels)) < scenario.occupancy
-    occupied = traffic.keep_idle(hashing.uniform(seed[2], -1), occupied, scenario.num_active)
-    return _build(scenario, seed[3:7], seed[7], user_id, mask, occupied)
+    user_id = topology.stratified_ids(
+        hashing.seed(key, "user ids"), scenario.max_active, scenario.max_users
+    )
+    occupied = traffic.occupied_channels(hashing.named_key(key, "primary users"), scenario)
+    fading_seed = hashing.seed(key, "fading")
+    return _build(key, scenario, fading_seed, user_id, _sample_mask(key, scenario), occupied)
 
 
 def slot_instance(key: jax.Array, scenario: Scenario, state: TrafficState) -> Instance:
     """The slot that `state` describes, in the network that `key` stands for.
 
-    The same key gives the same positions, shadowing, channels and interference in every slot;
-    fading is drawn anew per slot.
+    The same key gives the same positions, shadowing, channels and interference in every slot, those
+    of `sample_instance`; fading is drawn anew per slot.
 
     Raises:
-        ValueError: what `traffic.check_scenario` raises.
+        ValueError: what `traffic.check_scenario` and `traffic.check_state` raise.
     """
     traffic.check_scenario(scenario)
-    seed = hashing.seeds(key, 8)
+    traffic.check_state(scenario, state)
     rows = scenario.num_active
     (active_id,) = jnp.nonzero(state.active, size=rows, fill_value=0)
     mask = jnp.arange(rows) < jnp.sum(state.active)
-    fading = hashing.seeds(jax.random.fold_in(key, state.slot), 1)[0]
-    return _build(scenario, seed[3:7], fading, active_id.astype(jnp.int32), mask, state.occupied)
+    fading_key = hashing.named_key(key, "fading by slot")
+    fading_seed = hashing.seed(jax.random.fold_in(fading_key, state.slot))
+    return _build(key, scenario, fading_seed, active_id.astype(jnp.int32), mask, state.occupied)
 
 
-def _sample_mask(
-    seed: UInt32[Array, "2"], key: jax.Array, scenario: Scenario
-) -> Bool[Array, "users"]:
+def _sample_mask(key: jax.Array, scenario: Scenario) -> Bool[Array, "users"]:
     rows = scenario.max_active
+    seed = hashing.seed(key, "number of requests")
     if scenario.poisson:
         # jax.random.poisson knows threefry keys alone.
-        data = hashing.seeds(key, 1)[0]
-        key = jax.random.wrap_key_data(data, impl="threefry2x32")
-        return topology.poisson_mask(key, scenario.num_active, rows)
+        threefry = jax.random.wrap_key_data(seed, impl="threefry2x32")
+        return topology.poisson_mask(threefry, scenario.num_active, rows)
     span = scenario.num_active - scenario.min_active + 1
     if span == 1:
         return jnp.ones(rows, bool)
@@ -61,14 +62,16 @@ def _sample_mask(
 
 
 def _build(
+    key: jax.Array,
     scenario: Scenario,
-    seed: UInt32[Array, "4 2"],
     fading_seed: UInt32[Array, "2"],
     user_id: Int32[Array, "users"],
     mask: Bool[Array, "users"],
     occupied: Bool[Array, "channels"],
 ) -> Instance:
-    distance_m, azimuth_rad = topology.disc_polar(seed[0], user_id, scenario.radius_m)
+    distance_m, azimuth_rad = topology.disc_polar(
+        hashing.seed(key, "positions"), user_id, scenario.radius_m
+    )
     power = link.received_power(
         distance_m,
         tx_power_w=units.dbm_to_w(scenario.tx_power_dbm),
@@ -79,10 +82,10 @@ def _build(
     )
     if scenario.shadowing:
         power = power * units.db_to_linear(
-            scenario.shadowing_std_db * hashing.normal(seed[1], user_id)
+            scenario.shadowing_std_db * hashing.normal(hashing.seed(key, "shadowing"), user_id)
         )
     noise_psd = units.dbm_to_w(scenario.noise_psd_dbm_hz)
-    bandwidth, carrier_gain, interference = _channels(scenario, seed[2], seed[3], noise_psd)
+    bandwidth, carrier_gain, interference = _channels(key, scenario, noise_psd)
     return Instance(
         user_id=user_id,
         user_mask=mask,
@@ -104,29 +107,27 @@ def _build(
 
 
 def _channels(
-    scenario: Scenario,
-    seed: UInt32[Array, "2"],
-    interference_seed: UInt32[Array, "2"],
-    noise_psd_w_hz: Float[Array, ""],
+    key: jax.Array, scenario: Scenario, noise_psd_w_hz: Float[Array, ""]
 ) -> tuple[Float[Array, "channels"], Float[Array, "channels"], Float[Array, "channels"]]:
     """Bandwidth [Hz], carrier gain [1] and interference [W] of every channel."""
     channel = jnp.arange(scenario.num_channels)
 
-    def between(low: float | Array, high: float | Array, stream: int) -> Float[Array, "channels"]:
-        return low + (high - low) * hashing.uniform(seed, channel, jnp.uint32(stream))
+    def draw(law: Callable[..., Array], name: str) -> Float[Array, "channels"]:
+        return law(hashing.seed(key, name), channel)
 
-    bandwidth = between(scenario.bandwidth_min_hz, scenario.bandwidth_max_hz, 0)
+    def between(low: float | Array, high: float | Array, name: str) -> Float[Array, "channels"]:
+        return low + (high - low) * draw(hashing.uniform, name)
+
+    bandwidth = between(scenario.bandwidth_min_hz, scenario.bandwidth_max_hz, "bandwidths")
     carrier_gain = jnp.ones(scenario.num_channels)
     if scenario.wideband:
-        carrier = between(scenario.carrier_min_hz, scenario.carrier_max_hz, 1)
+        carrier = between(scenario.carrier_min_hz, scenario.carrier_max_hz, "carriers")
         carrier_gain = (scenario.carrier_hz / carrier) ** 2
     interference = jnp.zeros(scenario.num_channels)
     if scenario.interference:
         # Activity and strength, both per channel; the strength's mean is relative to its noise.
-        hit = (
-            hashing.uniform(interference_seed, channel, jnp.uint32(0)) < scenario.interference_share
-        )
-        strength = hashing.exponential(interference_seed, channel, jnp.uint32(1))
+        hit = draw(hashing.uniform, "interfered channels") < scenario.interference_share
+        strength = draw(hashing.exponential, "interference")
         mean = units.db_to_linear(scenario.interference_to_noise_db) * noise_psd_w_hz * bandwidth
         interference = jnp.where(hit, strength * mean, 0.0)
     return bandwidth, carrier_gain, interference

@@ -23,7 +23,7 @@ class Scenario:
     are static: another value compiles anew. Everything else is a leaf of the pytree, so it may be
     traced, differentiated and batched; `vmap` over `radius_m`, say, needs no recompilation.
 
-    Args:
+    Attributes:
         num_users: N, registered users.
         num_channels: M, channels.
         num_active: K, requesting users of a slot; the most of a slot where the number varies.
@@ -91,10 +91,8 @@ class Scenario:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            # As floats: 2_400_000_000 Hz is no int32, and an int would compile anew.
-            if not field.metadata.get("static") and type(value) is int:
-                object.__setattr__(self, field.name, float(value))
+            if not field.metadata.get("static"):
+                object.__setattr__(self, field.name, _as_constant(getattr(self, field.name)))
         _check_sizes(self)
         _check_constants(self)
 
@@ -140,6 +138,19 @@ def _static_names() -> tuple[str, ...]:
 @functools.cache
 def _leaf_names() -> tuple[str, ...]:
     return tuple(f.name for f in dataclasses.fields(Scenario) if not f.metadata.get("static"))
+
+
+def _as_constant(value: Any) -> Any:
+    """Numbers as Python floats, integer arrays as arrays of floats, all else as it is.
+
+    5_800_000_000 Hz is no int32, to which JAX would wrap it; and another type would compile anew.
+    """
+    value = value[()] if isinstance(value, np.ndarray) else value  # 0-d: a scalar
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, (jax.Array, np.ndarray)) and np.issubdtype(value.dtype, np.integer):
+        return value.astype(float)
+    return value
 
 
 def _padded(mean: int) -> int:

@@ -16,7 +16,7 @@ def disc_polar(
     Conditioned on its count, a Poisson process is that many independent uniform points. A user's
     point is a function of (seed, user), so only the users of interest are evaluated and they stay
     where they are from slot to slot. Polar, because the link budget needs the distance alone: where
-    nobody reads the positions, their sines are never computed.
+    the positions are not read, their sines are never computed.
     """
     distance_m = radius_m * jnp.sqrt(hashing.uniform(seed, user_id, jnp.uint32(0)))
     return distance_m, 2 * jnp.pi * hashing.uniform(seed, user_id, jnp.uint32(1))

@@ -1,19 +1,35 @@
-"""Who asks and which channels are taken: two-state Markov chains per user and per channel.
+"""Who asks and which channels are taken: bounded two-state Markov chains per user and per channel.
 
 `init(key, scenario)` draws the stationary state, `step(key, scenario, state)` one slot on.
+
+Each user (channel) is on with probability p and stays on for `dwell` slots in the mean, the number
+of those on is kept within bounds, and all of them are alike. The stationary law is that of
+independent ones, given the bounds: the number on is binomial cut to its range, and who they are is
+uniform. A slot's moves are drawn as for independent chains; where they would leave the range, as
+many arrive as leave. Both kinds of moves are reversible under that law.
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int32
+import numpy as np
+from jax.scipy.special import xlog1py, xlogy
+from jaxtyping import Array, Bool, Float, Int32, UInt32
+from scipy.special import gammaln
 
+from lsajax import hashing
 from lsajax.scenario import Scenario
 
 
 class TrafficState(NamedTuple):
-    """Requesting users [registered], occupied channels o_m [channels], slots since `init`."""
+    """The traffic of one slot.
+
+    Attributes:
+        active: requesting users.
+        occupied: channels held by a primary user, o_m.
+        slot: slots since `init`.
+    """
 
     active: Bool[Array, "registered"]
     occupied: Bool[Array, "channels"]
@@ -21,53 +37,57 @@ class TrafficState(NamedTuple):
 
 
 def init(key: jax.Array, scenario: Scenario) -> TrafficState:
-    """Stationary state: the number of requesting users is within the scenario's range.
+    """The stationary state, exactly: slot 0 has the law of every later one.
+
+    The number of requesting users is within [min_active, num_active]: binomial with the middle of
+    that range as its mean, cut to it. Primary users hold each channel with probability `occupancy`,
+    given that at least `num_active` channels are idle (Theorem 1 needs K_t of them; with fewer
+    channels than that all are idle). Where that bound binds, the mean occupancy is lower.
 
     Raises:
         ValueError: `scenario` is `poisson` (a chain per user needs a fixed number of users), or its
             bursts are too short for the share of users that request.
     """
     check_scenario(scenario)
-    active_key, bound_key, occupied_key, idle_key = jax.random.split(key, 4)
-    active = jax.random.bernoulli(active_key, _activity(scenario), (scenario.num_users,))
-    occupied = jax.random.bernoulli(occupied_key, scenario.occupancy, (scenario.num_channels,))
-    active = _bound_active(bound_key, scenario, active, active)
-    where = jax.random.uniform(idle_key)
-    return TrafficState(active, keep_idle(where, occupied, scenario.num_active), jnp.int32(0))
+    seed = hashing.seed(key, "traffic", "init", "active")
+    bounds = (scenario.min_active, scenario.num_active)
+    active = _stationary(seed, scenario.num_users, _activity(scenario), *bounds)
+    return TrafficState(active, occupied_channels(key, scenario), jnp.int32(0))
 
 
 def step(key: jax.Array, scenario: Scenario, state: TrafficState) -> TrafficState:
     """The next slot.
 
-    A channel's chain leaves "occupied" with probability 1 / dwell and enters it with
-    pi / ((1 - pi) dwell), so its stationary occupancy is pi; a user's likewise. The number of
-    requests is kept within [min_active, num_active]: beyond it new arrivals are refused first,
-    below it idle users are called first and departures held back last. Primary users are kept to
-    M - num_active channels (Theorem 1 needs K_t <= idle channels).
+    A user's burst of requests ends with probability 1 / `activity_dwell_slots` in each slot, a
+    primary user's stay with 1 / `occupancy_dwell_slots`; others begin so that the state stays
+    stationary, see `init`.
+
+    Raises:
+        ValueError: `state` has other sizes than `scenario`.
     """
-    active_key, bound_key, occupied_key, idle_key = jax.random.split(key, 4)
-    wanted = _markov(active_key, state.active, _activity(scenario), scenario.activity_dwell_slots)
-    active = _bound_active(bound_key, scenario, wanted, state.active)
-    occupied = _markov(
-        occupied_key, state.occupied, scenario.occupancy, scenario.occupancy_dwell_slots
+    check_state(scenario, state)
+    active = _advance(
+        hashing.named_key(key, "traffic", "step", "active"),
+        state.active,
+        _activity(scenario),
+        scenario.activity_dwell_slots,
+        (scenario.min_active, scenario.num_active),
     )
-    occupied = keep_idle(jax.random.uniform(idle_key), occupied, scenario.num_active)
+    occupied = _advance(
+        hashing.named_key(key, "traffic", "step", "occupied"),
+        state.occupied,
+        scenario.occupancy,
+        scenario.occupancy_dwell_slots,
+        (0, _most_occupied(scenario)),
+    )
     return TrafficState(active, occupied, state.slot + 1)
 
 
-def keep_idle(
-    where: Float[Array, ""], occupied: Bool[Array, "channels"], num_idle: int
-) -> Bool[Array, "channels"]:
-    """`occupied`, with channels freed until `num_idle` are idle (or all of them, if fewer exist).
-
-    The ones freed follow each other among the occupied ones, from a start that `where`, uniform in
-    [0, 1), decides: each is as likely as the next, and nothing is sorted.
-    """
-    missing = num_idle - jnp.sum(~occupied)
-    count = jnp.maximum(jnp.sum(occupied), 1)
-    start = jnp.minimum((where * count).astype(jnp.int32), count - 1)
-    place = (jnp.cumsum(occupied) - 1 + start) % count
-    return occupied & (place >= missing)
+def occupied_channels(key: jax.Array, scenario: Scenario) -> Bool[Array, "channels"]:
+    """Channels held by primary users in the stationary state, see `init`."""
+    seed = hashing.seed(key, "traffic", "init", "occupied")
+    most = _most_occupied(scenario)
+    return _stationary(seed, scenario.num_channels, scenario.occupancy, 0, most)
 
 
 def check_scenario(scenario: Scenario) -> None:
@@ -85,30 +105,57 @@ def check_scenario(scenario: Scenario) -> None:
         )
 
 
+def check_state(scenario: Scenario, state: TrafficState) -> None:
+    """Raises ValueError where `state` has other sizes than `scenario`."""
+    for name, size in (("active", scenario.num_users), ("occupied", scenario.num_channels)):
+        shape = getattr(state, name).shape
+        if shape != (size,):
+            raise ValueError(
+                f"state.{name} must have shape ({size},) in this scenario, got {shape}; "
+                "map over a batch with jax.vmap"
+            )
+
+
+def _most_occupied(scenario: Scenario) -> int:
+    return max(scenario.num_channels - scenario.num_active, 0)
+
+
 def _activity(scenario: Scenario) -> float:
-    """Stationary probability that a user requests: the middle of the range over N."""
+    """Probability that a user requests, before bounds: the middle of the range over N."""
     return min(1.0, (scenario.min_active + scenario.num_active) / 2 / scenario.num_users)
 
 
-def _markov(
+def _stationary(
+    seed: UInt32[Array, "2"], size: int, share: float | Float[Array, ""], low: int, high: int
+) -> Bool[Array, "size"]:
+    """Independent draws of probability `share`, given that `low` to `high` of them are True."""
+    on = np.arange(low, high + 1, dtype=float)
+    log_ways = gammaln(size + 1) - gammaln(on + 1) - gammaln(size - on + 1)
+    log_weight = jnp.asarray(log_ways, float) + xlogy(on, share) + xlog1py(size - on, -share)
+    below = jnp.cumsum(jax.nn.softmax(log_weight))[:-1]
+    count = low + jnp.sum(hashing.uniform(seed, -1) > below)
+    return hashing.subset(seed, jnp.ones(size, bool), count)
+
+
+def _advance(
     key: jax.Array,
     on: Bool[Array, "n"],
-    stationary: float | Float[Array, ""],
+    share: float | Float[Array, ""],
     dwell: float | Float[Array, ""],
+    bounds: tuple[int, int],
 ) -> Bool[Array, "n"]:
-    rise = stationary / jnp.maximum(1.0 - stationary, 1e-6) / dwell
-    probability = jnp.where(on, 1.0 - 1.0 / dwell, jnp.minimum(rise, 1.0))
-    return jax.random.uniform(key, on.shape) < probability
-
-
-def _bound_active(
-    key: jax.Array,
-    scenario: Scenario,
-    wanted: Bool[Array, "registered"],
-    before: Bool[Array, "registered"],
-) -> Bool[Array, "registered"]:
-    count = jnp.clip(jnp.sum(wanted), scenario.min_active, scenario.num_active)
-    # Who stays requests first, then arrivals, then the idle, then departures; ties at random.
-    priority = 2 * wanted + (wanted == before) + jax.random.uniform(key, wanted.shape)
-    rank = jnp.argsort(jnp.argsort(-priority))
-    return rank < count
+    """One slot on of chains whose stationary law is `_stationary`'s."""
+    draw = hashing.uniform(hashing.seed(key, "moves"), jnp.arange(on.size))
+    begin = share / jnp.maximum(1.0 - share, 1e-6) / dwell
+    leaving = jnp.sum(on & (draw < 1.0 / dwell))
+    arriving = jnp.sum(~on & (draw < begin))
+    # Given their numbers, who leaves and who arrives is uniform: a swap of as many each way is its
+    # own reverse, whatever decides on it.
+    count = jnp.sum(on)
+    after = count - leaving + arriving
+    fits = (after >= bounds[0]) & (after <= bounds[1])
+    leaving = jnp.where(fits, leaving, jnp.minimum(leaving, on.size - count))
+    arriving = jnp.where(fits, arriving, leaving)
+    left = hashing.subset(hashing.seed(key, "leaving"), on, leaving)
+    arrived = hashing.subset(hashing.seed(key, "arriving"), ~on, arriving)
+    return (on & ~left) | arrived

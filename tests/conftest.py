@@ -1,12 +1,21 @@
 """Calls of lsajax's array functions are checked against their shape annotations."""
 
+import pathlib
+
 import jax
 import pytest
 from jaxtyping import install_import_hook
 
+_LSAJAX = pathlib.Path(__file__).parents[1] / "lsajax"
+_MODULES = [*_LSAJAX.glob("*.py"), *_LSAJAX.glob("solvers/*.py")]
 # Not instance.py and scenario.py: JAX rebuilds their dataclasses with leaves of any kind.
-_CHECKED = ("hashing", "link", "objective", "repair", "reward", "sampling", "topology", "traffic")
-install_import_hook([f"lsajax.{name}" for name in _CHECKED], "beartype.beartype").__enter__()
+_UNCHECKED = {"__init__", "instance", "scenario", "build_native"}
+_CHECKED = [
+    ".".join(path.relative_to(_LSAJAX.parent).with_suffix("").parts)
+    for path in _MODULES
+    if path.stem not in _UNCHECKED
+]
+install_import_hook(_CHECKED, "beartype.beartype").__enter__()
 
 
 @pytest.fixture(scope="module", autouse=True)

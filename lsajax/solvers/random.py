@@ -7,7 +7,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from lsajax import assignments, link
+from lsajax import assignments, hashing, link
 from lsajax.instance import Instance
 from lsajax.solvers._checks import check_one_slot
 from lsajax.solvers.solution import Solution, Status
@@ -33,7 +33,7 @@ def random(key: jax.Array, inst: Instance, *, exchangeable: bool = False) -> Sol
     if exchangeable:
         assignment = _in_order(inst)
     else:
-        assignment = assignments.random_assignments(key, inst, 1)[0]
+        assignment = assignments.random(hashing.named_key(key, "random"), inst, 1)[0]
     value = jnp.sum(link.assigned_rate(inst, assignment))
     return Solution(assignment, value, jnp.int32(Status.FEASIBLE))
 

@@ -88,3 +88,87 @@ def test_open_interval_in_both_precisions():
     narrow = hashing.uniform(seed, jnp.arange(100_000))
     assert narrow.dtype == jnp.float32 and narrow.min() > 0 and narrow.max() < 1
     np.testing.assert_allclose(narrow, wide, atol=2**-23)
+
+
+SPECIAL = [(0, 0), (7, 7), (7, 0), (0, 7), (1, 0), (0, 1), (2**32 - 1, 2**32 - 1)]
+
+
+def square(seed, size=256):
+    counter = jnp.arange(size)
+    return np.asarray(hashing.uniform(jnp.array(seed, jnp.uint32), counter[:, None], counter))
+
+
+def correlation(a, b):
+    """Standard normal under independence, for as many pairs as there are here."""
+    return np.corrcoef(a.ravel(), b.ravel())[0, 1] * np.sqrt(a.size)
+
+
+@pytest.mark.parametrize("seed", SPECIAL)
+def test_no_seed_gives_a_symmetric_matrix(seed):
+    """Uniform, and h_im tells nothing of h_mi; false alarm 1e-4 for each of the three."""
+    u = square(seed)
+    above = np.triu_indices(len(u), 1)
+    assert stats.kstest(u.ravel(), "uniform").pvalue > P_MIN
+    assert abs(correlation(u[above], u.T[above])) < stats.norm.isf(P_MIN / 2)
+    cells, _, _ = np.histogram2d(u[above], u.T[above], bins=16, range=[[0, 1]] * 2)
+    assert stats.chisquare(cells.ravel()).pvalue > P_MIN
+    assert np.mean(u[above] == u.T[above]) < 1e-3
+
+
+def test_no_two_seeds_share_a_matrix():
+    """Each pair of special seeds and of neighbours, as it is, transposed, and shifted by one row or
+    column: false alarm 1e-4 over all the pairs together."""
+    golden = 0x9E3779B9
+    near = [(3, 5), (4, 5), (3, 6), (3 + golden, 5), (3, 5 + golden), (5, 3), (5 + golden, 3)]
+    matrices = [square(seed) for seed in [*SPECIAL, *near]]
+    scores = [
+        correlation(x, y)
+        for i, a in enumerate(matrices)
+        for b in matrices[:i]
+        for x, y in (
+            (a, b),
+            (a, b.T),
+            (a[1:], b[:-1]),
+            (a[:-1], b[1:]),
+            (a[:, 1:], b[:, :-1]),
+            (a[:, :-1], b[:, 1:]),
+        )
+    ]
+    assert np.abs(scores).max() < stats.norm.isf(P_MIN / 2 / len(scores))
+
+
+def test_random_seeds_have_the_moments_of_independent_draws():
+    """Pairs h_im, h_mi over many seeds, and one entry over consecutive seeds: false alarm 1e-4."""
+    seeds = jnp.stack([jnp.arange(4096), jnp.arange(4096)[::-1] // 64], 1).astype(jnp.uint32)
+    draw = jax.vmap(lambda s: hashing.uniform(s, jnp.arange(6)[:, None], jnp.arange(6)))
+    u = np.asarray(draw(seeds))
+    pairs = [(u[:, i, j], u[:, j, i]) for i in range(6) for j in range(i)]
+    pairs += [(u[1:, i, j], u[:-1, i, j]) for i in range(6) for j in range(6)]
+    scores = [correlation(a, b) for a, b in pairs]
+    assert np.abs(scores).max() < stats.norm.isf(P_MIN / 2 / len(scores))
+    assert stats.kstest(u[:, 0, 0], "uniform").pvalue > P_MIN
+
+
+def test_words_of_one_axis_are_distinct():
+    words = np.asarray(hashing.bits(jnp.array([7, 7], jnp.uint32), jnp.arange(200_000)))
+    assert len(np.unique(words)) == len(words)
+
+
+def test_subsets_are_uniform():
+    member = np.array([1, 0, 1, 1, 0, 1, 1], bool)
+    seeds = hashing.seeds(jax.random.key(0), 5000)
+    for count in (0, 1, 2, 5, 9):
+        draw = jax.jit(jax.vmap(lambda s, n=count: hashing.subset(s, jnp.asarray(member), n)))
+        sets = np.asarray(draw(seeds))
+        assert not (sets & ~member).any() and (sets.sum(axis=1) == min(count, 5)).all()
+        if count == 2:
+            _, cells = np.unique(sets @ (1 << np.arange(7)), return_counts=True)
+            assert len(cells) == 10 and stats.chisquare(cells).pvalue > P_MIN
+
+
+def test_names_make_streams_that_do_not_depend_on_each_other():
+    key = jax.random.key(0)
+    seeds = [hashing.seed(key, *names) for names in ((), ("a",), ("b",), ("a", 1), ("a", "1"))]
+    assert len({tuple(np.asarray(seed).tolist()) for seed in seeds}) == len(seeds)
+    np.testing.assert_array_equal(hashing.seed(key, "a", 1), hashing.seed(key, "a", np.int64(1)))
+    np.testing.assert_array_equal(jax.jit(lambda k: hashing.seed(k, "a"))(key), seeds[1])

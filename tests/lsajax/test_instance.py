@@ -1,3 +1,5 @@
+import pathlib
+import re
 import subprocess
 import sys
 
@@ -18,25 +20,31 @@ GOOD = {"received_power_w": [1e-9, 2e-9], "bandwidth_hz": [1e7, 2e7, 1.5e7]}
     [
         (
             {"received_power_w": [1e-9, -1.0]},
-            "mean_power_w must be finite and .* 0 W, got -1",
+            "received_power_w must be finite and at least 0, got -1",
         ),
         (
             {"received_power_w": [np.nan, 1]},
-            "mean_power_w must be .* got nan at index \\(0,",
+            "received_power_w must be .* got nan at index \\(0,",
         ),
         ({"bandwidth_hz": [1e7, 0.0]}, "bandwidth_hz must be finite and above 0, got 0.0"),
         ({"interference_w": [1e-9]}, r"interference_w must have shape \(3,\), got \(1,\)"),
         ({"interference_w": [0, np.inf, 0]}, "interference_w must be finite and at least 0"),
         ({"occupied": [True]}, r"occupied must have shape \(3,\)"),
         ({"user_id": [4, 4]}, "user_id must be distinct"),
-        ({"user_id": [-4, 4]}, "user_id must be distinct and at least 0"),
+        ({"user_id": [-4, 4]}, "user_id must be at least 0 and fit 32 bits, got -4"),
         ({"user_id": [0.5, 0.7]}, "user_id must be integers, got float64"),
-        ({"user_id": [1, 2**40]}, "user_id must fit 32 bits"),
+        ({"user_id": [-(2**40), 1]}, "user_id must be at least 0 and fit 32 bits, got -1099"),
         ({"occupied": [0, 2, 7]}, "occupied must be True or False per channel, got int64"),
         ({"position_m": [[0, np.nan], [0, 0]]}, "position_m must be finite, got nan"),
         ({"bandwidth_hz": []}, "an instance needs a user and a channel, got 2 and 0"),
-        ({"received_power_w": [[1e-9]]}, "must be one-dimensional"),
-        ({"noise_psd_dbm_hz": -np.inf}, "noise_psd_w_hz must be finite and above 0"),
+        ({"received_power_w": [[1e-9]]}, "received_power_w and .* must be one-dimensional"),
+        ({"received_power_w": "strong"}, "received_power_w must be an array of numbers"),
+        ({"interference_w": [None, 0, 0]}, "interference_w must be finite .* got nan"),
+        ({"user_id": [1, 2**40]}, "user_id must be at least 0 and fit 32 bits"),
+        (
+            {"noise_psd_dbm_hz": -np.inf},
+            "noise_psd_dbm_hz must be a number, and finite .* got -inf",
+        ),
     ],
 )
 def test_bad_data_is_named(changes, message):
@@ -64,6 +72,28 @@ def test_an_array_behind_a_closed_switch_is_refused():
         lsa.check_instance(inst.replace(interference_w=jnp.full(3, 1e-9)))
     with pytest.raises(ValueError, match="carrier_gain must be 1 with wideband=False"):
         lsa.check_instance(inst.replace(carrier_gain=jnp.full(3, 2.0)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"coupling_length_m": 0.0}, "coupling_length_m must be finite and above 0, got 0.0"),
+        ({"adjacent_leakage": np.nan}, r"adjacent_leakage must be within \[0, 1\], got nan"),
+        ({"adjacent_leakage": 1.5}, r"adjacent_leakage must be within \[0, 1\], got 1.5"),
+        ({"coupling_bps": -1.0}, "coupling_bps must be finite and at least 0, got -1.0"),
+        ({"coupling_bps": [1.0, 2.0]}, r"coupling_bps must have shape \(\), got \(2,\)"),
+        ({"fading_seed": np.zeros(3, np.uint32)}, r"fading_seed must have shape \(2,\)"),
+        ({"fading_seed": np.zeros(2)}, "fading_seed must be of type uint32, got float"),
+        ({"user_mask": np.ones(2, np.int32)}, "user_mask must be of type bool"),
+        ({"bandwidth_hz": np.arange(1, 4)}, "bandwidth_hz must be of type floating, got int"),
+        ({"mean_power_w": [-1.0, 1.0]}, "mean_power_w must be finite and at least 0"),
+    ],
+)
+def test_every_field_is_checked(changes, message):
+    inst = lsa.make_instance(**GOOD)
+    changes = {name: jnp.asarray(value) for name, value in changes.items()}
+    with pytest.raises(ValueError, match=message):
+        lsa.check_instance(inst.replace(**changes))
 
 
 @pytest.mark.parametrize(
@@ -116,3 +146,21 @@ def test_imports_without_the_language_model_stack():
         "sys.exit(str(bad) if bad else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_fading_of_ones_own_instance_is_not_symmetric():
+    inst = lsa.make_instance(np.full(64, 1e-9), np.full(64, 1e7)).replace(fading=True)
+    gain = np.asarray(lsa.channel_power(inst))
+    above = np.triu_indices(64, 1)
+    # |correlation| of 2016 independent pairs; false alarm 1e-4.
+    assert abs(np.corrcoef(gain[above], gain.T[above])[0, 1]) < 3.9 / np.sqrt(len(above[0]))
+
+
+def test_integers_beyond_int32_are_taken_as_floats():
+    inst = lsa.make_instance(np.array([1, 2]), np.array([10_000_000, 3_000_000_000]))
+    np.testing.assert_allclose(inst.bandwidth_hz, [1e7, 3e9])
+
+
+def test_version_and_typing_marker():
+    assert re.match(r"\d+(\.|\+)", lsa.__version__)
+    assert (pathlib.Path(lsa.__file__).parent / "py.typed").exists()

@@ -7,6 +7,7 @@ from jax.test_util import check_grads
 from scipy import stats
 
 import lsajax as lsa
+from lsajax import link
 from tests.lsajax import cases, oracle
 
 SETTINGS = list(cases.SETTINGS)
@@ -44,6 +45,38 @@ def test_shannon_rate_is_exact_at_any_sinr(sinr):
     rate = lsa.shannon_rate(1e-14 * sinr, 1e7, 1e-21)
     expected = 1e7 * np.log1p(sinr) / np.log(2)
     np.testing.assert_allclose(rate, expected, rtol=1e-6)
+
+
+def test_shannon_rate_where_the_sinr_overflows():
+    for power, noise in ((1.0, 1e-46), (1.0, 1e-45), (1e3, 1e-44)):
+        rate, slope = jax.value_and_grad(lsa.shannon_rate)(power, 1e7, noise)
+        assert 1e7 * 125 < rate < 1e7 * 160 and np.isfinite(slope)
+    assert lsa.shannon_rate(0.0, 1.0, 1e-46) == 0
+
+
+def test_gradient_by_a_narrow_band_is_finite():
+    """JAX's quotient has floor^-2 in its gradient, infinite in float32 at 1 Hz."""
+    slope = jax.grad(lsa.shannon_rate, 1)(1e-13, 1.0, 4e-21)
+    snr = 1e-13 / 4e-21
+    np.testing.assert_allclose(slope, (np.log1p(snr) - snr / (1 + snr)) / np.log(2), rtol=1e-5)
+
+
+def test_integers_beyond_int32_keep_their_value():
+    rate = lsa.shannon_rate(1e-12, np.int64(6_000_000_000), 4e-21)
+    np.testing.assert_allclose(rate, 6e9 * np.log2(1 + 1e-12 / 4e-21 / 6e9), rtol=1e-6)
+    carriers = np.array([5_800_000_000, 2_400_000_000])
+    power = lsa.received_power(100, tx_power_w=1, carrier_hz=carriers, path_loss_exponent=2)
+    np.testing.assert_allclose(power, (299_792_458 / carriers / 4 / np.pi / 100) ** 2, rtol=1e-5)
+
+
+def test_placement():
+    inst = lsa.make_instance([1e-9] * 5, [1e7] * 3, occupied=[False, True, False])
+    served, channel, target = link.place(
+        inst.replace(user_mask=jnp.arange(5) > 0), jnp.array([0, 2, 1, -1, 9])
+    )
+    np.testing.assert_array_equal(served, [False, True, False, False, False])
+    np.testing.assert_array_equal(channel, [0, 2, 0, 0, 0])
+    np.testing.assert_array_equal(target, [3, 2, 3, 3, 3])
 
 
 def test_shannon_rate_broadcasts():

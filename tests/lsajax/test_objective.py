@@ -42,6 +42,17 @@ def test_equally_strong_rivals_and_a_much_stronger_one():
         np.testing.assert_allclose(throughput(inst, raw), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("strong", [1.0, 1e-3, 1e6])
+def test_a_strong_user_on_another_channel_hides_no_rival(strong):
+    inst = lsa.make_instance([strong, 1e-7, 3e-14], [1e6, 1e6])
+    raw = jnp.array([1, 0, 0])
+    floor = 10**-20.4 * 1e6
+    expected = [1e-7 / (floor + 3e-14), 3e-14 / (floor + 1e-7)]
+    rates = lsa.user_rates(inst, raw)[1:]
+    np.testing.assert_allclose(rates, 1e6 * np.log2(1 + np.array(expected)), rtol=1e-5)
+    np.testing.assert_allclose(objective.co_channel_power(inst, raw), [0, 3e-14, 1e-7], rtol=1e-6)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(-(2**31), 2**31 - 1) | st.integers(-2, 17), min_size=6, max_size=6))
 def test_violations_against_the_oracle(raw):
@@ -66,8 +77,8 @@ def test_padded_rows_neither_count_nor_earn():
     assert int(violations(inst, everybody).unserved) == 0
     rates = lsa.user_rates(inst, everybody)
     assert float(jnp.abs(jnp.where(inst.user_mask, 0, rates)).max()) == 0
-    nobody = jnp.full(inst.num_rows, -1)
-    assert int(violations(inst, nobody).unserved) == int(inst.user_mask.sum())
+    unassigned = jnp.full(inst.num_rows, -1)
+    assert int(violations(inst, unassigned).unserved) == int(inst.user_mask.sum())
 
 
 def test_fairness():
@@ -85,7 +96,7 @@ def test_fairness():
         lsa.alpha_fair_utility(rates, 1.0, floor_bps=0.0)
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 2.0, 6.0])
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 2.0, 6.0, 7.0, 7.5, 8.0, 40.0])
 def test_fairness_of_padded_and_unserved_users(alpha):
     rates = jnp.array([1e8, 3e7, 0.0, 7e7])
     mask = jnp.array([True, True, True, False])
@@ -94,7 +105,10 @@ def test_fairness_of_padded_and_unserved_users(alpha):
     np.testing.assert_allclose(utility, lsa.alpha_fair_utility(rates[:3], alpha), rtol=1e-6)
     gradient = jax.grad(lambda r: lsa.alpha_fair_utility(r, alpha, mask))(rates)
     assert np.isfinite(utility) and np.isfinite(gradient).all()
-    assert gradient[0] > 0 and gradient[2] == gradient[3] == 0
+    assert gradient[2] == gradient[3] == 0
+    assert gradient[0] > 0 or alpha == 40  # (100 Mbit/s)^-40 is 0 in float32
+    many = jnp.zeros(2000).at[0].set(1e8)
+    assert np.isfinite(lsa.alpha_fair_utility(many, alpha))
 
 
 @pytest.mark.parametrize("setting", ["plain", "poisson"])
@@ -140,3 +154,28 @@ def test_discounted_utility():
     np.testing.assert_allclose(lsa.discounted_utility(u, 0.5), 3 + 2.5 + 1.75)
     np.testing.assert_allclose(lsa.discounted_utility(u, 0.0), 3.0)
     np.testing.assert_allclose(lsa.discounted_utility(u, 1.0), 15.0)
+
+
+def test_discounted_utility_of_a_batch_weights_the_slots():
+    u = np.arange(6).reshape(3, 2)
+    expected = u[0] + 0.5 * u[1] + 0.25 * u[2]
+    np.testing.assert_allclose(lsa.discounted_utility(u, 0.5), expected)
+    square = jnp.array([[1.0, 2.0], [3.0, 5.0]])
+    np.testing.assert_allclose(lsa.discounted_utility(square, 0.1), [1.3, 2.5])
+
+
+def test_rates_as_integers_beyond_int32():
+    rates = np.array([26_490_000_000, 1_000_000_000])
+    np.testing.assert_allclose(lsa.alpha_fair_utility(rates, 0.0), rates.sum() / 1e6)
+    np.testing.assert_allclose(lsa.jain_index(rates), 27.49**2 / 2 / (26.49**2 + 1), rtol=1e-6)
+    np.testing.assert_allclose(lsa.discounted_utility(rates, 1), rates.sum(), rtol=1e-6)
+
+
+def test_a_numpy_assignment_beyond_int32_does_not_wrap():
+    inst = lsa.make_instance([1e-9, 2e-9], [1e7, 2e7])
+    raw = np.array([2**32 + 1, 0])
+    assert tuple(map(int, lsa.violations(inst, raw))) == (1, 0, 0, 0)
+    np.testing.assert_allclose(lsa.throughput(inst, raw), lsa.throughput(inst, np.array([5, 0])))
+    np.testing.assert_array_equal(lsa.repair(inst, raw), [1, 0])
+    with pytest.raises(ValueError, match="got 4294967297 for row 0"):
+        lsa.check_assignment(inst, raw)

@@ -1,9 +1,11 @@
+import collections
 import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxtyping import TypeCheckError
 from scipy import stats
 
 import lsajax as lsa
@@ -35,7 +37,7 @@ def test_each_sample_is_uniform_over_all_assignments(idle):
     occupied = [False] * idle + [True] * (5 - idle)
     inst = lsa.make_instance([1e-9, 2e-9, 3e-9], np.full(5, 1e7), occupied=occupied)
     everything = [tuple(a) for a in all_random_assignments(inst)]
-    draw = jax.jit(jax.vmap(lambda k: assignments.random_assignments(k, inst, 3)))
+    draw = jax.jit(jax.vmap(lambda k: assignments.random(k, inst, 3)))
     samples = np.asarray(draw(jax.random.split(jax.random.key(0), 6000)))
     for column in range(3):
         drawn = [everything.index(tuple(a)) for a in samples[:, column]]
@@ -124,3 +126,40 @@ def test_vmap_over_a_group_equals_the_group():
     whole = lsa.performance_gain(key, inst, group, num_samples=8)
     each = jax.vmap(lambda a: lsa.performance_gain(key, inst, a, num_samples=8))(group)
     np.testing.assert_allclose(whole, each, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("mask", "occupied"),
+    [
+        ([True, False, True], [False, False]),  # padding in the middle
+        ([True, True, False, True, True], [False, False]),  # more users than channels
+        ([False, True, True, True], [True, False, True, False, False, True]),
+    ],
+)
+def test_random_assignments_of_any_mask_are_uniform(mask, occupied):
+    """Chi-square over all valid assignments, and none beside; false alarm 1e-4 for each sample."""
+    inst = lsa.make_instance(
+        np.full(len(mask), 1e-9), np.full(len(occupied), 1e7), occupied=occupied
+    )
+    inst = inst.replace(user_mask=jnp.array(mask))
+    users, idle = np.flatnonzero(mask), np.flatnonzero(~np.array(occupied))
+    everything = set(itertools.permutations([*idle, *[-1] * (len(users) - len(idle))], len(users)))
+    draw = jax.jit(jax.vmap(lambda k: assignments.random(k, inst, 2)))
+    samples = np.asarray(draw(jax.random.split(jax.random.key(1), 6000)))
+    assert (samples[:, :, ~np.array(mask)] == -1).all()
+    for column in range(2):
+        found = collections.Counter(map(tuple, samples[:, column][:, users].tolist()))
+        assert set(found) == everything
+        assert stats.chisquare(list(found.values())).pvalue > 1e-4
+    solved = lsa.solvers.random(jax.random.key(0), inst).assignment
+    assert int(lsa.violations(inst, solved).duplicate) == 0
+
+
+def test_integers_beyond_int32():
+    inst = lsa.make_instance([1e-9, 2e-9], [1e7, 2e7])
+    key = jax.random.key(0)
+    gain = lsa.performance_gain(key, inst, np.array([[0, 1], [2**32, 1]]), baseline_bps=6 * 10**9)
+    expected = lsa.performance_gain(key, inst, np.array([[0, 1], [-1, 1]]), baseline_bps=6e9)
+    np.testing.assert_allclose(gain, expected, rtol=1e-6)
+    with pytest.raises((ValueError, TypeCheckError), match="raw"):
+        lsa.performance_gain(key, inst, np.array([0.0, 1.0]))

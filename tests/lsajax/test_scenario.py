@@ -109,3 +109,18 @@ def test_integers_are_taken_as_floats():
     scenario = lsa.Scenario(**SIZES, carrier_hz=2_400_000_000, radius_m=500)
     assert scenario == lsa.Scenario(**SIZES) and type(scenario.carrier_hz) is float
     assert lsa.sample_instance(jax.random.key(0), scenario).mean_power_w.shape == (4,)
+
+
+@pytest.mark.parametrize(
+    "value", [np.int64(5_800_000_000), np.array(5_800_000_000), np.float64(5.8e9), 5_800_000_000]
+)
+def test_numpy_numbers_are_the_python_ones(value):
+    """int64 wrapped to int32 under jit, where the carrier is a leaf."""
+    scenario = lsa.Scenario(**SIZES, carrier_hz=value, carrier_max_hz=value, wideband=True)
+    expected = lsa.Scenario(**SIZES, carrier_hz=5.8e9, carrier_max_hz=5.8e9, wideband=True)
+    key = jax.random.key(0)
+    ours, theirs = (jax.jit(lsa.sample_instance)(key, s) for s in (scenario, expected))
+    np.testing.assert_allclose(ours.mean_power_w, theirs.mean_power_w, rtol=1e-6)
+    np.testing.assert_allclose(ours.carrier_gain, theirs.carrier_gain, rtol=1e-6)
+    eager = lsa.sample_instance(key, scenario)
+    np.testing.assert_allclose(ours.mean_power_w, eager.mean_power_w, rtol=1e-5)

@@ -1,0 +1,59 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from lsajax import _numerics
+
+
+def others(x, group):
+    x = np.asarray(x, np.float64)
+    return np.array(
+        [np.sum(x[(group == g) & (np.arange(len(x)) != i)]) for i, g in enumerate(group)]
+    )
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_sum_of_others_over_any_dynamic_range(dtype):
+    """Relative error of a few last places, whatever is 30 decades stronger and where."""
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(dtype == jnp.float64):
+        total = jax.jit(_numerics.sum_of_others, static_argnums=2)
+        for trial in range(40):
+            group = rng.integers(0, 12, 60)
+            x = jnp.asarray(10.0 ** rng.uniform(-25, 5, 60), dtype)
+            if trial % 4 == 0:  # ties, zeros and near ties
+                x = jnp.asarray(rng.choice([0.0, 1e-12, 1.0000001e-12, 1e-3], 60), dtype)
+            got = total(x, jnp.asarray(group, jnp.int32), 12)
+            expected = others(x, group)
+            np.testing.assert_allclose(got, expected, rtol=30 * jnp.finfo(dtype).eps)
+
+
+def test_sum_of_others_leaves_out_those_without_a_group():
+    got = _numerics.sum_of_others(jnp.array([1.0, 2.0, 4.0]), jnp.array([0, 3, 0]), 3)
+    np.testing.assert_array_equal(got[jnp.array([0, 2])], [4.0, 1.0])
+
+
+def test_sum_of_others_has_the_gradient_of_a_sum():
+    with jax.enable_x64(True):
+        group = jnp.array([0, 0, 1, 0, 1], jnp.int32)
+        x = jnp.array([3.0, 1.0, 2.0, 3.0, 5.0])
+        jacobian = jax.jacobian(lambda v: _numerics.sum_of_others(v, group, 2))(x)
+    np.testing.assert_array_equal(jacobian, (group[:, None] == group) & ~np.eye(5, dtype=bool))
+
+
+def test_log1p_ratio_has_a_finite_gradient_at_a_faint_floor():
+    for a, b in ((1e-13, 4e-21), (1e-20, 1e-30), (0.0, 1e-25)):
+        slopes = jax.grad(_numerics.log1p_ratio, (0, 1))(jnp.float32(a), jnp.float32(b))
+        np.testing.assert_allclose(slopes, [1 / (a + b), -a / b / (a + b)], rtol=1e-5)
+    assert np.isfinite(_numerics.log1p_ratio(jnp.float32(1.0), jnp.float32(1e-38 / 4)))
+    with jax.enable_x64(True):
+        check_grads(lambda a, b: _numerics.log1p_ratio(*map(jnp.asarray, (a, b))), (2.0, 0.3), 2)
+
+
+@pytest.mark.parametrize("x", [5_800_000_000, np.int64(5_800_000_000), np.array([5_800_000_000])])
+def test_integers_beyond_int32_become_floats(x):
+    got = _numerics.as_float(x)
+    assert got.dtype == jnp.float32
+    np.testing.assert_allclose(got, np.asarray(x, float), rtol=1e-7)
