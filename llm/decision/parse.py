@@ -10,10 +10,12 @@ import itertools
 import keyword
 import re
 import textwrap
+from collections import deque
 from typing import NamedTuple
 
 MAX_CODE_CHARS = 1 << 16
 MAX_ENTRIES = 200_000
+_MAX_MAPPINGS = 1000
 
 # So much of a line is looked at where a pattern may backtrack.
 _MAX_LINE = 200
@@ -30,7 +32,7 @@ _BINDS_ACTION = re.compile(
 _CODE_LINE = re.compile(
     r"import \w|from \w[\w.]* import |(?:async )?(?:def|class|for|with) .+[:(]|(?:while|if) .+:|"
     r"try:|@\w|\"\"\"|'''|[A-Za-z_][\w.]*\(.*[])(\[{,]\s*(?:#.*)?$|"
-    r"[(\[*]?[A-Za-z_][\w., ()*]*(?:\[[^]]*\])?\s*(?::[^=]+)?(?:[-+*/|&@%^]|//|\*\*|<<|>>)?=(?!=)"
+    r"[(\[*]?[A-Za-z_](?:[\w., ()*]++|\[[^][]*+\])*+(?::[^=]+)?(?:[-+/|&@%^]|//|<<|>>)?=(?!=)"
 )
 _HEADING = re.compile(r"[^\w#'\"(\[]*[A-Z][a-z]\w*(?:\W*$|:[\s*])")
 _CONTRACTION = re.compile(r"(?:(?<=[A-Za-z][a-z])|(?<=\bI))'(?=(?:[dmst]|ll|re|ve)\b)")
@@ -202,7 +204,7 @@ def mapping(completion: str) -> ParsedMapping:
     """
     text = completion.replace("\ufeff", "")
     pattern = _MAPPING_START if _MAPPING_START.search(text) else _BARE_START
-    starts = [match.span() for match in pattern.finditer(text)]
+    starts = [match.span() for match in deque(pattern.finditer(text), _MAX_MAPPINGS)]
     if not starts:
         return ParsedMapping(None, "no mapping `action = {user_id: channel_id}`")
     last = None
