@@ -34,7 +34,7 @@ _CODE_LINE = re.compile(
     r"try:|@\w|\"\"\"|'''|[A-Za-z_][\w.]*\(.*[])(\[{,]\s*(?:#.*)?$|"
     r"[(\[*]?[A-Za-z_](?:[\w., ()*]++|\[[^][]*+\])*+(?::[^=]+)?(?:[-+/|&@%^]|//|<<|>>)?=(?!=)"
 )
-_HEADING = re.compile(r"[^\w#'\"(\[]*[A-Z][a-z]\w*(?:\W*$|:[\s*])")
+_HEADING = re.compile(r"[^\w#'\"()[\]{}]*[A-Z][a-z]\w*(?:[^\w=()[\]{}]*$|:[\s*])")
 _CONTRACTION = re.compile(r"(?:(?<=[A-Za-z][a-z])|(?<=\bI))'(?=(?:[dmst]|ll|re|ve)\b)")
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _KEYWORDS = {*keyword.kwlist, *keyword.softkwlist}

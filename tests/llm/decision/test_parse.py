@@ -150,6 +150,8 @@ def test_bindings_of_the_action_as_a_whole(binding):
         "a[0], b.c = 1, 2",
         "while False: pass",
         "with f() as g:\n    pass",
+        "def f(\n    x: int,\n) -> Mapping:\n    return Counter(\n        x\n    )",
+        "Table = {\n}",
     ],
 )
 @pytest.mark.parametrize("before", ["", "Here's a program that sorts (by power):\n\n"])
