@@ -19,16 +19,22 @@ _MAX_MAPPINGS = 1000
 
 # So much of a line is looked at where a pattern may backtrack.
 _MAX_LINE = 200
+
+# Fences and what stands behind them: `python`, `{python}`, `py3.11 title="a.py"`, code.
 _FENCE = re.compile(r"\s*+(?:(?:[-*+]|\d{1,9}[.)])\s*+)*+(`{3,}+|~{3,}+)(.*)")
 _PYTHON = r"[ \t{.]*+(?:i?python|py)[\d.]*(?![\w+-])"
 _PYTHON_TAG = re.compile(_PYTHON, re.IGNORECASE)
 _FENCE_BEHIND_TEXT = re.compile(rf"(?<!`)(`{{3,}}+)({_PYTHON}\s*)$", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"[\w-]+=[\"']?[\w./-]")
+
+# `action = `, `action: dict = `, `a, action = `, `a = action = `; not `action[u] = `, `f(action=`.
 _BINDS_ACTION = re.compile(
     r"^(?:[^#\n'\"(]*[;=:,])?[ \t]*+[(\[]?[ \t]*+action[ \t]*+[\])]?[ \t]*+"
     r"(?:[:,][^=\n;(]{0,200})?=(?!=)",
     re.MULTILINE,
 )
+
+# The first line of a program, and lines that cannot be of one.
 _CODE_LINE = re.compile(
     r"import \w|from \w[\w.]* import |(?:async )?(?:def|class|for|with) .+[:(]|(?:while|if) .+:|"
     r"try:|@\w|\"\"\"|'''|[A-Za-z_][\w.]*\(.*[])(\[{,]\s*(?:#.*)?$|"
@@ -39,6 +45,7 @@ _CONTRACTION = re.compile(r"(?:(?<=[A-Za-z][a-z])|(?<=\bI))'(?=(?:[dmst]|ll|re|v
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _KEYWORDS = {*keyword.kwlist, *keyword.softkwlist}
 
+# `action = {`, `action: dict[int, int] = {`, `"action": {`, `**action:** {`, and from there.
 _MAPPING_START = re.compile(
     r"\baction[\"'`*]*+\s*+(?::[^={}\n]{0,80}=|:?=|:)[\"'`*]*+\s*+\{", re.IGNORECASE
 )
