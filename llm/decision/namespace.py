@@ -126,9 +126,18 @@ def _pairs(action: Mapping[int, int]) -> Int64[np.ndarray, "entries 2"]:
         return np.array(clipped, np.int64)
 
 
+_FUTURE = re.compile(r"^from __future__ import (\([^)]{0,400}\)|[^\n;#]*)", re.MULTILINE)
+
+
 def program_text(code: str) -> str:
-    """What the sandbox is given for a program."""
-    return PRELUDE + code
+    """What the sandbox is given for a program.
+
+    Python wants `from __future__` imports first, so that they go before the prelude, on its line;
+    the others keep their numbers.
+    """
+    futures = [found[0].replace("\n", " ") for found in _FUTURE.finditer(code)]
+    code = _FUTURE.sub(lambda found: "pass" + "\n" * found[0].count("\n"), code)
+    return "; ".join([*futures, PRELUDE]) + code
 
 
 def program_detail(detail: str) -> str:

@@ -1,33 +1,64 @@
 """Completion -> code block, or -> mapping, by scanning text alone.
 
 What a model wrote is never parsed by Python here: deeply nested input can exhaust the stack of the
-process that calls `ast`. Syntax errors are found in the sandbox; every scan below is linear.
+process that calls `ast`. Syntax errors are found in the sandbox. Nor is it CommonMark: fences stand
+behind text, in lists without indentation, with code on their line, and close at the end of a line
+of code. So lines are scanned, and every scan below takes linear time.
 """
 
+import itertools
+import keyword
 import re
+import textwrap
+from collections import deque
 from typing import NamedTuple
 
 MAX_CODE_CHARS = 1 << 16
 MAX_ENTRIES = 200_000
+_MAX_MAPPINGS = 1000
 
-# Lines longer than this are no fences and no first lines of code: the two patterns for them may
-# backtrack quadratically.
+# So much of a line is looked at where a pattern may backtrack.
 _MAX_LINE = 200
-_FENCE = re.compile(r"\s*(`{3,}|~{3,})\s*([\w+.-]*)\s*")
-_BINDS_ACTION = re.compile(r"^[ \t]*action\b[^\n=]*=(?!=)", re.MULTILINE)
-_CODE_LINE = re.compile(
-    r"^(?:import |from \w[\w.]* import |def \w+\(|for .+:|while .+:|if .+:|with .+:|@\w|"
-    r"[A-Za-z_][\w., ]*(?:\[[^\]\n]*\])?\s*[-+*/|&]?=(?!=))"
+
+# Fences and what stands behind them: `python`, `{python}`, `py3.11 title="a.py"`, code.
+_FENCE = re.compile(r"\s*+(?:(?:[-*+]|\d{1,9}[.)])\s*+)*+(`{3,}+|~{3,}+)(.*)")
+_PYTHON = r"[ \t{.]*+(?:i?python|py)[\d.]*(?![\w+-])"
+_PYTHON_TAG = re.compile(_PYTHON, re.IGNORECASE)
+_FENCE_BEHIND_TEXT = re.compile(rf"(?<!`)(`{{3,}}+)({_PYTHON}\s*)$", re.IGNORECASE)
+_ATTRIBUTE = re.compile(r"[\w-]+=[\"']?[\w./-]")
+
+# `action = `, `action: dict = `, `a, action = `, `a = action = `; not `action[u] = `, `f(action=`.
+_BINDS_ACTION = re.compile(
+    r"^(?:[^#\n'\"(]*[;=:,])?[ \t]*+[(\[]?[ \t]*+action[ \t]*+[\])]?[ \t]*+"
+    r"(?:[:,][^=\n;(]{0,200})?=(?!=)",
+    re.MULTILINE,
 )
-_MAPPING_START = re.compile(r"\baction\s*(?::[^=\n]{0,80})?=\s*\{")
-_PAIR = re.compile(r"\s*([0-9]{1,18})\s*:\s*(-?[0-9]{1,18})\s*")
-_PYTHON = {"", "python", "py", "python3"}
+
+# The first line of a program, and lines that cannot be of one.
+_CODE_LINE = re.compile(
+    r"import \w|from \w[\w.]* import |(?:async )?(?:def|class|for|with) .+[:(]|(?:while|if) .+:|"
+    r"try:|@\w|\"\"\"|'''|[A-Za-z_][\w.]*\(.*[])(\[{,]\s*(?:#.*)?$|"
+    r"[(\[*]?[A-Za-z_](?:[\w., ()*]++|\[[^][]*+\])*+(?::[^=]+)?(?:[-+/|&@%^]|//|<<|>>)?=(?!=)"
+)
+_HEADING = re.compile(r"[^\w#'\"()[\]{}]*[A-Z][a-z]\w*(?:[^\w=()[\]{}]*$|:[\s*])")
+_CONTRACTION = re.compile(r"(?:(?<=[A-Za-z][a-z])|(?<=\bI))'(?=(?:[dmst]|ll|re|ve)\b)")
+_TOKEN = re.compile(r"\w+|[^\w\s]")
+_KEYWORDS = {*keyword.kwlist, *keyword.softkwlist}
+
+# `action = {`, `action: dict[int, int] = {`, `"action": {`, `**action:** {`, and from there.
+_MAPPING_START = re.compile(
+    r"\baction[\"'`*]*+\s*+(?::[^={}\n]{0,80}=|:?=|:)[\"'`*]*+\s*+\{", re.IGNORECASE
+)
+_BARE_START = re.compile(r"^[ \t`]*+\{", re.MULTILINE)
+_BODY = re.compile(r"(?:[^}#/]++|(?:#|//)[^\n]*+|/)*+\}")
+_COMMENT = re.compile(r"(?:#|//)[^\n]*")
+_PAIR = re.compile(r"\s*([\"']?)([0-9]{1,18})\1\s*:\s*([\"']?)(-?[0-9]{1,18})\3\s*")
 
 
 class Code(NamedTuple):
     """A program cut from a completion.
 
-    Args:
+    Attributes:
         text: the program, or None where there is none.
         detail: where it was found (`fenced`, `unclosed fence`, `no fence`) or why there is none.
     """
@@ -39,7 +70,7 @@ class Code(NamedTuple):
 class ParsedMapping(NamedTuple):
     """A mapping read from a completion.
 
-    Args:
+    Attributes:
         action: user id -> channel id, or None where the completion holds no well-formed mapping.
         detail: "ok", or what is wrong.
     """
@@ -48,95 +79,161 @@ class ParsedMapping(NamedTuple):
     detail: str
 
 
+class _Block(NamedTuple):
+    """A piece of a completion that may be the program; of a higher rank if it says so."""
+
+    text: str
+    detail: str
+    rank: int
+
+
+_TAGGED, _UNTAGGED, _UNFENCED, _OTHER = 3, 2, 1, 0
+
+
 def code_block(completion: str) -> Code:
     """The program in a completion.
 
-    Of several Python blocks the last one that assigns `action` counts, else the last one: a chat
-    model corrects itself downwards. A fence left open ends with the text (the token limit cut it).
-    Without any fence, the text from its first line of code on.
+    One block is the program; blocks are not joined. It is the last one that binds `action` as a
+    whole, since a chat model corrects itself downwards: `action[1] = 2` alone changes an action
+    that is not there. Blocks tagged as Python go before untagged ones (which may be output), and
+    both before text outside fences. If none binds `action`, the last one counts in the same order.
+
+    A fence left open ends with the text (the token limit cut it). Outside fences a program goes
+    from the first line of code to the first line of prose.
     """
-    blocks, is_open = _fenced_blocks(completion)
-    if blocks:
-        binding = [i for i, block in enumerate(blocks) if _BINDS_ACTION.search(block)]
-        choice = binding[-1] if binding else len(blocks) - 1
-        unclosed = is_open and choice == len(blocks) - 1
-        return _checked(blocks[choice], "unclosed fence" if unclosed else "fenced")
-    lines = completion.split("\n")
-    start = next((i for i, line in enumerate(lines) if _CODE_LINE.match(line[:_MAX_LINE])), None)
-    if start is None:
+    text = completion.replace("\ufeff", "").replace("\r\n", "\n")
+    blocks, outside = _split(text)
+    blocks = [*_unfenced(outside), *(block for block in blocks if block.rank != _OTHER)]
+    if not blocks:
         return Code(None, "no code block")
-    return _checked("\n".join(lines[start:]) + "\n", "no fence")
 
+    def merit(block: _Block) -> tuple[bool, bool, int]:
+        return bool(block.text.strip()), bool(_BINDS_ACTION.search(block.text)), block.rank
 
-def _checked(code: str, detail: str) -> Code:
+    # The first of the reversed list is the last of the equally good ones.
+    code, detail, _ = max(reversed(blocks), key=merit)
     if not code.strip():
         return Code(None, "empty code block")
     if len(code) > MAX_CODE_CHARS:
-        return Code(None, f"code block of {len(code)} characters, at most {MAX_CODE_CHARS} run")
+        return Code(None, f"code block of more than {MAX_CODE_CHARS} characters")
+    if code.lstrip("\n")[0].isspace():  # as in a list
+        code = textwrap.dedent(code)
     return Code(code, detail)
 
 
-def _fenced_blocks(text: str) -> tuple[list[str], bool]:
-    """Bodies of the fenced Python blocks in order, and whether the last fence was left open."""
-    blocks: list[str] = []
+def _split(text: str) -> tuple[list[_Block], list[str]]:
+    """Fenced blocks in order, and the lines outside them."""
+    blocks: list[_Block] = []
+    outside: list[str] = []
     body: list[str] | None = None
-    mark, wanted = "", False
+    mark, rank = "", _OTHER
+
+    def close(lines: list[str], detail: str = "fenced") -> None:
+        blocks.append(_Block("\n".join(lines) + "\n", detail, rank))
+
     for line in text.split("\n"):
-        fence = _fence(line)
-        if body is None:
-            if fence:
-                mark, wanted = fence[1], fence[2].lower() in _PYTHON
-                body = []
+        if body is not None:
+            if line.lstrip().startswith(mark):
+                close(body)
+                body = None
+                if not line.strip().strip(mark[0]):
+                    continue  # with more on it, the line opens the next fence
+            elif line.rstrip().endswith(mark) and "#" not in line:
+                close([*body, line.rstrip().rstrip(mark[0])])
+                body = None
+                continue
+            else:
+                body.append(line)
+                continue
+        fence = _FENCE.match(line) or _FENCE_BEHIND_TEXT.search(line)
+        if fence is None:
+            outside.append(line)
             continue
-        closes = fence and fence[1][0] == mark[0] and len(fence[1]) >= len(mark) and not fence[2]
-        inline = not fence and line.rstrip().endswith(mark)
-        if not (closes or inline):
-            body.append(line)
-            continue
-        if inline:
-            body.append(line.rstrip()[: -len(mark)])
-        if wanted:
-            blocks.append("\n".join(body) + "\n")
-        body = None
-    if body is not None and wanted:
-        blocks.append("\n".join(body) + "\n")
-    return blocks, body is not None and wanted
+        mark, info = fence.groups()
+        tag = _PYTHON_TAG.match(info)
+        code, closing, _ = info[tag.end() if tag else 0 :].strip().partition(mark)
+        has_code = _begins_code(code) and not _ATTRIBUTE.match(code)
+        rank = _TAGGED if tag else _UNTAGGED if has_code or not info.strip() else _OTHER
+        body = [code] if has_code else []
+        if closing:
+            close(body)
+            body = None
+    if body is not None:
+        close(body, "unclosed fence")
+    return blocks, outside
 
 
-def _fence(line: str) -> re.Match[str] | None:
-    return _FENCE.fullmatch(line) if len(line) <= _MAX_LINE else None
+def _unfenced(lines: list[str]) -> list[_Block]:
+    """The program among lines outside fences, if there is one."""
+    start = next((i for i, line in enumerate(lines) if _begins_code(line)), None)
+    if start is None:
+        return []
+    kept: list[str] = []
+    length, in_string = 0, False
+    for line in lines[start:]:
+        if length > MAX_CODE_CHARS or (not in_string and _is_prose(line)):
+            break
+        kept.append(line)
+        length += len(line) + 1
+        in_string ^= (line.count('"""') + line.count("'''")) % 2 == 1
+    return [_Block("\n".join(kept) + "\n", "no fence", _UNFENCED)]
+
+
+def _begins_code(line: str) -> bool:
+    return bool(_CODE_LINE.match(line[:_MAX_LINE])) and not _is_prose(line)
+
+
+def _is_prose(line: str) -> bool:
+    """Whether a line that is not indented cannot be Python: above all, two words side by side."""
+    line = _CONTRACTION.sub("", line[:_MAX_LINE])
+    if not line or line[0].isspace():
+        return False
+    before_strings = re.split(r"[#'\"]", line, maxsplit=1)[0]
+    if _HEADING.match(line) or "`" in before_strings or not before_strings.isascii():
+        return True
+    return any(
+        (a in ")]}" or _is_name(a)) and _is_name(b)
+        for a, b in itertools.pairwise(_TOKEN.findall(before_strings))
+    )
+
+
+def _is_name(token: str) -> bool:
+    return (token[0].isalnum() or token[0] == "_") and token not in _KEYWORDS
 
 
 def mapping(completion: str) -> ParsedMapping:
-    """The last `action = {user_id: channel_id, ...}` of a completion, read without executing it.
+    """The last well-formed `action = {user_id: channel_id, ...}`, read without executing it.
 
-    Strict: decimal integers of at most 18 digits, no nesting, no comments, a trailing comma is
-    fine; a repeated user makes the whole answer malformed, since which one counts is anyone's
-    guess. Without `action =`, a completion that is one pair of braces alone is accepted too.
+    Also `action: {...}`, the name in quotes or Markdown emphasis, ids in quotes (JSON), comments
+    (`#`, `//`), a trailing comma. Ids are decimal integers of at most 18 digits; nothing nests; a
+    repeated user makes a mapping malformed, since it does not say which channel counts. An empty
+    mapping counts only if there is no other. Without `action`, braces at the start of a line do.
     """
-    start = None
-    for match in _MAPPING_START.finditer(completion):
-        start = match.end()
-    if start is None:
-        bare = _strip_fence(completion).strip()
-        if not bare.startswith("{"):
-            return ParsedMapping(None, "no mapping `action = {user_id: channel_id}`")
-        completion, start = bare, 1
-    end = completion.find("}", start)
-    if end < 0:
+    text = completion.replace("\ufeff", "")
+    pattern = _MAPPING_START if _MAPPING_START.search(text) else _BARE_START
+    starts = [match.span() for match in deque(pattern.finditer(text), _MAX_MAPPINGS)]
+    if not starts:
+        return ParsedMapping(None, "no mapping `action = {user_id: channel_id}`")
+    last = None
+    # Each ends before the next begins, so that all of them together are read once.
+    ends = [start for start, _ in starts[1:]] + [len(text)]
+    for (_, start), end in zip(reversed(starts), reversed(ends), strict=True):
+        found = _read(text, start, end)
+        if found.action:
+            return found
+        if last is None or (last.action is None and found.action is not None):
+            last = found
+    assert last is not None
+    return last
+
+
+def _read(text: str, start: int, end: int) -> ParsedMapping:
+    body = _BODY.match(text, start, end)
+    if body is None:
         return ParsedMapping(None, "mapping is not closed")
-    body = completion[start:end]
-    if body.count(",") > MAX_ENTRIES:
+    parts = _COMMENT.sub("", body[0][:-1]).split(",")
+    if len(parts) > MAX_ENTRIES + 1:
         return ParsedMapping(None, f"mapping of more than {MAX_ENTRIES} entries")
-    return _pairs(body)
-
-
-def _strip_fence(text: str) -> str:
-    return "\n".join(line for line in text.split("\n") if not _fence(line))
-
-
-def _pairs(body: str) -> ParsedMapping:
-    parts = body.split(",")
     if not parts[-1].strip():
         parts.pop()
     action: dict[int, int] = {}
@@ -144,8 +241,8 @@ def _pairs(body: str) -> ParsedMapping:
         pair = _PAIR.fullmatch(part)
         if pair is None:
             return ParsedMapping(None, f"not `user_id: channel_id`: {part.strip()[:40]!r}")
-        user = int(pair[1])
+        user = int(pair[2])
         if user in action:
             return ParsedMapping(None, f"user {user} appears twice")
-        action[user] = int(pair[2])
+        action[user] = int(pair[4])
     return ParsedMapping(action, "ok")

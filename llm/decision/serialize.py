@@ -62,7 +62,7 @@ class Prompt:
     Args:
         text: the static text first, then the state, then a closing line.
         tokens: tokens of `text`, as counted by the model's own tokenizer.
-        static_tokens: tokens of the static prefix, alike for every slot and instance.
+        static_tokens: tokens of the static text alone, alike for every slot and instance.
         levels: levels of detail included, of "global", "critical", "ids", "full", "gains".
     """
 
@@ -140,7 +140,9 @@ def serialize(
                 break
         else:
             break
-    return Prompt(text + closing, tokens, count_tokens(static), tuple(levels))
+    # The chat template's own tokens are not the text's, and its tail comes after the state.
+    static_tokens = count_tokens(static) - count_tokens("")
+    return Prompt(text + closing, tokens, static_tokens, tuple(levels))
 
 
 class _State:

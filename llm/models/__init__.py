@@ -14,7 +14,7 @@ EMBEDDED = pathlib.Path(__file__).parents[1] / "embedded" / "checkpoint"
 class Model(Protocol):
     """What the policy needs of a model.
 
-    Args:
+    Attributes:
         name: for tables and run metadata.
         prompt_budget: default prompt length [tokens].
         max_new_tokens: default completion length [tokens].
@@ -43,13 +43,14 @@ class Model(Protocol):
 
 
 def load_model(spec: str, **options: Any) -> Model:
-    """A model by name; everything that can be checked is checked before this returns.
+    """A model by name; what can be checked without generating is checked before this returns.
 
     Args:
-        spec: "embedded", the stand-in shipped with this package; a folder with a `transformers`
+        spec: "embedded", the small model shipped with this package; a folder with a `transformers`
             checkpoint, or its hub name, for example "Qwen/Qwen2.5-Coder-7B-Instruct"; or the URL
-            of an OpenAI-compatible server such as vLLM, "http://host:8000/v1" with the model as
-            "#model" behind it, or without to take the one that the server offers.
+            of an OpenAI-compatible server such as vLLM, "http://host:8000/v1". "#model" behind
+            the URL names the model, which the server need not list; without it the first one
+            that the server lists is taken.
         options: for a checkpoint `device`, `dtype`, `batch_size`, `prompt_budget`,
             `max_new_tokens` (see `llm.models.local`); for a server `timeout_s`, `retries`,
             `concurrency`, `prompt_budget`, `max_new_tokens` (see `llm.models.server`).

@@ -15,18 +15,26 @@ class ModelUnavailable(RuntimeError):  # noqa: N818 - like SandboxUnavailable
 class Completion:
     """What a model wrote.
 
-    Args:
+    Attributes:
         text: the completion, special tokens removed.
         prompt_tokens: tokens of the prompt as the model received it.
         completion_tokens: tokens generated, the end token included.
         seconds: wall time. Of a local batch, the batch's time divided by its size (batches of
             one measure latency); of a server, the time of this request.
+        finish_reason: "stop" where the model ended its answer, "length" where the token limit
+            did; a server may have other words, and "" where it says nothing.
     """
 
     text: str
     prompt_tokens: int
     completion_tokens: int
     seconds: float
+    finish_reason: str = "stop"
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the token limit cut the answer off."""
+        return self.finish_reason == "length"
 
 
 def sample_seed(seed: int, prompt: str, index: int) -> int:

@@ -163,17 +163,16 @@ class LocalModel:
         )[:, width:].tolist()
         ends = self.module.generation_config.eos_token_id
         ends = set(ends if isinstance(ends, list) else [ends])
-        lengths = [
-            next((n + 1 for n, t in enumerate(row) if t in ends), len(row)) for row in output
-        ]
+        ended = [next((n + 1 for n, t in enumerate(row) if t in ends), None) for row in output]
+        lengths = [n or len(row) for n, row in zip(ended, output, strict=True)]
         texts = [
             self.tokenizer.decode(row[:n], skip_special_tokens=True)
             for row, n in zip(output, lengths, strict=True)
         ]
         seconds = (time.perf_counter() - start) / len(ids)
         return [
-            Completion(text, len(prompt), n, seconds)
-            for text, prompt, n in zip(texts, ids, lengths, strict=True)
+            Completion(text, len(prompt), n, seconds, "stop" if end else "length")
+            for text, prompt, n, end in zip(texts, ids, lengths, ended, strict=True)
         ]
 
 
@@ -200,7 +199,7 @@ def _load(source: str, device: torch.device, dtype: str | None) -> tuple[Any, An
     local = path.is_dir() or not _hub_answers()
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
-        module = AutoModelForCausalLM.from_pretrained(
+        module: Any = AutoModelForCausalLM.from_pretrained(
             source, dtype=getattr(torch, wanted), local_files_only=local
         )
     except (OSError, ValueError, KeyError) as error:

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import time
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,16 +26,32 @@ _FIRST_DELAY_S = 0.25
 _LONGEST_DELAY_S = 8.0
 _PIECES = re.compile(r"[A-Za-z]+|\d|\n|[^\sA-Za-z\d]|[^\S\n]{2,}")
 _TEMPLATE_TOKENS = 32
+_NEUTRAL = {
+    "top_p": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    # More than any vocabulary: 0 and -1 are "off" to some servers and errors to others.
+    "top_k": 1 << 20,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+}
+"""Sent with every request, since a server's own defaults (often those of the checkpoint) would
+apply unseen. The last three are extensions that OpenAI's own server and others refuse."""
 
 
 class ServerModel:
     """A model behind `POST {url}/chat/completions`.
 
+    Samples come from the softmax at the temperature alone: `top_p`, `top_k` and the penalties are
+    sent at values that change nothing. A field that the server refuses by name is left out from
+    then on, with a warning, since the server's default then applies.
+
     Token counts come from the server's `/tokenize` (vLLM has it); where there is none, from an
     estimate on the high side. A key is read from the environment, `OPENAI_API_KEY`.
 
     Args:
-        spec: base URL such as "http://host:8000/v1", with "#model" behind it to choose one.
+        spec: base URL such as "http://host:8000/v1", with "#model" behind it to name the model.
+            A named model is taken at its word; `{url}/models` is asked only to choose one.
         timeout_s: the most that one request may take [s].
         retries: further tries after a connection error, a time-out, or a status that may pass
             (408, 409, 425, 429, 500, 502, 503, 504), with doubled delays.
@@ -42,8 +59,11 @@ class ServerModel:
         prompt_budget: default prompt length [tokens].
         max_new_tokens: default completion length [tokens].
 
+    Attributes:
+        refused: fields of `_NEUTRAL` that this server does not take.
+
     Raises:
-        ModelUnavailable: the server does not answer, or does not offer the model.
+        ModelUnavailable: the server does not answer, or no model is named and it lists none.
         ValueError: an option out of range.
     """
 
@@ -69,26 +89,30 @@ class ServerModel:
         key = os.environ.get("OPENAI_API_KEY")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.client = httpx.Client(timeout=timeout_s, headers=headers)
+        self.refused: set[str] = set()
         self.model = self._choose(wanted)
         self.name = self.model
         self._can_tokenize = self._tokenize("a") is not None
 
     def _choose(self, wanted: str) -> str:
+        url = f"{self.url}/models"
+        if wanted:
+            # Any answer will do: some servers list nothing, or fail here, and yet have the model.
+            self._send("GET", url, retried=set())
+            return wanted
+        answer = _decoded(self._send("GET", url))
         try:
-            answer = self._request("GET", f"{self.url}/models")
             offered = [entry["id"] for entry in answer["data"]]
         except (KeyError, TypeError) as error:
-            raise ModelUnavailable(f"{self.url}/models is not an OpenAI-style list") from error
-        if not offered or (wanted and wanted not in offered):
-            raise ModelUnavailable(
-                f"model {wanted!r} is not offered by {self.url}, which has {', '.join(offered)}"
-                if offered
-                else f"{self.url} offers no model"
-            )
-        return wanted or offered[0]
+            raise ModelUnavailable(f"{url} is not an OpenAI-style list") from error
+        if not offered:
+            raise ModelUnavailable(f"{self.url} lists no model; name one as {self.url}#model")
+        return offered[0]
 
-    def _request(self, method: str, url: str, body: dict | None = None) -> Any:
-        """The decoded answer, after as many tries as allowed."""
+    def _send(
+        self, method: str, url: str, body: dict | None = None, retried: set[int] = _RETRIED
+    ) -> httpx.Response:
+        """The answer, after as many tries as allowed; of any status but those in `retried`."""
         reason = ""
         for attempt in range(self.retries + 1):
             if attempt:
@@ -105,11 +129,9 @@ class ServerModel:
                 continue
             except httpx.InvalidURL as error:
                 raise ModelUnavailable(f"{url!r} is not a URL: {error}") from error
-            if response.is_success:
-                return _decoded(response)
-            reason = f"status {response.status_code}: {response.text[:200]}"
-            if response.status_code not in _RETRIED:
-                break
+            if response.status_code not in retried:
+                return response
+            reason = _status(response)
         raise ModelUnavailable(f"server {url} failed: {reason}")
 
     @functools.lru_cache(maxsize=256)  # noqa: B019 - a model lives as long as its process
@@ -155,6 +177,7 @@ class ServerModel:
                 "messages": [{"role": "user", "content": prompt}],
                 "max_tokens": limit,
                 "temperature": temperature,
+                **_NEUTRAL,
                 # Some servers take 32 bits only.
                 "seed": sample_seed(seed, prompt, index) % 2**31,
             }
@@ -169,11 +192,10 @@ class ServerModel:
                 raise
 
     def _complete(self, body: dict) -> Completion:
-        start = time.perf_counter()
-        answer = self._request("POST", f"{self.url}/chat/completions", body)
-        seconds = time.perf_counter() - start
+        answer, seconds = self._post(body)
         try:
-            text = answer["choices"][0]["message"]["content"] or ""
+            choice = answer["choices"][0]
+            text = choice["message"]["content"] or ""
         except (KeyError, IndexError, TypeError) as error:
             raise ModelUnavailable(f"{self.url} answered without a completion") from error
         usage = answer.get("usage") or {}
@@ -183,10 +205,45 @@ class ServerModel:
             int(usage.get("prompt_tokens") or self.count_tokens(prompt)),
             int(usage.get("completion_tokens") or estimate_tokens(text)),
             seconds,
+            str(choice.get("finish_reason") or ""),
         )
+
+    def _post(self, body: dict) -> tuple[Any, float]:
+        """The decoded answer to the body less what the server refuses, and its seconds."""
+        refused = set(self.refused)
+        while True:
+            sent = {name: value for name, value in body.items() if name not in refused}
+            start = time.perf_counter()
+            response = self._send("POST", f"{self.url}/chat/completions", sent)
+            seconds = time.perf_counter() - start
+            named = _refused(response) & sent.keys()
+            if not named:
+                break
+            refused |= named
+        answer = _decoded(response)
+        # Only now is it known that those fields were the reason.
+        new = refused - self.refused
+        self.refused |= refused
+        if new:
+            fields = ", ".join(sorted(new))
+            warnings.warn(f"{self.url} does not take {fields}: its defaults apply", stacklevel=2)
+        return answer, seconds
+
+
+def _refused(response: httpx.Response) -> set[str]:
+    """Fields of `_NEUTRAL` that an answer "bad request" names."""
+    if response.status_code not in (400, 422):
+        return set()
+    return set(re.findall(r"\w+", response.text)) & _NEUTRAL.keys()
+
+
+def _status(response: httpx.Response) -> str:
+    return f"status {response.status_code}: {response.text[:200]}"
 
 
 def _decoded(response: httpx.Response) -> Any:
+    if not response.is_success:
+        raise ModelUnavailable(f"server {response.url} failed: {_status(response)}")
     try:
         return response.json()
     except ValueError as error:

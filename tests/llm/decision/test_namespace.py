@@ -101,6 +101,26 @@ def test_a_failed_program_assigns_nobody():
     assert unknown_users == 0
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        "from __future__ import annotations\n",
+        "# A comment.\n\nfrom __future__ import annotations  # another\n",
+        "from __future__ import (\n    annotations,\n    division,\n)\n",
+        "from __future__ import annotations; import math\n",
+        '"""Text."""\nfrom __future__ import division\nfrom __future__ import annotations\n',
+    ],
+)
+def test_future_imports_stand_before_the_prelude(head):
+    code = head + "def f(x: Undefined): return x\naction = {1: int(f(2))}\n"
+    assert run(code, namespace.program_data(sample()))["action"] == {1: 2}
+    # Lines keep their numbers.
+    with pytest.raises(ZeroDivisionError) as caught:
+        run(head + "1 / 0\n", {})
+    line = caught.traceback[-1].lineno + 1  # pytest counts from 0
+    assert namespace.program_detail(f"line {line}") == f"line {head.count(chr(10)) + 1}"
+
+
 def test_messages_count_lines_of_the_program():
     code = "x = 1\nx = (\n"
     with pytest.raises(SyntaxError) as caught:

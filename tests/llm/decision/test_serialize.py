@@ -102,6 +102,12 @@ def test_static_text_is_alike_for_all_slots(paradigm):
     assert {p.static_tokens for p in prompts} == {by_words(static_text(paradigm))}
 
 
+def test_static_tokens_leave_the_chat_template_out():
+    prompt = serialize(slot(5, 9), lambda text: 40 + by_words(text), 3000)
+    assert prompt.static_tokens == by_words(static_text())
+    assert prompt.tokens == 40 + by_words(prompt.text)
+
+
 def line(prompt, start):
     (found,) = [t for t in prompt.text.split("\n") if t.startswith(start)]
     return found[len(start) :].strip()

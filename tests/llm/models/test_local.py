@@ -62,6 +62,20 @@ def test_greedy_equals_a_plain_loop(toy):
             made.append(int(logits[0, -1].argmax()))
         assert completion.text == toy.tokenizer.decode(made, skip_special_tokens=True)
         assert completion.completion_tokens == len(made)
+        ended = toy.tokenizer.eos_token_id in made
+        assert completion.finish_reason == ("stop" if ended else "length")
+
+
+def test_why_a_completion_ended(toy, monkeypatch):
+    (made,) = toy.generate(PROMPTS[:1], max_new_tokens=3)
+    assert (made.finish_reason, made.truncated) == ("length", True)
+    # The token that came second now ends the text.
+    ids = toy.tokenizer(f"<|user|>{PROMPTS[0]}<|assistant|>")["input_ids"]
+    output = toy.module.generate(torch.tensor([ids]), max_new_tokens=3)[0, len(ids) :].tolist()
+    monkeypatch.setattr(toy.module.generation_config, "eos_token_id", output[1])
+    ended = toy.generate(PROMPTS, max_new_tokens=3)[0]
+    assert (ended.finish_reason, ended.truncated) == ("stop", False)
+    assert ended.completion_tokens == output.index(output[1]) + 1
 
 
 def test_a_sample_does_not_depend_on_its_batch(toy):

@@ -29,8 +29,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         names = self.server.models
-        found = self.path == "/v1/models"
-        self.send(200 if found else 404, {"data": [{"id": name} for name in names]})
+        status = self.server.list_status if self.path == "/v1/models" else 404
+        self.send(status, {"data": [{"id": name} for name in names]})
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -52,7 +52,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.send(fault, {"error": "planned"})
         if fault == "empty":
             return self.send(200, {"choices": []})
-        choice = {"message": {"content": text[::-1]}}
+        unknown = sorted(state.unknown & body.keys())
+        if unknown and state.names_all:
+            return self.send(422, {"detail": f"Unexpected fields in the request: {set(unknown)}"})
+        if unknown:
+            error = {"message": f"Unrecognized request argument supplied: {unknown[0]}"}
+            return self.send(400, {"error": error})
+        choice = {"message": {"content": text[::-1]}, "finish_reason": state.finish_reason}
         usage = {"prompt_tokens": 11, "completion_tokens": 7}
         return self.send(200, {"choices": [choice], "usage": usage if state.usage else None})
 
@@ -65,6 +71,8 @@ def http_server(monkeypatch):
     made.models, made.plan, made.requests = ["coder", "other"], [], []
     made.lock, made.running, made.most_running = threading.Lock(), 0, 0
     made.delay_s, made.can_tokenize, made.usage = 0.0, True, True
+    made.list_status, made.finish_reason = 200, "stop"
+    made.unknown, made.names_all = set(), True
     made.url = f"http://127.0.0.1:{made.server_address[1]}/v1"
     thread = threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True)
     thread.start()
@@ -103,8 +111,74 @@ def test_model_by_name_and_key(http_server, monkeypatch):
     model.generate(["a"])
     body, authorization = http_server.requests[-1]
     assert (body["model"], authorization) == ("other", "Bearer k")
-    with pytest.raises(models.ModelUnavailable, match=r"'third' is not offered by .* coder, other"):
-        models.load_model(f"{http_server.url}#third")
+
+
+@pytest.mark.parametrize(("listed", "status"), [([], 200), (["another"], 200), ([], 500)])
+def test_a_named_model_need_not_be_listed(http_server, listed, status):
+    """`transformers serve FOLDER` lists nothing, or fails to list, and answers all the same."""
+    http_server.models, http_server.list_status = listed, status
+    model = models.load_model(f"{http_server.url}#/a/folder")
+    assert model.name == "/a/folder"
+    assert model.generate(["ab"])[0].text == "ba"
+    assert http_server.requests[-1][0]["model"] == "/a/folder"
+
+
+def test_a_named_model_still_needs_a_server():
+    with pytest.raises(models.ModelUnavailable, match=r"127\.0\.0\.1:9/v1/models failed"):
+        models.load_model("http://127.0.0.1:9/v1#coder", retries=0, timeout_s=2)
+
+
+NEUTRAL = {
+    "top_p": 1,
+    "presence_penalty": 0,
+    "frequency_penalty": 0,
+    "min_p": 0,
+    "repetition_penalty": 1,
+}
+
+
+def test_a_server_s_own_sampling_defaults_do_not_apply(http_server):
+    model = models.load_model(http_server.url)
+    model.generate(["a"], temperature=0.7)
+    body = http_server.requests[-1][0]
+    assert {name: body[name] for name in NEUTRAL} == NEUTRAL
+    assert body["top_k"] > 500_000  # of no vocabulary
+    assert model.refused == set()
+
+
+@pytest.mark.parametrize("names_all", [True, False])
+def test_fields_that_a_server_refuses_are_left_out_from_then_on(http_server, names_all):
+    http_server.unknown, http_server.names_all = {"top_k", "min_p", "repetition_penalty"}, names_all
+    model = models.load_model(http_server.url)
+    with pytest.warns(UserWarning, match="does not take min_p, repetition_penalty, top_k"):
+        assert model.generate(["ab"])[0].text == "ba"
+    assert model.refused == http_server.unknown
+    tries = len(http_server.requests)
+    assert tries == (2 if names_all else 4)
+    model.generate(["ab"])
+    body = http_server.requests[-1][0]
+    assert len(http_server.requests) == tries + 1
+    assert not http_server.unknown & body.keys()
+    assert (body["top_p"], body["presence_penalty"]) == (1, 0)
+
+
+def test_a_bad_request_for_another_reason_stays_an_error(http_server):
+    model = models.load_model(http_server.url)
+    http_server.unknown, http_server.plan = {"max_tokens"}, []
+    with pytest.raises(models.ModelUnavailable, match=r"status 422: .*max_tokens"):
+        model.generate(["abc"])
+    assert len(http_server.requests) == 1
+    assert model.refused == set()
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "truncated"),
+    [("stop", "stop", False), ("length", "length", True), (None, "", False)],
+)
+def test_why_a_completion_ended(http_server, said, reason, truncated):
+    http_server.finish_reason = said
+    (made,) = models.load_model(http_server.url).generate(["abc"])
+    assert (made.finish_reason, made.truncated) == (reason, truncated)
 
 
 @pytest.mark.parametrize("plan", [[500], [503, 429], ["hang"]])
@@ -155,7 +229,7 @@ def test_not_an_api(http_server):
     with pytest.raises(models.ModelUnavailable, match="status 404"):
         models.load_model(http_server.url + "/v2", retries=0)
     http_server.models = []
-    with pytest.raises(models.ModelUnavailable, match="offers no model"):
+    with pytest.raises(models.ModelUnavailable, match=r"lists no model; name one as .*#model"):
         models.load_model(http_server.url)
 
 

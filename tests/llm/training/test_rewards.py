@@ -3,12 +3,14 @@
 import asyncio
 import functools
 import threading
+import time
 
 import jax
 import numpy as np
 import pytest
 
 import lsajax as lsa
+from llm.decision import parse
 from llm.decision.namespace import raw_assignment
 from llm.sandbox import Limits, Sandbox
 from llm.training import rewards, structure
@@ -199,10 +201,51 @@ def test_text_paradigm_executes_nothing():
         ("x.channels", False),
         ("x = (", False),
         ("f(idle=channels)", True),
+        # An f-string is one token before Python 3.12.
+        ("print(f'{channels}')", True),
+        ("print(f'{len(channels):>{w}} {x}')", True),
+        ("print(rf\"{d['channels']} {{channels}} channels\")", False),
+        ("print(f'{channels=}')", True),
+        ("x[f'{channels}'] = 1", True),
+        # The name of an argument is neither a read nor a binding.
+        ("d = dict(channels=x)", False),
+        ("d = dict(channels=x)\ny = channels[0]", True),
+        ("d = dict(channels=channels)", True),
+        ("def f(users, channels=None):\n    pass", False),
+        ("def f(channels):\n    pass\nf(channels)", True),
+        ("def f(x=channels): pass", True),
+        # Targets of any shape are bound; what is on the right is read first.
+        ("channels, b = 1, 2\nx = channels", False),
+        ("a, (b, channels) = 1, (2, 3)\nx = channels", False),
+        ("[channels, b] = 1, 2\nx = channels", False),
+        ("a = channels = 1\nx = channels", False),
+        ("channels: list[int] = []\nx = channels", False),
+        ("for i, channels in []: pass\nx = channels", False),
+        ("import x as channels\ny = channels", False),
+        ("while (channels := 0): pass\nx = channels", False),
+        ("channels = np.sort(channels)", True),
+        ("channels += 1", True),
+        ("channels[0] = 1", True),
+        ("x[channels] = 1", True),
+        ("for channels in channels: pass", True),
+        ("if channels.size: y = 1", True),
+        ("x = {c: 1 for c in channels}", True),
+        ("x = y = 1; z = channels", True),
+        ("x = (\n    # a comment\n    channels\n)", True),
     ],
 )
 def test_reads(code, expected):
     assert structure.reads(code, "channels") is expected
+
+
+UNITS = ["(", "[channels(", "f'{x}'\n", "-", "x=", "'", "a.", '"""\n', "{{", "channels=", "f'{'"]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_reads_any_program_in_little_time(unit):
+    start = time.process_time()
+    structure.reads(unit * (parse.MAX_CODE_CHARS // len(unit)), "channels")
+    assert time.process_time() - start < 2.0
 
 
 @pytest.mark.parametrize(
