@@ -1,4 +1,4 @@
-"""From instances to repaired actions, with the embedded model and with scripted ones."""
+"""From instances to assignments, with the embedded model and with scripted ones."""
 
 import dataclasses
 
