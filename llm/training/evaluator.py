@@ -52,8 +52,10 @@ def evaluate(
     """
     n = len(raw)
     check_counts(n, "raw assignment", instances=instances, baselines=baselines)
-    if baselines is not None and not np.all(np.isfinite(baselines) & (np.asarray(baselines) >= 0)):
-        raise ValueError(f"baselines must be finite and at least 0 bit/s, got {baselines!r}")
+    known_bps = None if baselines is None else np.asarray(baselines, np.float32)
+    if known_bps is not None and not np.all(np.isfinite(known_bps) & (known_bps >= 0)):
+        bad = known_bps[~(known_bps >= 0) | np.isinf(known_bps)][0]
+        raise ValueError(f"baselines must be finite and at least 0 bit/s, got {bad:g}")
     gain = np.zeros(n, np.float32)
     broken = {kind: np.zeros(n, np.int32) for kind in lsa.Violations._fields}
     for batch, group, places in _batches(instances, raw):
@@ -61,9 +63,9 @@ def evaluate(
         u = np.repeat(np.arange(len(places)), [len(row) for row in places])
         g = np.concatenate([np.arange(len(row)) for row in places])
         known = None
-        if baselines is not None:
+        if known_bps is not None:
             known = np.ones(group.shape[0], np.float32)
-            known[u] = np.asarray(baselines, np.float32)[place]
+            known[u] = known_bps[place]
         with jax.default_device(device or jax.devices("cpu")[0]):
             found_gain, found_broken = jax.device_get(
                 _evaluate(batch, group, known, kappa, penalty)
