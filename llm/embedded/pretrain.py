@@ -128,26 +128,26 @@ def make_batch(
     rows = []
     for kind, prompt in prompts[start : start + config.batch]:
         texts = [corpus.sample_completion(rng, kind).text for _ in range(config.samples)]
-        answers = [[*ids, tokenizer.eos_token_id] for ids in tokenizer(texts)["input_ids"]]
-        rows.append((prompt, answers))
-    width = max(len(prompt) + sum(map(len, answers)) for prompt, answers in rows)
+        completions = [[*ids, tokenizer.eos_token_id] for ids in tokenizer(texts)["input_ids"]]
+        rows.append((prompt, completions))
+    width = max(len(prompt) + sum(map(len, completions)) for prompt, completions in rows)
     tokens = np.full((len(rows), width), tokenizer.pad_token_id)
     positions = np.zeros((len(rows), width), int)
     part = np.full((len(rows), width), -1)
     source, target = [], []
-    for r, (prompt, answers) in enumerate(rows):
+    for r, (prompt, completions) in enumerate(rows):
         end = len(prompt)
         tokens[r, :end], positions[r, :end], part[r, :end] = prompt, np.arange(end), 0
-        for k, answer in enumerate(answers, 1):
-            here = slice(end, end + len(answer))
-            tokens[r, here], part[r, here] = answer, k
-            positions[r, here] = len(prompt) + np.arange(len(answer))
+        for k, completion in enumerate(completions, 1):
+            here = slice(end, end + len(completion))
+            tokens[r, here], part[r, here] = completion, k
+            positions[r, here] = len(prompt) + np.arange(len(completion))
             # The first token follows the prompt, whatever stands between the two in the row.
             source += [
                 r * width + len(prompt) - 1,
                 *range(r * width + end, r * width + here.stop - 1),
             ]
-            target += answer
+            target += completion
             end = here.stop
     sees = (part[:, None, :] == 0) | (part[:, None, :] == part[:, :, None])
     mask = sees & np.tri(width, dtype=bool)

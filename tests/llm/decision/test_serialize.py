@@ -170,8 +170,8 @@ def test_text_paradigm_shows_as_many_ids_of_either_side():
 
 def test_slot_without_users_or_idle_channels():
     inst = slot(2, 3, occupancy=1.0)
-    nobody = inst.replace(user_mask=np.zeros(2, bool))
-    text = serialize(nobody, by_words, 4000).text
+    no_user = inst.replace(user_mask=np.zeros(2, bool))
+    text = serialize(no_user, by_words, 4000).text
     assert "Requesting users: 0" in text
     assert "Occupied channels: 0-2" in text
 

@@ -86,10 +86,10 @@ def test_shared_prompt_batch_is_the_plain_loss():
     for kind, prompt in prompts[start : start + TINY.batch]:
         for _ in range(TINY.samples):
             text = corpus.sample_completion(rng, kind).text
-            answer = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
-            labels = torch.tensor([[-100] * len(prompt) + answer])
-            loss = model(torch.tensor([prompt + answer]), labels=labels).loss.item()
-            total, count = total + loss * len(answer), count + len(answer)
+            completion = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
+            labels = torch.tensor([[-100] * len(prompt) + completion])
+            loss = model(torch.tensor([prompt + completion]), labels=labels).loss.item()
+            total, count = total + loss * len(completion), count + len(completion)
     assert len(batch.target) == count
     assert pretrain.batch_loss(model, batch).item() == pytest.approx(total / count, rel=1e-5)
 
