@@ -1,7 +1,7 @@
 """GRPO with rewards from the sandbox, on the embedded model: `python examples/grpo_rewards.py`.
 
 The model writes a program for each slot, the sandbox runs it, and Eq. (12)-(14) say what the
-assignment is worth. It needs the extras `llm` and `train`, and about half a minute on two cores.
+assignment is worth. It needs the extras `llm` and `train`, and about half a minute of CPU time.
 """
 
 import dataclasses
@@ -43,9 +43,8 @@ def main(config: Config) -> list[dict[str, float]]:
     """Train, and return what was logged in each step."""
     scenario = lsa.Scenario(num_users=20, num_channels=24, num_active=6)
     key = jax.random.key(config.seed)
-    instances = [
-        lsa.sample_instance(named_key(key, "slot", i), scenario) for i in range(config.slots)
-    ]
+    sample = jax.jit(lsa.sample_instance)
+    instances = [sample(named_key(key, "slot", i), scenario) for i in range(config.slots)]
     # Any chat model that transformers loads takes this place.
     model = load_model("embedded")
     prompts = [serialize(i, model.count_tokens, model.prompt_budget).text for i in instances]

@@ -43,6 +43,7 @@ def test_grpo_steps_with_our_rewards(tmp_path):
             logging_steps=1,
             reward_weights=rewards.weights,
             use_cpu=True,
+            bf16=False,  # emulated on a CPU: several times slower
             report_to=[],
             save_strategy="no",
             seed=3,
