@@ -68,7 +68,7 @@ def main(config: Config) -> list[dict[str, float]]:
                 max_steps=config.steps,
                 num_generations=config.group,
                 per_device_train_batch_size=config.group,
-                max_completion_length=model.max_new_tokens,
+                max_completion_length=96,
                 learning_rate=1e-4,
                 logging_steps=1,
                 save_strategy="no",
