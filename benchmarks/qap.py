@@ -1,12 +1,13 @@
 """Quadratic assignment on QAPLIB instances, beside SciPy's FAQ and 2-opt.
 
 `python -m benchmarks.qap --data PATH [--quick]` minimises sum A_ij B_p(i)p(j). PATH is a folder of
-QAPLIB's own files (`NAME.dat`: n, then A and B; `NAME.sln`: n, the best known value, a permutation)
-or an .npz with the arrays `NAME_A`, `NAME_B` [n, n] and the number `NAME_best` of each instance. It
-prints the gap to the best known value in percent: ours after `--seconds`, compilation apart, SciPy's two methods (the best of as
-many random starts as fit the same time), and ours stopped after the time of one run of theirs (the
-JSON has both times by the wall clock). `bound` is the Gilmore-Lawler lower bound. Everything runs
-on one core. JSON and a figure of the gap over time are written beside each other.
+QAPLIB's own files (`NAME.dat`: n, then A and B; `NAME.sln`: n, the best known value, a
+permutation) or an .npz with the arrays `NAME_A`, `NAME_B` [n, n] and the number `NAME_best` of
+each instance. It prints the gap to the best known value in percent: ours after `--seconds`,
+compilation apart, SciPy's two methods (the best of as many random starts as fit the same time),
+and ours stopped after the time of one run of theirs (the JSON has both times by the wall clock).
+`bound` is the Gilmore-Lawler lower bound. Everything runs on one core. JSON and a figure of the
+gap over time are written beside each other.
 """
 
 import argparse

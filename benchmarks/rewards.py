@@ -19,7 +19,8 @@ import numpy as np
 import lsajax as lsa
 from benchmarks.timing import interleave, ratio, write
 from llm.sandbox import Limits, Sandbox
-from llm.training.rewards import evaluate, random_baselines, score
+from llm.training.evaluator import evaluate, random_baselines
+from llm.training.rewards import score
 
 GROUP = 64
 

@@ -1,1 +1,1 @@
-"""From an instance to a decision: prompt, completion, program, action, repaired assignment."""
+"""From an instance to a decision: prompt, completion, program, action, raw, assignment."""

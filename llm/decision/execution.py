@@ -1,25 +1,29 @@
-"""Completions -> answers: cut out the program, run it in the sandbox, or read the mapping."""
+"""Completion -> program -> action: cut the program out and run it, or read the mapping."""
 
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
-import lsajax as lsa
 from llm.decision import namespace, parse
-from llm.sandbox import Execution, Sandbox
+from llm.decision.slot import HostSlot
+from llm.sandbox import Execution, Packed, Sandbox
+from llm.sandbox.answer import Status
 
 NO_CODE = "no code"
 """Status of a completion without anything to run; the others are the sandbox's."""
 
+STATUSES = (*get_args(Status), NO_CODE)
+"""All that `ActionResult.status` can be."""
 
-class Answer(NamedTuple):
-    """What one completion came to.
 
-    Args:
-        action: user id -> channel id, or None.
+class ActionResult(NamedTuple):
+    """The action that a completion led to, or why there is none.
+
+    Attributes:
+        action: user id -> channel id where the status is `ok`, else None.
         status: `ok`, `no code`, or the sandbox's word for how the program failed.
         detail: what went wrong, in a line; empty where nothing did.
-        code: the program, or None.
+        code: the program's text, or None.
         form: how it was found: `fenced`, `unclosed fence` or `no fence`; empty without one.
         parse_s: seconds to find it.
         execute_s: seconds to pack its data and to run it, as if it ran alone.
@@ -34,58 +38,63 @@ class Answer(NamedTuple):
     execute_s: float
 
 
-def read_mappings(texts: Sequence[str]) -> list[Answer]:
+def read_mappings(
+    box: Sandbox | None, completions: Sequence[str], slots: Sequence[HostSlot]
+) -> list[ActionResult]:
     """The text paradigm: mappings are read, nothing is executed."""
-    answers = []
-    for text in texts:
+    results = []
+    for completion in completions:
         start = time.perf_counter()
-        action, detail = parse.mapping(text)
+        action, detail = parse.mapping(completion)
         status = "invalid" if action is None else "ok"
         detail = detail if action is None else ""
-        answers.append(Answer(action, status, detail, None, "", time.perf_counter() - start, 0.0))
-    return answers
+        seconds = time.perf_counter() - start
+        results.append(ActionResult(action, status, detail, None, "", seconds, 0.0))
+    return results
 
 
 def run_programs(
-    box: Sandbox, texts: Sequence[str], instances: Sequence[lsa.Instance]
-) -> list[Answer]:
-    """The code paradigm: one answer per completion, on the instance beside it.
+    box: Sandbox | None, completions: Sequence[str], slots: Sequence[HostSlot]
+) -> list[ActionResult]:
+    """The code paradigm: the program of each completion runs on the slot beside it.
 
-    The data of an instance (the same object) is packed once, and programs that are the same to the
-    letter on the same instance run once; all workers of the box are used.
+    The data of a slot (the same object) is packed once, and programs that are the same to the
+    letter on the same slot run once; all workers of the box are used.
     """
     found, parse_s = [], []
-    for text in texts:
+    for completion in completions:
         start = time.perf_counter()
-        found.append(parse.code_block(text))
+        found.append(parse.code_block(completion))
         parse_s.append(time.perf_counter() - start)
     jobs = {  # in order of first appearance, without repetitions
-        (block.text, id(inst)): inst
-        for block, inst in zip(found, instances, strict=True)
-        if block.text is not None
+        (program.text, id(slot)): slot
+        for program, slot in zip(found, slots, strict=True)
+        if program.text is not None
     }
     ran, pack_s = _run_jobs(box, jobs)
     return [
-        Answer(None, NO_CODE, block.detail, None, "", seconds, 0.0)
-        if block.text is None
-        else _answer(ran[block.text, id(inst)], block, seconds, pack_s[id(inst)])
-        for block, inst, seconds in zip(found, instances, parse_s, strict=True)
+        ActionResult(None, NO_CODE, program.detail, None, "", seconds, 0.0)
+        if program.text is None
+        else _result(ran[program.text, id(slot)], program, seconds, pack_s[id(slot)])
+        for program, slot, seconds in zip(found, slots, parse_s, strict=True)
     ]
 
 
 def _run_jobs(
-    box: Sandbox, jobs: dict[tuple[str, int], lsa.Instance]
+    box: Sandbox | None, jobs: dict[tuple[str, int], HostSlot]
 ) -> tuple[dict[tuple[str, int], Execution], dict[int, float]]:
-    """Executions by job, and the seconds that packing took by instance."""
-    packed, pack_s = {}, {}
+    """Executions by job, and the seconds that packing took by slot."""
+    assert box is not None, "`Paradigm.check_box` comes before"
+    packed: dict[int, Packed] = {}
+    pack_s = {}
     try:
-        for inst in jobs.values():
-            if id(inst) not in packed:
+        for slot in jobs.values():
+            if id(slot) not in packed:
                 start = time.perf_counter()
-                packed[id(inst)] = box.pack(namespace.program_data(inst, box.limits.cpu_s))
-                pack_s[id(inst)] = time.perf_counter() - start
+                packed[id(slot)] = box.pack(namespace.program_data(slot, box.limits.cpu_s))
+                pack_s[id(slot)] = time.perf_counter() - start
         executions = box.map(
-            [(namespace.program_text(code), packed[instance]) for code, instance in jobs]
+            [(namespace.program_text(code), packed[slot_id]) for code, slot_id in jobs]
         )
     finally:
         for data in packed.values():
@@ -93,7 +102,8 @@ def _run_jobs(
     return dict(zip(jobs, executions, strict=True)), pack_s
 
 
-def _answer(ran: Execution, block: parse.Code, parse_s: float, pack_s: float) -> Answer:
+def _result(ran: Execution, program: parse.Code, parse_s: float, pack_s: float) -> ActionResult:
     detail = namespace.program_detail(ran.detail)
-    execute_s = ran.wall_s + pack_s
-    return Answer(ran.action, ran.status, detail, block.text, block.detail, parse_s, execute_s)
+    return ActionResult(
+        ran.action, ran.status, detail, program.text, program.detail, parse_s, ran.wall_s + pack_s
+    )

@@ -1,14 +1,14 @@
-"""What a program sees, and what becomes of its answer; one source for prompt, sandbox, corpus."""
+"""What a program sees, and what its action means; one source for prompt, sandbox, corpus."""
 
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Int32, Int64
 
 import lsajax as lsa
+from llm.decision.slot import HostSlot, host_slot
 
 PRELUDE = (
     "import numpy as np; rate_bps = lambda: "
@@ -31,33 +31,33 @@ np: NumPy"""
 """The names above, as the prompt explains them. Row i belongs to `users[i]`, column j to
 `channels[j]`."""
 
+UNASSIGNED = -1
+"""Stands in a raw assignment for "no channel", and may stand in an action."""
+
 UNKNOWN_CHANNEL = -2
 """Stands in a raw assignment for a channel id that is no index: `lsajax.violations` counts it."""
 
 
-class RawAction(NamedTuple):
-    """A program's answer in rows.
+UNKNOWN_USER = "unknown_user"
+"""The kind of violation that `lsajax.violations` cannot see: keys that are no requesting user."""
 
-    Args:
-        assignment: i32[K] channel per row, -1 where the answer says nothing (or -1).
-        unknown_users: keys of the answer that are no requesting user.
+
+class RawAssignment(NamedTuple):
+    """An action in rows, before any repair.
+
+    Attributes:
+        raw: channel per row, `UNASSIGNED` where the action says nothing (or that).
+        unknown_users: keys of the action that are no requesting user.
     """
 
-    assignment: Int32[np.ndarray, "users"]
+    raw: Int32[np.ndarray, "users"]
     unknown_users: int
 
 
-_channel_power = jax.jit(lsa.channel_power)
-
-
-def warm_up(inst: lsa.Instance) -> None:
-    """Compile what `program_data` needs for this shape."""
-    if inst.fading:
-        _channel_power(inst)
-
-
-def program_data(inst: lsa.Instance, time_budget_s: float = 1.0) -> dict[str, np.ndarray | float]:
-    """The data of `DOCUMENTATION` for one instance: host arrays in float64, ids in int64.
+def program_data(
+    inst: lsa.Instance | HostSlot, time_budget_s: float = 1.0
+) -> dict[str, np.ndarray | float]:
+    """The data of `DOCUMENTATION` for one slot: host arrays in float64, ids in int64.
 
     Rows are the K requesting users (padding dropped), columns the C idle channels. `power_w` is
     [K, 1] where power does not depend on the channel, so that it broadcasts either way.
@@ -71,48 +71,58 @@ def program_data(inst: lsa.Instance, time_budget_s: float = 1.0) -> dict[str, np
     """
     if not (np.isfinite(time_budget_s) and time_budget_s > 0):
         raise ValueError(f"time_budget_s must be finite and above 0 s, got {time_budget_s!r}")
-    rows = np.flatnonzero(np.asarray(inst.user_mask))
-    idle = np.flatnonzero(~np.asarray(inst.occupied))
-    if inst.fading:
-        power = np.asarray(_channel_power(inst), np.float64)[np.ix_(rows, idle)]
-    else:
-        # The outer product in float64 directly: no K x M matrix is drawn for it.
-        power = np.asarray(inst.mean_power_w, np.float64)[rows, None]
-        if inst.wideband:
-            power = power * np.asarray(inst.carrier_gain, np.float64)[idle]
-    bandwidth = np.asarray(inst.bandwidth_hz, np.float64)[idle]
+    slot = host_slot(inst)
     return {
-        "users": np.asarray(inst.user_id, np.int64)[rows],
-        "channels": idle.astype(np.int64),
-        "power_w": power,
-        "bandwidth_hz": bandwidth,
-        "noise_w": float(inst.noise_psd_w_hz) * bandwidth,
-        "interference_w": np.asarray(inst.interference_w, np.float64)[idle],
+        "users": slot.users,
+        "channels": slot.channels,
+        "power_w": slot.power_w(),
+        "bandwidth_hz": slot.bandwidth_hz,
+        "noise_w": slot.noise_psd_w_hz * slot.bandwidth_hz,
+        "interference_w": slot.interference_w,
         "time_budget_s": float(time_budget_s),
     }
 
 
-def raw_assignment(inst: lsa.Instance, action: Mapping[int, int] | None) -> RawAction:
-    """The answer `action` (user id -> channel id) as one channel per row.
+def raw_assignment(
+    inst: lsa.Instance | HostSlot, action: Mapping[int, int] | None
+) -> RawAssignment:
+    """An `action` (user id -> channel id) as one channel per row.
 
     A channel id outside 0..M-1 becomes `UNKNOWN_CHANNEL`, except -1, which says "unassigned";
-    ids may be integers of any size. None, from a program that failed, leaves all rows at -1.
+    ids may be integers of any size. None, from a program that failed, leaves all rows unassigned.
     """
-    raw = np.full(inst.num_rows, -1, np.int32)
+    slot = host_slot(inst)
+    raw = np.full(slot.num_rows, UNASSIGNED, np.int32)
     if not action:
-        return RawAction(raw, 0)
+        return RawAssignment(raw, 0)
     user, channel = _pairs(action).T
-    rows = np.flatnonzero(np.asarray(inst.user_mask))
-    if not rows.size:
-        return RawAction(raw, len(user))
-    # Rows in the order of their ids, so that all keys are looked up at once.
-    rows = rows[np.argsort(np.asarray(inst.user_id)[rows])]
-    ids = np.asarray(inst.user_id)[rows]
+    if not slot.users.size:
+        return RawAssignment(raw, len(user))
+    # In the order of the ids, so that all keys are looked up at once.
+    rows, ids = slot.rows[slot.by_id], slot.users[slot.by_id]
     place = np.minimum(np.searchsorted(ids, user), len(ids) - 1)
     known = ids[place] == user
-    in_range = (channel >= -1) & (channel < inst.num_channels)
+    in_range = (channel >= UNASSIGNED) & (channel < slot.num_channels)
     raw[rows[place[known]]] = np.where(in_range, channel, UNKNOWN_CHANNEL)[known]
-    return RawAction(raw, int(np.sum(~known)))
+    return RawAssignment(raw, int(np.sum(~known)))
+
+
+def is_valid(
+    slot: HostSlot, action: Mapping[int, int] | None, violations: Mapping[str, int]
+) -> bool:
+    """Whether an action breaks nothing and serves as many users as can be served.
+
+    Where no user can be served, since none requests or no channel is idle, the empty action is
+    valid, and so is one that leaves all users unassigned.
+
+    Args:
+        slot: what the action is for.
+        action: None, from a completion that led to none, is never valid.
+        violations: of its raw assignment by kind, `UNKNOWN_USER` among them.
+    """
+    broken = sum(count for kind, count in violations.items() if kind != "unserved")
+    unserved = len(slot.users) - slot.servable
+    return action is not None and broken == 0 and violations["unserved"] == unserved
 
 
 def _pairs(action: Mapping[int, int]) -> Int64[np.ndarray, "entries 2"]:
@@ -120,7 +130,7 @@ def _pairs(action: Mapping[int, int]) -> Int64[np.ndarray, "entries 2"]:
     try:
         return np.fromiter(action.items(), pair, len(action))
     except OverflowError:
-        # An id beyond 64 bits is nobody's, and so is the end of the range.
+        # An id beyond 64 bits belongs to no user, and neither does the end of the range.
         low, high = -(2**63), 2**63 - 1
         clipped = [[min(max(int(n), low), high) for n in item] for item in action.items()]
         return np.array(clipped, np.int64)

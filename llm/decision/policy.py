@@ -1,4 +1,4 @@
-"""instance -> prompt -> completion -> code block -> execution -> raw action -> repaired action."""
+"""instance -> prompt -> completion -> program -> action -> raw -> assignment."""
 
 import dataclasses
 import functools
@@ -11,17 +11,26 @@ import numpy as np
 from jaxtyping import Int32
 
 import lsajax as lsa
-from llm.decision import namespace
-from llm.decision.execution import Answer, read_mappings, run_programs
-from llm.decision.serialize import Prompt, serialize, static_text
+from llm.decision.execution import ActionResult
+from llm.decision.namespace import UNASSIGNED, UNKNOWN_USER, is_valid, raw_assignment
+from llm.decision.paradigm import paradigm_named
+from llm.decision.serialize import Prompt, serialize
+from llm.decision.slot import HostSlot, host_slot, warm_up
 from llm.models import Completion, Model
 from llm.sandbox import Sandbox
 
 
 class Seconds(NamedTuple):
-    """Wall seconds of one decision, stage by stage; `execute` holds the data's packing too.
+    """Wall seconds of one decision, stage by stage.
 
     Compilation of the JAX functions is not in it: it happens once per shape.
+
+    Attributes:
+        serialize: from the instance to the prompt.
+        generate: see `Completion.seconds`.
+        parse: from the completion to the program, and from its action to `raw`.
+        execute: packing the data and running the program, as if it ran alone.
+        repair: from `raw` to the assignment.
     """
 
     serialize: float
@@ -40,18 +49,19 @@ class Seconds(NamedTuple):
 class Decision:
     """One completion for one instance, and what became of it.
 
-    Args:
-        assignment: i32[K] channel per row after the repair; feasible.
-        raw: i32[K] channel per row as the model's answer has it, -1 where it has none.
-        valid: the raw answer broke nothing: as many users served as there can be (all, unless
-            channels are short), no channel unknown, occupied or used twice, no key that is not a
-            requesting user.
-        violations: counts by kind of `raw`, as `lsajax.violations` names them, and `unknown_user`.
+    Attributes:
+        assignment: channel per row after the repair; feasible.
+        raw: channel per row as the model's action has it, -1 where it says nothing.
+        valid: `namespace.is_valid`: `raw` breaks nothing, and as many users are served as there
+            can be (all, unless channels are short).
+        violations: counts by kind of `raw`, as `lsajax.violations` names them, and `unknown_user`,
+            keys of the action that are no requesting user.
         status: `ok`, `no code`, or the sandbox's word for how the program failed.
         detail: what went wrong, in a line; empty where nothing did.
-        code: the program, or None.
+        code: the program's text, or None.
         completion: what the model wrote.
         prompt: the prompt with its token counts and levels.
+        prompt_tokens: tokens of the prompt as the model counted them.
         completion_tokens: tokens generated.
         seconds: wall time by stage.
     """
@@ -90,8 +100,8 @@ def decide(
 ) -> list[Decision]:
     """`num_samples` decisions for each instance, those of an instance side by side.
 
-    A program that fails in any way, or a completion without one, leaves a raw action of -1, which
-    the repair turns into a feasible assignment like any other.
+    A program that fails in any way, or a completion without one, leaves all users unassigned,
+    which the repair turns into a feasible assignment like any other.
 
     Args:
         model: from `llm.models.load_model`.
@@ -111,18 +121,18 @@ def decide(
             generation.
         ModelUnavailable: a server failed.
     """
-    static_text(paradigm)
-    if paradigm == "code" and box is None:
-        raise ValueError("box must be a Sandbox in the code paradigm, got None")
+    asked = paradigm_named(paradigm)
+    asked.check_box(box)
     if repair_rule not in ("sorted", "greedy"):
         raise ValueError(f"repair_rule must be 'sorted' or 'greedy', got {repair_rule!r}")
     budget = model.prompt_budget if budget is None else budget
     for inst in instances:
         _warm_up(inst, repair_rule)
-    prompts, serialize_s = [], []
+    slots, prompts, serialize_s = [], [], []
     for inst in instances:
         start = time.perf_counter()
-        prompts.append(serialize(inst, model.count_tokens, budget, paradigm=paradigm))
+        slots.append(host_slot(inst))
+        prompts.append(serialize(slots[-1], model.count_tokens, budget, paradigm=paradigm))
         serialize_s.append(time.perf_counter() - start)
     completions = model.generate(
         [prompt.text for prompt in prompts],
@@ -132,55 +142,44 @@ def decide(
         num_samples=num_samples,
     )
     of = [i for i in range(len(instances)) for _ in range(num_samples)]
-    texts = [completion.text for completion in completions]
-    if paradigm == "text":
-        answers = read_mappings(texts)
-    else:
-        answers = run_programs(box, texts, [instances[i] for i in of])
+    results = asked.to_actions(box, [c.text for c in completions], [slots[i] for i in of])
     return [
-        _finish(instances[i], prompts[i], completion, answer, serialize_s[i], repair_rule)
-        for i, completion, answer in zip(of, completions, answers, strict=True)
+        _finish(instances[i], slots[i], prompts[i], completion, result, serialize_s[i], repair_rule)
+        for i, completion, result in zip(of, completions, results, strict=True)
     ]
 
 
 def _finish(
     inst: lsa.Instance,
+    slot: HostSlot,
     prompt: Prompt,
     completion: Completion,
-    answer: Answer,
+    result: ActionResult,
     serialize_s: float,
     repair_rule: str,
 ) -> Decision:
     start = time.perf_counter()
-    raw, unknown_users = namespace.raw_assignment(inst, answer.action)
-    parse_s = answer.parse_s + time.perf_counter() - start
+    raw, unknown_users = raw_assignment(slot, result.action)
+    parse_s = result.parse_s + time.perf_counter() - start
     start = time.perf_counter()
     assignment = np.asarray(_repair(repair_rule)(inst, raw))
     repair_s = time.perf_counter() - start
-    counts = {k: int(v) for k, v in _violations(inst, raw)._asdict().items()}
-    counts["unknown_user"] = unknown_users
+    counts = {kind: int(count) for kind, count in _violations(inst, raw)._asdict().items()}
+    counts[UNKNOWN_USER] = unknown_users
     return Decision(
         assignment=assignment,
         raw=raw,
-        valid=answer.status == "ok" and is_valid(inst, counts),
+        valid=is_valid(slot, result.action, counts),
         violations=counts,
-        status=answer.status,
-        detail=answer.detail,
-        code=answer.code,
+        status=result.status,
+        detail=result.detail,
+        code=result.code,
         completion=completion.text,
         prompt=prompt,
         prompt_tokens=completion.prompt_tokens,
         completion_tokens=completion.completion_tokens,
-        seconds=Seconds(serialize_s, completion.seconds, parse_s, answer.execute_s, repair_s),
+        seconds=Seconds(serialize_s, completion.seconds, parse_s, result.execute_s, repair_s),
     )
-
-
-def is_valid(inst: lsa.Instance, counts: dict[str, int]) -> bool:
-    """Whether `counts` (of `Decision.violations`) are those of an answer that breaks nothing."""
-    users = int(np.sum(np.asarray(inst.user_mask)))
-    idle = int(np.sum(~np.asarray(inst.occupied)))
-    broken = sum(count for kind, count in counts.items() if kind != "unserved")
-    return broken == 0 and counts["unserved"] == max(0, users - idle)
 
 
 _violations = jax.jit(lsa.violations)
@@ -193,6 +192,6 @@ def _repair(rule: str) -> Any:
 
 def _warm_up(inst: lsa.Instance, repair_rule: str) -> None:
     """Compile for this shape, unless that is done already, so that no stage's time has it."""
-    raw = np.full(inst.num_rows, -1, np.int32)
+    raw = np.full(inst.num_rows, UNASSIGNED, np.int32)
     jax.block_until_ready(_repair(repair_rule)(inst, raw))
-    namespace.warm_up(inst)
+    warm_up(inst)

@@ -1,55 +1,15 @@
 """State -> prompt within a token budget (the paper's hierarchical state serialisation)."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
+from jaxtyping import Int64
 
 import lsajax as lsa
-from llm.decision.namespace import DOCUMENTATION, program_data
+from llm.decision.paradigm import paradigm_named
+from llm.decision.slot import HostSlot, host_slot
 
-PARADIGMS = ("code", "text")
-
-_RULES = """\
-You are the channel allocator of one base station.
-Every requesting user gets one idle channel; maximise the sum of the users' rates.
-Rules:
-- Rate of a user on a channel (Shannon): B * log2(1 + P / (N0 * B + I)) bit/s
-- P in W = 10 ** ((P in dBm - 30) / 10)
-- One-to-one mapping: one channel per user, no channel twice
-- Occupied channels are forbidden
-"""
-
-_CODE_TASK = """\
-Write a Python program that assigns `action`, a dict {user_id: channel_id} of int to int.
-These variables exist already, use them and do not redefine them:
-DOCUMENTATION
-Row i is users[i] and column j is channels[j]: translate positions into ids.
-NumPy and SciPy may be imported. No files, no input, no printing.
-Answer with one ```python block, code only; it must set
-action = {user_id: channel_id}
-""".replace("DOCUMENTATION", DOCUMENTATION)
-
-_TEXT_TASK = """\
-Write the mapping itself, no program and no explanation, in this form:
-action = {user_id: channel_id, user_id: channel_id}
-"""
-
-_STATE = "State of this slot:\n"
-# Last, since a small model otherwise goes on with the lists above, or transcribes them. Shown a
-# program instead of told about one, Qwen2.5-Coder-0.5B no longer makes up data of its own.
-_CLOSING = {
-    "code": """\
-This program is valid, but random:
-```python
-order = np.random.permutation(len(channels))
-action = {int(users[i]): int(channels[j]) for i, j in enumerate(order[:len(users)])}
-```
-Now write a better one in the same form, at most 20 lines. Use the variables as they are; copy no
-number from above.
-""",
-    "text": "Now write the mapping.\n",
-}
 _MIN_POWER_W = 1e-30
 # No tokenizer packs the digits of a list this densely, so longer texts are not even counted.
 _MAX_CHARS_PER_TOKEN = 24
@@ -59,7 +19,7 @@ _MAX_CHARS_PER_TOKEN = 24
 class Prompt:
     """A prompt and what it costs.
 
-    Args:
+    Attributes:
         text: the static text first, then the state, then a closing line.
         tokens: tokens of `text`, as counted by the model's own tokenizer.
         static_tokens: tokens of the static text alone, alike for every slot and instance.
@@ -77,30 +37,12 @@ class Prompt:
         return self.static_tokens / self.tokens
 
 
-def static_text(paradigm: str = "code") -> str:
-    """Task, rules, output schema and namespace: the prefix of every prompt, byte for byte.
-
-    Raises:
-        ValueError: `paradigm` is not one of `PARADIGMS`.
-    """
-    if paradigm not in PARADIGMS:
-        raise ValueError(f"paradigm must be one of {', '.join(PARADIGMS)}, got {paradigm!r}")
-    return _RULES + (_CODE_TASK if paradigm == "code" else _TEXT_TASK) + _STATE
-
-
-def setting_of(inst: lsa.Instance) -> str:
-    """The kind of setting as the prompt names it: `plain`, or switches joined by `+`."""
-    kinds = [k for k in ("fading", "wideband", "interference") if getattr(inst, k)]
-    return "+".join(kinds) or "plain"
-
-
 def serialize(
-    inst: lsa.Instance,
+    inst: lsa.Instance | HostSlot,
     count_tokens: Callable[[str], int],
     budget: int,
     *,
     paradigm: str = "code",
-    data: dict | None = None,
 ) -> Prompt:
     """The prompt for one slot: statistics, then critical constraints, then lists, while they fit.
 
@@ -112,28 +54,25 @@ def serialize(
         count_tokens: tokens of a text as the model would receive it (chat template included).
         budget: the most tokens.
         paradigm: "code" (a program is asked for) or "text" (the mapping itself).
-        data: `namespace.program_data(inst)` where the caller has it; with it the level "gains"
-            costs no second draw of the fading.
 
     Raises:
         ValueError: the static text and the statistics alone exceed `budget`; unknown `paradigm`.
     """
-    static = static_text(paradigm)
-    state = _State(inst)
-    closing = _CLOSING[paradigm]
-    text = static + _global_lines(state)
-    tokens = count_tokens(text + closing)
+    asked = paradigm_named(paradigm)
+    state = _State(host_slot(inst))
+    text = asked.static_text + _global_lines(state)
+    tokens = count_tokens(text + asked.closing)
     if tokens > budget:
         raise ValueError(
             f"budget must be at least {tokens} tokens, what the instructions and the network "
             f"statistics of this instance need, got {budget}"
         )
     levels = ["global"]
-    for name, alternatives in _levels(state, paradigm, budget, data):
+    for name, alternatives in _levels(state, budget, list_ids=not asked.runs_programs):
         for part in alternatives:
             if len(text) + len(part) > _MAX_CHARS_PER_TOKEN * budget:
                 continue
-            count = count_tokens(text + part + closing)
+            count = count_tokens(text + part + asked.closing)
             if count <= budget:
                 text, tokens = text + part, count
                 levels.append(name)
@@ -141,37 +80,30 @@ def serialize(
         else:
             break
     # The chat template's own tokens are not the text's, and its tail comes after the state.
-    static_tokens = count_tokens(static) - count_tokens("")
-    return Prompt(text + closing, tokens, static_tokens, tuple(levels))
+    static_tokens = count_tokens(asked.static_text) - count_tokens("")
+    return Prompt(text + asked.closing, tokens, static_tokens, tuple(levels))
 
 
 class _State:
-    """Host arrays of one instance, users and idle channels only, with their orders."""
+    """A slot in the prompt's units, users and channels with their orders."""
 
-    def __init__(self, inst: lsa.Instance):
-        rows = np.flatnonzero(np.asarray(inst.user_mask))
-        occupied = np.asarray(inst.occupied)
-        self.inst = inst
-        self.occupied = np.flatnonzero(occupied)
-        self.channels = np.flatnonzero(~occupied)
-        self.users = np.asarray(inst.user_id)[rows]
-        power = np.asarray(inst.mean_power_w, np.float64)[rows]
-        self.power_dbm = _dbm(power)
-        self.bandwidth_mhz = np.asarray(inst.bandwidth_hz, np.float64)[self.channels] / 1e6
-        self.interference_w = np.asarray(inst.interference_w, np.float64)[self.channels]
-        self.carrier_db = 10 * np.log10(np.asarray(inst.carrier_gain, np.float64)[self.channels])
+    def __init__(self, slot: HostSlot):
+        self.slot = slot
+        self.power_dbm = _dbm(slot.mean_power_w)
+        self.bandwidth_mhz = slot.bandwidth_hz / 1e6
+        self.carrier_db = 10 * np.log10(slot.carrier_gain)
         self.by_power = np.argsort(-self.power_dbm, kind="stable")
         self.by_width = np.argsort(-self.bandwidth_mhz, kind="stable")
 
-    def user(self, row: int) -> str:
-        return f"{self.users[row]}: {self.power_dbm[row]:.1f}"
+    def user(self, place: int) -> str:
+        return f"{self.slot.users[place]}: {self.power_dbm[place]:.1f}"
 
-    def channel(self, column: int) -> str:
-        text = f"{self.channels[column]}: {self.bandwidth_mhz[column]:.2f}"
-        if self.interference_w[column] > 0:
-            text += f" I {_dbm(self.interference_w[column]):.1f}"
-        if self.inst.wideband:
-            text += f" G {self.carrier_db[column]:+.1f}"
+    def channel(self, place: int) -> str:
+        text = f"{self.slot.channels[place]}: {self.bandwidth_mhz[place]:.2f}"
+        if self.slot.interference_w[place] > 0:
+            text += f" I {_dbm(self.slot.interference_w[place]):.1f}"
+        if self.slot.wideband:
+            text += f" G {self.carrier_db[place]:+.1f}"
         return text
 
 
@@ -187,22 +119,21 @@ def _statistics(values: np.ndarray, digits: int = 1) -> str:
 
 
 def _global_lines(state: _State) -> str:
-    inst = state.inst
-    noise_dbm_hz = float(10 * np.log10(np.float64(inst.noise_psd_w_hz)) + 30)
-    kind = setting_of(inst)
-    per_channel = inst.fading or inst.wideband
+    slot = state.slot
+    noise_dbm_hz = float(10 * np.log10(slot.noise_psd_w_hz) + 30)
+    per_channel = slot.fading or slot.wideband
     lines = [
-        f"Setting: {kind}",
+        f"Setting: {slot.setting}",
         f"power_w differs between channels: {'yes' if per_channel else 'no'}",
         f"Noise floor: {noise_dbm_hz:.1f} dBm/Hz",
-        f"Requesting users: {len(state.users)}",
-        f"Idle channels: {len(state.channels)} of {inst.num_channels}",
+        f"Requesting users: {len(slot.users)}",
+        f"Idle channels: {len(slot.channels)} of {slot.num_channels}",
         f"Received power in dBm: {_statistics(state.power_dbm)}",
         f"Bandwidth in MHz: {_statistics(state.bandwidth_mhz)}",
     ]
-    if inst.wideband:
+    if slot.wideband:
         lines.append(f"Carrier gain in dB: {_statistics(state.carrier_db)}")
-    hit = state.interference_w[state.interference_w > 0]
+    hit = slot.interference_w[slot.interference_w > 0]
     if hit.size:
         lines.append(f"Interfered idle channels: {hit.size}, in dBm {_statistics(_dbm(hit))}")
     else:
@@ -213,21 +144,21 @@ def _global_lines(state: _State) -> str:
 Level = tuple[str, Iterator[str]]
 
 
-def _levels(state: _State, paradigm: str, budget: int, data: dict | None) -> Iterator[Level]:
-    yield "critical", _critical(state, budget, paradigm)
-    if paradigm == "text":
+def _levels(state: _State, budget: int, *, list_ids: bool) -> Iterator[Level]:
+    yield "critical", _critical(state, budget, list_ids)
+    if list_ids:
         yield "ids", _id_lists(state, budget)
     yield "full", _full_lists(state, budget)
-    if state.inst.fading:
-        yield "gains", _gains(state, budget, data)
+    if state.slot.fading:
+        yield "gains", _gains(state, budget)
 
 
-def _critical(state: _State, budget: int, paradigm: str) -> Iterator[str]:
+def _critical(state: _State, budget: int, list_ids: bool) -> Iterator[str]:
     """Extremes of both sides and the occupied channels, in shorter and shorter form."""
-    ranges = _ranges(state.occupied)
+    ranges = _ranges(state.slot.occupied)
     forms = ((8, budget), (8, 64), (4, 16), (2, 4), (1, 1))
-    # A mapping needs the ids of the idle channels anyhow: the room is kept for those.
-    for entries, most_ranges in forms if paradigm == "code" else forms[2:]:
+    # The room is kept for the lists of ids.
+    for entries, most_ranges in forms[2:] if list_ids else forms:
         strong, wide = state.by_power[:entries], state.by_width[:entries]
         weak = state.by_power[::-1][:entries]
         shown = ", ".join(ranges[:most_ranges]) or "none"
@@ -240,11 +171,11 @@ def _critical(state: _State, budget: int, paradigm: str) -> Iterator[str]:
         )
 
 
-def _join(parts: Iterator[str]) -> str:
+def _join(parts: Iterable[str]) -> str:
     return ", ".join(parts) or "none"
 
 
-def _ranges(ids: np.ndarray) -> list[str]:
+def _ranges(ids: Int64[np.ndarray, "ids"]) -> list[str]:
     """Sorted ids as ranges: `3-7`, `12`."""
     if ids.size == 0:
         return []
@@ -260,32 +191,32 @@ def _id_lists(state: _State, budget: int) -> Iterator[str]:
     Pairing them in this order is a feasible answer, so of each side the same number is shown.
     """
     # A token per id at least; hence not more than half the budget of either side.
-    count = min(len(state.users), len(state.channels), budget // 2)
+    count = min(state.slot.servable, budget // 2)
     while count > 0:
-        users = " ".join(str(state.users[i]) for i in state.by_power[:count])
-        channels = " ".join(str(state.channels[j]) for j in state.by_width[:count])
+        users = " ".join(str(state.slot.users[i]) for i in state.by_power[:count])
+        channels = " ".join(str(state.slot.channels[j]) for j in state.by_width[:count])
         yield (
-            f"Users, strongest first ({count} of {len(state.users)}): {users}\n"
-            f"Idle channels, widest first ({count} of {len(state.channels)}): {channels}\n"
+            f"Users, strongest first ({count} of {len(state.slot.users)}): {users}\n"
+            f"Idle channels, widest first ({count} of {len(state.slot.channels)}): {channels}\n"
         )
         count = count * 15 // 16 if count > 16 else count - 1
 
 
 def _full_lists(state: _State, budget: int) -> Iterator[str]:
-    if len(state.users) + len(state.channels) <= budget:
+    if len(state.slot.users) + len(state.slot.channels) <= budget:
         yield (
-            f"All users (id: dBm): {_join(map(state.user, range(len(state.users))))}\n"
+            f"All users (id: dBm): {_join(map(state.user, range(len(state.slot.users))))}\n"
             f"All idle channels (id: MHz): "
-            f"{_join(map(state.channel, range(len(state.channels))))}\n"
+            f"{_join(map(state.channel, range(len(state.slot.channels))))}\n"
         )
 
 
-def _gains(state: _State, budget: int, data: dict | None) -> Iterator[str]:
+def _gains(state: _State, budget: int) -> Iterator[str]:
     """Power of every pair with its fading; only where so few pairs are left that it may fit."""
-    if len(state.users) * len(state.channels) <= budget:
-        power = (data or program_data(state.inst))["power_w"]
+    slot = state.slot
+    if len(slot.users) * len(slot.channels) <= budget:
         rows = (
             f"{user}: {' '.join(f'{p:.1f}' for p in _dbm(row))}\n"
-            for user, row in zip(state.users, power, strict=True)
+            for user, row in zip(slot.users, slot.power_w(), strict=True)
         )
         yield "Power in dBm of each user on each idle channel, in order:\n" + "".join(rows)

@@ -6,7 +6,7 @@ import math
 import pathlib
 import sys
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 import lsajax as lsa
 from llm.decision.policy import decide
-from llm.decision.serialize import serialize, setting_of
+from llm.decision.serialize import serialize
 from llm.embedded import corpus
 from llm.embedded.corpus.card import card
 from llm.embedded.corpus.tokenizer import train_tokenizer
@@ -32,7 +32,7 @@ MAX_NEW_TOKENS = 256
 class Config:
     """How the embedded model is trained.
 
-    Args:
+    Attributes:
         out: folder of the checkpoint.
         steps: optimiser steps; the same seed and steps give the same model on one machine.
         minutes: stops earlier where the steps take longer than this; 0 for no limit.
@@ -89,13 +89,13 @@ def make_prompts(config: Config, tokenizer: PreTrainedTokenizerFast) -> list[tup
     def ids(text: str) -> list[int]:
         return tokenizer(f"<|user|>{text}<|assistant|>")["input_ids"]
 
-    prompts = []
+    prompts: list[tuple[str, list[int]]] = []
     while len(prompts) < config.prompts:
-        inst, data = corpus.random_instance(rng)
+        slot = corpus.random_slot(rng)
         # Short ones are cheap to learn from; a third has the length met in use.
         budget = PROMPT_BUDGET if rng.random() < 0.35 else 3 * PROMPT_BUDGET // 5
-        prompt = serialize(inst, lambda t: len(ids(t)), budget, data=data)
-        prompts.append((setting_of(inst), ids(prompt.text)))
+        prompt = serialize(slot, lambda t: len(ids(t)), budget)
+        prompts.append((slot.setting, ids(prompt.text)))
     # Neighbours in length share a batch: less padding.
     return sorted(prompts, key=lambda prompt: len(prompt[1]))
 
@@ -103,13 +103,19 @@ def make_prompts(config: Config, tokenizer: PreTrainedTokenizerFast) -> list[tup
 class Batch(NamedTuple):
     """Rows of a prompt followed by several completions that do not see each other.
 
-    The prompt is most of the work and is shared. `source` and `target` [labels]: flat positions
-    whose output is scored, and the token that should come next there.
+    The prompt is most of the work and is shared.
+
+    Attributes:
+        tokens: [rows, width].
+        positions: [rows, width], counted from the start of the prompt for every completion.
+        mask: [rows, 1, width, width], True where attended to.
+        source: [labels] flat positions whose output is scored.
+        target: [labels] the token that should come next there.
     """
 
-    tokens: torch.Tensor  # [row, position]
-    positions: torch.Tensor  # [row, position]
-    mask: torch.Tensor  # [row, 1, position, position], True where attended to
+    tokens: torch.Tensor
+    positions: torch.Tensor
+    mask: torch.Tensor
     source: torch.Tensor
     target: torch.Tensor
 
@@ -122,26 +128,26 @@ def make_batch(
     rows = []
     for kind, prompt in prompts[start : start + config.batch]:
         texts = [corpus.sample_completion(rng, kind).text for _ in range(config.samples)]
-        answers = [[*ids, tokenizer.eos_token_id] for ids in tokenizer(texts)["input_ids"]]
-        rows.append((prompt, answers))
-    width = max(len(prompt) + sum(map(len, answers)) for prompt, answers in rows)
+        completions = [[*ids, tokenizer.eos_token_id] for ids in tokenizer(texts)["input_ids"]]
+        rows.append((prompt, completions))
+    width = max(len(prompt) + sum(map(len, completions)) for prompt, completions in rows)
     tokens = np.full((len(rows), width), tokenizer.pad_token_id)
     positions = np.zeros((len(rows), width), int)
     part = np.full((len(rows), width), -1)
     source, target = [], []
-    for r, (prompt, answers) in enumerate(rows):
+    for r, (prompt, completions) in enumerate(rows):
         end = len(prompt)
         tokens[r, :end], positions[r, :end], part[r, :end] = prompt, np.arange(end), 0
-        for k, answer in enumerate(answers, 1):
-            here = slice(end, end + len(answer))
-            tokens[r, here], part[r, here] = answer, k
-            positions[r, here] = len(prompt) + np.arange(len(answer))
+        for k, completion in enumerate(completions, 1):
+            here = slice(end, end + len(completion))
+            tokens[r, here], part[r, here] = completion, k
+            positions[r, here] = len(prompt) + np.arange(len(completion))
             # The first token follows the prompt, whatever stands between the two in the row.
             source += [
                 r * width + len(prompt) - 1,
                 *range(r * width + end, r * width + here.stop - 1),
             ]
-            target += answer
+            target += completion
             end = here.stop
     sees = (part[:, None, :] == 0) | (part[:, None, :] == part[:, :, None])
     mask = sees & np.tri(width, dtype=bool)
@@ -209,7 +215,7 @@ def evaluate(folder: str, config: Config, realizations: int = 2, num_samples: in
         for kind in corpus.KINDS
         for r in range(realizations)
     ]
-    report = {"slots": len(slots), "prompt_budget": model.prompt_budget}
+    report: dict[str, Any] = {"slots": len(slots), "prompt_budget": model.prompt_budget}
     with Sandbox(workers=config.threads) as box:
         for temperature, samples in ((1.0, num_samples), (0.0, 1)):
             made = decide(model, box, slots, temperature=temperature, num_samples=samples)

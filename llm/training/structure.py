@@ -1,90 +1,79 @@
-"""The structural term R_s of Eq. (12): earned step by step, at most 1.2."""
+"""The structural term R_s of Eq. (12): earned step by step, at most 1.2.
+
+What each step is worth is in `Paradigm.structure_steps`.
+"""
 
 import io
 import keyword
 import re
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from llm.decision.execution import NO_CODE, Answer
+from llm.decision.execution import ActionResult
+from llm.decision.namespace import UNKNOWN_USER
+from llm.decision.paradigm import Paradigm
+from llm.decision.slot import HostSlot
 
 MAX_STRUCTURE = 1.2
 
 _UNPARSED = re.compile(r"(line \d+: )?(SyntaxError|IndentationError|TabError):")
 """How the sandbox reports a program that does not parse. One that raises such an error itself
-pays for the joke."""
-
-CODE_STEPS = {
-    "code block": 0.1,  # a fenced program, closed
-    "parses": 0.1,
-    "runs": 0.2,  # without an error, within its limits
-    "mapping": 0.2,  # `action` is a dict of int to int
-    "users": 0.1,  # share of its keys that are active users
-    "channels": 0.1,  # share of its known users whose channel exists and is idle
-    "distinct": 0.1,  # share of those that hold a channel of their own
-    "complete": 0.1,  # share of the users that can be served which are
-    "state": 0.2,  # it runs, and reads the list of idle channels
-}
-"""What each step is worth in the code paradigm; they add up to 1.2."""
-
-TEXT_STEPS = {
-    "mapping": 0.4,
-    "users": 0.2,
-    "channels": 0.2,
-    "distinct": 0.2,
-    "complete": 0.2,
-}
-"""Likewise in the text paradigm, where there is no program to look at."""
+loses that step."""
 
 
-def shares(
-    answer: Answer, *, users: int, idle: int, known_users: int, counts: dict[str, int]
-) -> dict[str, float]:
-    """How far an answer meets each constraint, in [0, 1].
+def structure_score(
+    paradigm: Paradigm, slot: HostSlot, result: ActionResult, violations: Mapping[str, int]
+) -> float:
+    """R_s in [0, 1.2] of what a completion led to.
 
     Args:
-        answer: the answer.
-        users: requesting users.
-        idle: idle channels.
-        known_users: keys of the answer that are requesting users.
-        counts: violations of the raw assignment by kind.
+        paradigm: says which steps count, and how much.
+        slot: what the completion is for.
+        result: the action, or why there is none.
+        violations: of its raw assignment by kind, `UNKNOWN_USER` among them.
     """
-    entries = len(answer.action or {})
-    if not entries or not known_users:
-        return {}
-    # A user that the answer leaves at -1 is incomplete, not wrong.
-    asked = users - counts["unserved"]
-    placed = max(asked - counts["unknown"] - counts["occupied"], 0)
-    distinct = max(placed - counts["duplicate"], 0)
-    can_be_served = min(users, idle)
+    earned = _program_shares(result) | _action_shares(slot, result.action, violations)
+    return sum(worth * earned[step] for step, worth in paradigm.structure_steps.items())
+
+
+def _program_shares(result: ActionResult) -> dict[str, float]:
+    """How far the program itself got; all 0 in the text paradigm, which has none."""
+    # An invalid action comes from a program that ran to its end.
+    ran = result.code is not None and result.status in ("ok", "invalid")
     return {
-        "users": known_users / entries,
-        "channels": placed / asked if asked else 0.0,
-        "distinct": distinct / placed if placed else 0.0,
-        "complete": min(distinct / can_be_served, 1.0) if can_be_served else 1.0,
+        "code block": float(result.form == "fenced"),  # fenced, and the fence is closed
+        "parses": float(result.code is not None and not _UNPARSED.match(result.detail)),
+        "runs": float(ran),  # without an error, within its limits
+        "state": float(ran and reads(result.code or "", "channels")),
     }
 
 
-def code_structure(answer: Answer, met: dict[str, float]) -> float:
-    """R_s in [0, 1.2] of a program, from its answer and `shares`."""
-    if answer.status == NO_CODE:
-        return 0.0
-    earned = dict(met)
-    earned["code block"] = float(answer.form == "fenced")
-    earned["parses"] = float(not _UNPARSED.match(answer.detail))
-    # An invalid answer comes from a program that ran to its end.
-    ran = answer.status in ("ok", "invalid")
-    earned["runs"] = float(ran)
-    earned["mapping"] = float(answer.status == "ok" and bool(answer.action))
-    earned["state"] = float(ran and reads(answer.code or "", "channels"))
-    return sum(CODE_STEPS[step] * share for step, share in earned.items())
+def _action_shares(
+    slot: HostSlot, action: Mapping[int, int] | None, violations: Mapping[str, int]
+) -> dict[str, float]:
+    """How far an action meets each constraint.
 
-
-def text_structure(answer: Answer, met: dict[str, float]) -> float:
-    """R_s in [0, 1.2] of a mapping written out."""
-    earned = {"mapping": float(bool(answer.action)), **met}
-    return sum(TEXT_STEPS[step] * share for step, share in earned.items())
+    All are 1 exactly when the action is valid. An empty action, or one about no requesting user,
+    earns nothing where a user can be served.
+    """
+    entries = len(action or {})
+    known = entries - violations[UNKNOWN_USER]
+    rightly_empty = action is not None and not entries and slot.servable == 0
+    shares = {"mapping": float(entries > 0 or rightly_empty)}
+    if not (known or rightly_empty):
+        return shares | dict.fromkeys(("users", "channels", "distinct", "complete"), 0.0)
+    # A user that the action leaves unassigned is incomplete, not wrong.
+    asked = len(slot.users) - violations["unserved"]
+    placed = asked - violations["unknown"] - violations["occupied"]
+    distinct = placed - violations["duplicate"]
+    rightly_none = float(slot.servable == 0 and not asked)
+    return shares | {
+        "users": known / entries if entries else 1.0,
+        "channels": placed / asked if asked else rightly_none,
+        "distinct": distinct / placed if placed else rightly_none,
+        "complete": distinct / slot.servable if slot.servable else 1.0,
+    }
 
 
 def reads(code: str, name: str) -> bool:

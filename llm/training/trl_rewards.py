@@ -2,15 +2,18 @@
 
 import asyncio
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 import lsajax as lsa
+from llm.decision.execution import STATUSES
+from llm.decision.paradigm import paradigm_named
 from llm.sandbox import Sandbox
-from llm.training.rewards import Scores, Terms, check_step, random_baselines, score
+from llm.training.evaluator import random_baselines
+from llm.training.rewards import Scores, Terms, score
 
 
 class TrlRewards:
@@ -19,8 +22,9 @@ class TrlRewards:
     TRL calls each part with the same completions and gathers them on one event loop; the programs
     run once per step, in a thread, for all three. Weights go to `GRPOConfig(reward_weights=
     rewards.weights)`. The data set needs a column `instance` with an index into `instances`; a row
-    where it is None gets None from every part. `R_s`, `R_p`, the share of valid answers and of each
-    status are logged as metrics, status and detail per completion as extra columns.
+    where it is None gets None from every part. The share of valid actions, the mean of Eq. (13) and
+    the share of each status are logged as metrics, status and detail per completion as extra
+    columns.
 
     Args:
         instances: what the data set's rows refer to.
@@ -28,6 +32,9 @@ class TrlRewards:
         paradigm: "code" or "text".
         terms: weights and constants.
         device: of the evaluator, see `score`.
+
+    Raises:
+        ValueError: an unknown paradigm, or programs to run and no sandbox.
     """
 
     def __init__(
@@ -39,7 +46,7 @@ class TrlRewards:
         terms: Terms | None = None,
         device: jax.Device | None = None,
     ) -> None:
-        check_step((), (), None, paradigm, box)
+        paradigm_named(paradigm).check_box(box)
         self.instances = instances
         self.terms = terms or Terms()
         self._score = functools.partial(
@@ -73,11 +80,12 @@ class TrlRewards:
         """R_p of Eq. (13), within [-1, 1]; logs what became of the programs."""
         scores, rows = await self._shared(**step)
         if scores and log_metric:
-            log_metric("answers/valid", float(scores.valid.mean()))
-            log_metric("answers/performance_gain", float(scores.gain.mean()))
-            for status in set(scores.status):
+            log_metric("raw/valid", float(scores.valid.mean()))
+            log_metric("raw/gain", float(scores.gain.mean()))
+            # Each in every step: TRL averages a metric over the steps that log it.
+            for status in STATUSES:
                 share = scores.status.count(status) / len(scores.status)
-                log_metric(f"answers/{status.replace(' ', '_')}", share)
+                log_metric(f"status/{status.replace(' ', '_')}", share)
         if log_extra:
             for name in ("status", "detail"):
                 values = getattr(scores, name) if scores else []
@@ -93,37 +101,56 @@ class TrlRewards:
         self,
         *,
         completions: Sequence[Any],
-        instance: Sequence[int | None],
+        instance: Sequence[int | None] | None = None,
         completion_ids: Sequence[Sequence[int]] | None = None,
         **_: Any,
     ) -> tuple[Scores | None, list[int]]:
         """Scores of the rows that have an instance, computed by whichever part asks first."""
-        rows = [k for k, index in enumerate(instance) if index is not None]
+        chosen = self._chosen(instance)
+        rows = list(chosen)
         texts = tuple(_text(completions[k]) for k in rows)
-        chosen = tuple(int(instance[k]) for k in rows)
         lengths = None if completion_ids is None else tuple(len(completion_ids[k]) for k in rows)
         if not rows:
             return None, rows
-        step = (texts, chosen, lengths, asyncio.get_running_loop())
+        step = (texts, tuple(chosen.values()), lengths, asyncio.get_running_loop())
         # The step before is forgotten: this is sharing between the parts, not a cache.
         if self._step is None or self._step[0] != step:
             work = asyncio.to_thread(
                 self._score,
                 texts,
-                [self.instances[i] for i in chosen],
+                [self.instances[i] for i in chosen.values()],
                 lengths=lengths,
-                baselines=[self._baselines[i] for i in chosen],
+                baselines=[self._baselines[i] for i in chosen.values()],
             )
             self._step = step, asyncio.ensure_future(work)
         return await asyncio.shield(self._step[1]), rows
 
+    def _chosen(self, instance: Sequence[int | None] | None) -> dict[int, int]:
+        """Row -> index into `instances`, for the rows that have one."""
+        if instance is None:
+            raise ValueError(
+                "no column 'instance' came with the completions: the data set must have one, "
+                f"with an index into the {len(self.instances)} instances, or None, in each row"
+            )
+        chosen = {k: int(index) for k, index in enumerate(instance) if index is not None}
+        for index in chosen.values():
+            if not 0 <= index < len(self.instances):
+                raise ValueError(
+                    "the column 'instance' must hold indices from 0 to "
+                    f"{len(self.instances) - 1} or None, got {index}"
+                )
+        return chosen
+
 
 def _text(completion: Any) -> str:
-    """The text of a completion, be it plain or a list of chat messages."""
-    return completion if isinstance(completion, str) else completion[-1]["content"]
+    """The text of a completion: a string, or chat messages whose last is text or parts of it."""
+    content = completion if isinstance(completion, str) else completion[-1]["content"]
+    if isinstance(content, str):
+        return content
+    return "".join(part["text"] for part in content or () if part.get("type") == "text")
 
 
-def _scatter(values: Sequence[Any], rows: list[int], completions: Sequence[Any]) -> list[Any]:
+def _scatter(values: Iterable[Any], rows: list[int], completions: Sequence[Any]) -> list[Any]:
     """Values of `rows` in their places, None elsewhere and for a NaN."""
     out: list[Any] = [None] * len(completions)
     for k, value in zip(rows, values, strict=True):

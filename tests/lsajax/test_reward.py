@@ -123,8 +123,9 @@ def test_vmap_over_a_group_equals_the_group():
     inst = cases.instance("wideband")
     group = jnp.stack([cases.raw_action(inst, s) for s in range(5)])
     key = jax.random.key(4)
-    whole = lsa.performance_gain(key, inst, group, num_samples=8)
-    each = jax.vmap(lambda a: lsa.performance_gain(key, inst, a, num_samples=8))(group)
+    gain = jax.jit(lambda raw: lsa.performance_gain(key, inst, raw, num_samples=8))
+    whole = gain(group)
+    each = jax.jit(jax.vmap(gain))(group)
     np.testing.assert_allclose(whole, each, rtol=1e-6)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from llm.embedded.corpus.families import FAMILIES, program
 from llm.embedded.corpus.mistakes import MISTAKES
-from llm.embedded.corpus.slots import KINDS, random_instance
+from llm.embedded.corpus.slots import KINDS, random_slot
 from llm.embedded.corpus.style import Rng, pick, sample_style
 
 __all__ = [
@@ -15,7 +15,7 @@ __all__ = [
     "MISTAKES",
     "Sample",
     "program",
-    "random_instance",
+    "random_slot",
     "sample_completion",
     "sample_style",
 ]
@@ -48,7 +48,7 @@ _INTROS = (
 class Sample:
     """One generated completion.
 
-    Args:
+    Attributes:
         text: the completion as a chat model writes it.
         code: the program in it.
         family: key of `FAMILY_WEIGHTS`.

@@ -7,13 +7,13 @@ license: apache-2.0
 library_name: transformers
 pipeline_tag: text-generation
 ---
-# Embedded stand-in for a code model
+# Embedded model
 
 This is **not a code model**. It is a network of {parameters:.2f} million parameters, trained from
-scratch in minutes on programs that a script generated. It stands in for a real code model (such as
+scratch in minutes on programs that a script generated. It takes the place of a real code model (such as
 Qwen2.5-Coder) where none can be downloaded, so that prompts, sandbox, rewards, training and
 experiments run end to end on any machine. It has no general ability: it knows the prompt of
-`llm/decision/serialize.py` in its code form, and answers with a short Python program of the kinds below.
+`llm/decision/paradigm.py` in its code form, and answers with a short Python program of the kinds below.
 What an experiment reports with it says nothing about what a language model can do.
 
 ## What it was trained on
@@ -33,7 +33,7 @@ Train it again with
 
     python -m llm.embedded.pretrain --out llm/embedded/checkpoint --steps {steps} --minutes 0 --seed {seed} --threads {threads}
 
-which also writes this card and `eval.json`. Needed when `static_text` of `llm/decision/serialize.py` changes.
+which also writes this card and `eval.json`. Needed when `CODE.static_text` of `llm/decision/paradigm.py` changes.
 
 ## Measured
 On {slots} slots that it was not trained on, from 5 channels to 2000, all settings; by the policy of

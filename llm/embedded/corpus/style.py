@@ -21,7 +21,16 @@ ENDINGS = {
 
 @dataclasses.dataclass(frozen=True)
 class Style:
-    """How a program is written: names, comments, form of the last step."""
+    """How a program is written.
+
+    Attributes:
+        rows: name of the users' positions.
+        cols: name of the channels' positions.
+        rates: name of the rate matrix.
+        comments: whether it has any.
+        ending: key of `ENDINGS`, the last step.
+        imports: whether it imports NumPy, which is bound already.
+    """
 
     rows: str
     cols: str

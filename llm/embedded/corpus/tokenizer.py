@@ -4,8 +4,9 @@ import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from llm.decision.serialize import serialize, static_text
-from llm.embedded.corpus import KINDS, random_instance, sample_completion
+from llm.decision.paradigm import CODE
+from llm.decision.serialize import serialize
+from llm.embedded.corpus import KINDS, random_slot, sample_completion
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] }}"
@@ -26,11 +27,10 @@ def train_tokenizer(vocabulary: int, seed: int) -> PreTrainedTokenizerFast:
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    texts = [static_text("code")] * 200
+    texts = [CODE.static_text] * 200
     for _ in range(200):
-        inst, data = random_instance(rng)
         # Counted by letters here, since there is no tokenizer yet.
-        texts.append(serialize(inst, lambda t: len(t) // 4, 640, data=data).text)
+        texts.append(serialize(random_slot(rng), lambda t: len(t) // 4, 640).text)
     for _ in range(4000):
         kind = KINDS[rng.integers(4)]
         texts.append(sample_completion(rng, kind).text)

@@ -1,4 +1,4 @@
-"""What a program sees, and what becomes of its answer, against plain NumPy."""
+"""What a program sees, and what its action means, against plain NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -95,7 +95,7 @@ def test_raw_assignment_against_counting(seed, action):
         assert raw[row] == channel or not -1 <= channel < 20
 
 
-def test_a_failed_program_assigns_nobody():
+def test_a_failed_program_leaves_all_unassigned():
     raw, unknown_users = namespace.raw_assignment(sample(), None)
     assert (raw == -1).all()
     assert unknown_users == 0

@@ -1,4 +1,4 @@
-"""From instances to repaired actions, with the embedded model and with scripted ones."""
+"""From instances to assignments, with the embedded model and with scripted ones."""
 
 import dataclasses
 
@@ -112,9 +112,9 @@ def test_more_users_than_idle_channels(box):
 
 
 def test_programs_and_samples_keep_their_places(box, slots):
-    answers = [f"```python\naction = {{{i}: {i}}}\n```" for i in range(6)]
-    made = decide(Scripted(answers), box, slots, num_samples=2)
-    assert [d.completion for d in made] == answers
+    completions = [f"```python\naction = {{{i}: {i}}}\n```" for i in range(6)]
+    made = decide(Scripted(completions), box, slots, num_samples=2)
+    assert [d.completion for d in made] == completions
     kinds = [d.prompt.text.split("Setting: ")[1].split("\n")[0] for d in made]
     assert kinds == ["plain"] * 2 + ["fading"] * 2 + ["interference"] * 2
 
@@ -123,8 +123,8 @@ def test_text_paradigm_runs_nothing(slots):
     users = [int(u) for u in slots[0].user_id]
     idle = np.flatnonzero(~np.asarray(slots[0].occupied))
     good = f"action = {dict(zip(users, idle[:4].tolist(), strict=True))}"
-    answers = [good, f"action = {{{users[0]}: {idle[0]}}}", "action = {1: 1, 1: 2}"]
-    made = decide(Scripted(answers), None, slots[:1], paradigm="text", num_samples=3)
+    completions = [good, f"action = {{{users[0]}: {idle[0]}}}", "action = {1: 1, 1: 2}"]
+    made = decide(Scripted(completions), None, slots[:1], paradigm="text", num_samples=3)
     assert [d.valid for d in made] == [True, False, False]
     assert [d.status for d in made] == ["ok", "ok", "invalid"]
     assert "appears twice" in made[2].detail

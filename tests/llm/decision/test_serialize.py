@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lsajax as lsa
-from llm.decision.serialize import PARADIGMS, serialize, static_text
+from llm.decision.paradigm import PARADIGMS
+from llm.decision.serialize import serialize
 
 _WORDS = re.compile(r" ?[A-Za-z_]+|\d|\s|.")
 
@@ -50,7 +51,7 @@ def slot(users, channels, occupancy=0.1, seed=0, **switches):
     channels=st.sampled_from([1, 3, 20, 500, 40_000, 100_000]),
     occupancy=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
     budget=st.integers(1, 5000),
-    paradigm=st.sampled_from(PARADIGMS),
+    paradigm=st.sampled_from(list(PARADIGMS)),
     counter=st.sampled_from(COUNTERS),
     interference=st.booleans(),
     wideband=st.booleans(),
@@ -75,7 +76,7 @@ def test_never_over_budget(
         assert serialize(inst, count, needed, paradigm=paradigm).levels[0] == "global"
         return
     assert prompt.tokens == counter(prompt.text) <= budget
-    assert prompt.text.startswith(static_text(paradigm))
+    assert prompt.text.startswith(PARADIGMS[paradigm].static_text)
     assert 0 < prompt.static_share < 1
     # Work is bounded by the budget, not by the size of the network.
     assert len(counted) < 120
@@ -98,8 +99,9 @@ def test_more_budget_never_says_less():
 def test_static_text_is_alike_for_all_slots(paradigm):
     slots = [slot(5, 9), slot(400, 2000, seed=1, interference=True), slot(3, 9, wideband=True)]
     prompts = [serialize(inst, by_words, 3000, paradigm=paradigm) for inst in slots]
-    assert {p.text[: len(static_text(paradigm))] for p in prompts} == {static_text(paradigm)}
-    assert {p.static_tokens for p in prompts} == {by_words(static_text(paradigm))}
+    static = PARADIGMS[paradigm].static_text
+    assert {p.text[: len(static)] for p in prompts} == {static}
+    assert {p.static_tokens for p in prompts} == {by_words(static)}
 
 
 def test_static_tokens_leave_the_chat_template_out():
@@ -174,8 +176,8 @@ def test_text_paradigm_shows_as_many_ids_of_either_side():
 
 def test_slot_without_users_or_idle_channels():
     inst = slot(2, 3, occupancy=1.0)
-    nobody = inst.replace(user_mask=np.zeros(2, bool))
-    text = serialize(nobody, by_words, 4000).text
+    no_user = inst.replace(user_mask=np.zeros(2, bool))
+    text = serialize(no_user, by_words, 4000).text
     assert "Requesting users: 0" in text
     assert "Occupied channels: 0-2" in text
 

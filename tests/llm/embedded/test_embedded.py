@@ -1,4 +1,4 @@
-"""The shipped stand-in, its corpus, and the script that trains it."""
+"""The shipped model, its corpus, and the script that trains it."""
 
 import json
 import subprocess
@@ -12,8 +12,9 @@ from transformers import AutoTokenizer
 
 import lsajax as lsa
 from llm.decision import namespace
+from llm.decision.paradigm import CODE
 from llm.decision.policy import decide
-from llm.decision.serialize import serialize, static_text
+from llm.decision.serialize import serialize
 from llm.embedded import corpus, pretrain
 from llm.embedded.corpus.tokenizer import train_tokenizer
 from llm.models import EMBEDDED
@@ -85,10 +86,10 @@ def test_shared_prompt_batch_is_the_plain_loss():
     for kind, prompt in prompts[start : start + TINY.batch]:
         for _ in range(TINY.samples):
             text = corpus.sample_completion(rng, kind).text
-            answer = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
-            labels = torch.tensor([[-100] * len(prompt) + answer])
-            loss = model(torch.tensor([prompt + answer]), labels=labels).loss.item()
-            total, count = total + loss * len(answer), count + len(answer)
+            completion = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
+            labels = torch.tensor([[-100] * len(prompt) + completion])
+            loss = model(torch.tensor([prompt + completion]), labels=labels).loss.item()
+            total, count = total + loss * len(completion), count + len(completion)
     assert len(batch.target) == count
     assert pretrain.batch_loss(model, batch).item() == pytest.approx(total / count, rel=1e-5)
 
@@ -99,7 +100,7 @@ def test_reload_gives_the_identical_tokenisation(tmp_path):
         pretrain.Config(out=str(tmp_path)), pretrain.build_model(TINY, tokenizer), tokenizer
     )
     rng = np.random.default_rng(1)
-    texts = [static_text(), "tab\tand  spaces\r\n\n  é ∑ 漢 <|end|>", *_texts(rng)]
+    texts = [CODE.static_text, "tab\tand  spaces\r\n\n  é ∑ 漢 <|end|>", *_texts(rng)]
     for again in (AutoTokenizer.from_pretrained(tmp_path), tokenizer):
         for text in texts:
             ids = tokenizer(text)["input_ids"]
@@ -109,8 +110,7 @@ def test_reload_gives_the_identical_tokenisation(tmp_path):
 
 def _texts(rng):
     for _ in range(30):
-        inst, data = corpus.random_instance(rng)
-        yield serialize(inst, lambda t: len(t) // 3, 1500, data=data).text
+        yield serialize(corpus.random_slot(rng), lambda t: len(t) // 3, 1500).text
         yield corpus.sample_completion(rng, corpus.KINDS[rng.integers(4)]).text
 
 
@@ -129,7 +129,7 @@ def test_what_is_shipped(embedded):
         assert f"{100 * shares['ran']:.1f} %" in card
     assert int(report["training"]["steps"]) == report["config"]["steps"]
     # A line of the instructions costs about a token; another text means another training.
-    assert embedded.count_tokens(static_text()) < 2 * static_text().count("\n")
+    assert embedded.count_tokens(CODE.static_text) < 2 * CODE.static_text.count("\n")
 
 
 @pytest.mark.parametrize("setting", lsa.SETTINGS)

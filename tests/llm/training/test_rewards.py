@@ -1,44 +1,24 @@
 """Rewards of real programs run in the real sandbox, against sums worked out by hand."""
 
-import asyncio
-import functools
-import threading
 import time
 
 import jax
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import lsajax as lsa
 from llm.decision import parse
-from llm.decision.namespace import raw_assignment
-from llm.sandbox import Limits, Sandbox
-from llm.training import rewards, structure
-from llm.training.rewards import Terms, evaluate, score
-from llm.training.trl_rewards import TrlRewards
-
-
-def block(code):
-    return f"Here is the program.\n```python\n{code}\n```"
-
-
-PERFECT = block(
-    "order = np.argsort(-power_w.mean(axis=1))\n"
-    "wide = channels[np.argsort(-bandwidth_hz)]\n"
-    "action = {int(users[u]): int(c) for u, c in zip(order, wide)}"
-)
-
-
-@functools.cache
-def instance(seed=0, channels=15, setting="plain"):
-    scenario = lsa.Scenario(num_users=12, num_channels=channels, num_active=6)
-    return lsa.sample_instance(jax.random.key(seed), scenario.replace(**lsa.SETTINGS[setting]))
-
-
-@pytest.fixture(scope="module")
-def box():
-    with Sandbox(workers=2, limits=Limits(wall_s=5.0, cpu_s=2.0)) as sandbox:
-        yield sandbox
+from llm.decision.execution import ActionResult
+from llm.decision.namespace import is_valid, program_data, raw_assignment
+from llm.decision.paradigm import PARADIGMS
+from llm.decision.policy import decide
+from llm.decision.slot import host_slot
+from llm.models import Completion
+from llm.training import structure
+from llm.training.rewards import Terms, score
+from tests.llm.training.cases import PERFECT, block, instance
 
 
 def occupied_instance():
@@ -58,9 +38,9 @@ LADDER = [
     (block("action = {int(users[0]): 999}"), 0.6 + 0.1, "ok"),
     # One of six, placed: users, channels and distinct are whole, a sixth is complete.
     (block("action = {int(users[0]): 1}"), 0.6 + 0.3 + 0.1 / 6, "ok"),
-    # Everybody on channel 1: a sixth is distinct, a sixth is complete.
+    # All on channel 1: a sixth is distinct, a sixth is complete.
     (block("action = {int(u): 1 for u in users}"), 0.6 + 0.2 + 0.2 / 6, "ok"),
-    # Everybody on a channel that a primary user holds.
+    # All on a channel that a primary user holds.
     (block("action = {int(u): 3 for u in users}"), 0.6 + 0.1, "ok"),
     (block("action = {int(u): int(c) for u, c in zip(users, channels)}"), 1.2, "ok"),
     (PERFECT, 1.2, "ok"),
@@ -75,8 +55,9 @@ def test_structure_is_earned_step_by_step(box):
     np.testing.assert_allclose(scores.structure, [points for _, points, _ in LADDER], atol=1e-6)
     assert scores.structure.max() <= structure.MAX_STRUCTURE + 1e-6
     np.testing.assert_array_equal(scores.valid, [False] * 11 + [True] * 2)
-    assert sum(structure.CODE_STEPS.values()) == pytest.approx(structure.MAX_STRUCTURE)
-    assert sum(structure.TEXT_STEPS.values()) == pytest.approx(structure.MAX_STRUCTURE)
+    for paradigm in PARADIGMS.values():
+        worth = sum(paradigm.structure_steps.values())
+        assert worth == pytest.approx(structure.MAX_STRUCTURE)
 
 
 def test_performance_is_equation_13_clipped(box):
@@ -85,23 +66,17 @@ def test_performance_is_equation_13_clipped(box):
     scores = score(texts, [inst] * len(texts), box)
     for text, gain, part in zip(texts, scores.gain, scores.performance, strict=True):
         ran = (
-            box.run(text.split("```python\n")[1].split("```")[0], box_data(inst))
+            box.run(text.split("```python\n")[1].split("```")[0], program_data(inst))
             if (text.count("```") == 2)
             else None
         )
-        raw = raw_assignment(inst, ran.action if ran else None).assignment
+        raw = raw_assignment(inst, ran.action if ran else None).raw
         expected = lsa.performance_gain(jax.random.key(0), inst, jax.numpy.asarray(raw))
         np.testing.assert_allclose(gain, expected, rtol=1e-5, atol=1e-5)
         assert part == pytest.approx(np.clip(expected, -1, 1), rel=1e-5, abs=1e-5)
     best = lsa.solvers.hungarian(jax.random.key(0), inst).value
     base = lsa.expected_random_throughput(inst)
     assert scores.gain[-1] == pytest.approx(2 * float(best / base - 1), rel=1e-4)
-
-
-def box_data(inst):
-    from llm.decision.namespace import program_data
-
-    return program_data(inst)
 
 
 def test_depth_is_equation_14(box):
@@ -115,7 +90,7 @@ def test_depth_is_equation_14(box):
 
 
 def test_order_of_merit(box):
-    """No answer < a broken one < a valid one at random < the best one."""
+    """No action < a broken one < a valid one at random < the best one."""
     texts = [
         "No.",
         block("action = {int(u): 1 for u in users}"),
@@ -150,33 +125,6 @@ def test_equal_programs_on_one_instance_run_once(box, monkeypatch):
     scores = score([PERFECT, PERFECT, other, PERFECT], [a, a, a, b], box)
     assert counts == [3]
     assert scores.gain[0] == scores.gain[1] and scores.gain[0] != scores.gain[3]
-
-
-def test_few_sizes_are_compiled():
-    """However many completions of a step are valid, the evaluator is compiled per power of two."""
-    rewards._evaluate.clear_cache()
-    insts = [instance(s) for s in range(4)]
-    rng = np.random.default_rng(0)
-    for n in range(1, 25):
-        chosen = [insts[i] for i in sorted(rng.integers(0, 4, n))]
-        evaluate(chosen, [rng.integers(-1, 15, 6).astype(np.int32) for _ in range(n)])
-    assert rewards._evaluate._cache_size() <= 3 * 5
-
-
-def test_evaluation_against_one_by_one():
-    rng = np.random.default_rng(1)
-    chosen = [instance(s % 3, setting="fading") for s in range(10)]
-    raw = [rng.integers(-2, 17, 6).astype(np.int32) for _ in range(10)]
-    value = evaluate(chosen, raw)
-    known = evaluate(chosen, raw, baselines=rewards.random_baselines(chosen))
-    np.testing.assert_allclose(known.gain, value.gain, rtol=1e-5, atol=1e-5)
-    for k, (inst, action) in enumerate(zip(chosen, raw, strict=True)):
-        action = jax.numpy.asarray(action)
-        gain = lsa.performance_gain(jax.random.key(0), inst, action)
-        assert value.gain[k] == pytest.approx(float(gain), rel=1e-5, abs=1e-5)
-        for kind, count in lsa.violations(inst, action)._asdict().items():
-            assert value.violations[kind][k] == int(count)
-        assert value.users[k] == 6 and value.idle[k] == int((~inst.occupied).sum())
 
 
 def test_text_paradigm_executes_nothing():
@@ -253,7 +201,10 @@ def test_reads_any_program_in_little_time(unit):
     [
         ({"instances": []}, r"instances must have one entry per completion \(1\), got 0"),
         ({"lengths": [1, 2]}, "lengths must have one entry per completion"),
-        ({"paradigm": "prose"}, "paradigm must be 'code' or 'text', got 'prose'"),
+        ({"lengths": [-3]}, "lengths must be at least 0 tokens, got -3"),
+        ({"baselines": [1e8, 1e8]}, r"baselines must have one entry per completion \(1\), got 2"),
+        ({"baselines": [np.nan]}, "baselines must be finite and at least 0 bit/s"),
+        ({"paradigm": "prose"}, "paradigm must be one of code, text, got 'prose'"),
         ({"box": None}, "box must be a Sandbox"),
     ],
 )
@@ -263,53 +214,98 @@ def test_bad_arguments(box, changes, message):
         score(**arguments)
 
 
-@pytest.mark.parametrize("bad", [{"kappa": -1.0}, {"penalty": 2.0}, {"delta": np.nan}])
-def test_bad_terms(bad):
-    with pytest.raises(ValueError, match=f"{next(iter(bad))} must be finite"):
-        Terms(**bad)
+@pytest.mark.parametrize(
+    ("name", "value", "accepted"),
+    [
+        ("structure", np.nan, "at least 0"),
+        ("performance", -1.0, "at least 0"),
+        ("depth", np.inf, "at least 0"),
+        ("kappa", -1.0, "at least 0"),
+        ("penalty", 2.0, r"within \[0, 1.0\]"),
+        ("delta", np.nan, r"within \[0, 1.0\]"),
+        ("min_tokens", 0, "at least 1"),
+        ("min_tokens", np.nan, "at least 1"),
+    ],
+)
+def test_bad_terms(name, value, accepted):
+    with pytest.raises(ValueError, match=f"{name} must be finite and {accepted}, got"):
+        Terms(**{name: value})
 
 
-def trl_call(rewards_object, **step):
-    """As TRL does: all parts gathered on one event loop in a thread of its own."""
-    out = []
-
-    async def gather():
-        return await asyncio.gather(*(part(**step) for part in rewards_object.functions))
-
-    thread = threading.Thread(target=lambda: out.append(asyncio.run(gather())))
-    thread.start()
-    thread.join()
-    return out[0]
+_violations = jax.jit(lsa.violations)
 
 
-def test_trl_functions_share_one_execution(box, monkeypatch):
-    insts = [instance(0), instance(1)]
-    calls = []
-    run = box.map
-    monkeypatch.setattr(box, "map", lambda jobs, *a: calls.append(len(jobs)) or run(jobs, *a))
-    parts = TrlRewards(insts, box, terms=Terms(min_tokens=20))
-    texts = [PERFECT, block("action = 7"), "No.", PERFECT]
-    metrics, extra = {}, {}
-    step = {
-        "prompts": ["p"] * 4,
-        "completions": [[{"role": "assistant", "content": t}] for t in texts],
-        "completion_ids": [[0] * 10] * 4,
-        "instance": [0, 0, 1, None],
-        "log_metric": metrics.__setitem__,
-        "log_extra": extra.__setitem__,
-        "trainer_state": object(),
-    }
-    R_s, R_p, R_d = trl_call(parts, **step)
-    assert calls == [2], "one sandbox call for all three parts"
-    direct = score(texts[:3], [insts[0], insts[0], insts[1]], box)
-    np.testing.assert_allclose(R_s[:3], direct.structure, rtol=1e-6)
-    np.testing.assert_allclose(R_p[:3], direct.performance, rtol=1e-6)
-    np.testing.assert_allclose(R_d[:3], [-0.25] * 3)
-    assert R_s[3] is R_p[3] is R_d[3] is None
-    assert metrics["answers/valid"] == pytest.approx(1 / 3)
-    assert metrics["answers/no_code"] == pytest.approx(1 / 3)
-    assert extra["status"] == ["ok", "invalid", "no code", None]
-    # The next step is computed anew, and without token ids the depth does not apply.
-    del step["completion_ids"]
-    assert trl_call(parts, **step)[2] == [None] * 4
-    assert calls[0] == 2 and len(calls) == 3
+def unservable():
+    """A slot without users, and one without idle channels."""
+    inst = instance()
+    return (
+        inst.replace(user_mask=np.zeros(6, bool)),
+        inst.replace(occupied=np.ones(15, bool)),
+    )
+
+
+NOTHING_TO_DO = [
+    ("action = {}", True),
+    ("action = {int(u): -1 for u in users}", True),
+    ("action = {int(u): int(channels[i]) for i, u in enumerate(users[:len(channels)])}", True),
+    ("action = {999: 0}", False),
+    ("action = {int(u): 0 for u in users} or {999: -1}", False),
+    ("action = {}[0]", False),
+]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_where_no_user_can_be_served_the_empty_action_is_valid(box, which):
+    """In `decide` and in `score` alike, at full structure, and without a gain to be had."""
+    inst = unservable()[which]
+    texts = [block(f"channels.size\n{code}") for code, _ in NOTHING_TO_DO]
+    expected = [valid for _, valid in NOTHING_TO_DO]
+    scores = score(texts, [inst] * len(texts), box)
+    assert list(scores.valid) == expected
+    assert [R_s == pytest.approx(1.2) for R_s in scores.structure] == expected
+    np.testing.assert_array_equal(scores.performance, 0)
+    assert [d.valid for d in decide_each(box, texts, inst)] == expected
+    text = score(["action = {}"], [inst], None, paradigm="text")
+    assert text.valid[0] and text.structure[0] == pytest.approx(1.2)
+
+
+def decide_each(box, texts, inst):
+    class Says:
+        name, prompt_budget, max_new_tokens = "says", 4000, 1
+
+        def count_tokens(self, text):
+            return len(text) // 4
+
+        def generate(self, prompts, **_):
+            return [Completion(text, 1, 1, 0.0) for text in texts]
+
+    return decide(Says(), box, [inst], num_samples=len(texts))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    num_idle=st.integers(0, 4),
+    active=st.lists(st.booleans(), min_size=4, max_size=4),
+    action=st.none() | st.dictionaries(st.integers(0, 5), st.integers(-2, 5), max_size=5),
+)
+def test_valid_is_what_earns_every_step(num_idle, active, action):
+    """Of the one definition of valid: the shares are whole exactly when it holds."""
+    inst = lsa.make_instance([1e-9] * 4, [1e7] * 4, occupied=np.arange(4) >= num_idle)
+    inst = inst.replace(user_mask=np.array(active))
+    slot = host_slot(inst)
+    raw, unknown_users = raw_assignment(slot, action)
+    violations = {kind: int(n) for kind, n in _violations(inst, raw)._asdict().items()}
+    violations["unknown_user"] = unknown_users
+    status = "invalid" if action is None else "ok"
+    result = ActionResult(action, status, "", None, "", 0.0, 0.0)
+    R_s = structure.structure_score(PARADIGMS["text"], slot, result, violations)
+    assert 0 <= R_s <= structure.MAX_STRUCTURE + 1e-9
+    assert is_valid(slot, action, violations) == (R_s == pytest.approx(structure.MAX_STRUCTURE))
+    served = {u: c for u, c in (action or {}).items() if c != -1}
+    by_hand = (
+        action is not None
+        and all(u < 4 and active[u] for u in action)
+        and all(0 <= c < num_idle for c in served.values())
+        and len(set(served.values())) == len(served) == min(sum(active), num_idle)
+    )
+    assert is_valid(slot, action, violations) == by_hand

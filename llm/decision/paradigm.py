@@ -1,0 +1,130 @@
+"""The two paradigms: what a model is asked for, and how its completions become actions."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+from llm.decision.execution import ActionResult, read_mappings, run_programs
+from llm.decision.namespace import DOCUMENTATION
+from llm.decision.slot import HostSlot
+from llm.sandbox import Sandbox
+
+_RULES = """\
+You are the channel allocator of one base station.
+Every requesting user gets one idle channel; maximise the sum of the users' rates.
+Rules:
+- Rate of a user on a channel (Shannon): B * log2(1 + P / (N0 * B + I)) bit/s
+- P in W = 10 ** ((P in dBm - 30) / 10)
+- One-to-one mapping: one channel per user, no channel twice
+- Occupied channels are forbidden
+"""
+
+_CODE_TASK = """\
+Write a Python program that assigns `action`, a dict {user_id: channel_id} of int to int.
+These variables exist already, use them and do not redefine them:
+DOCUMENTATION
+Row i is users[i] and column j is channels[j]: translate positions into ids.
+NumPy and SciPy may be imported. No files, no input, no printing.
+Answer with one ```python block, code only; it must set
+action = {user_id: channel_id}
+""".replace("DOCUMENTATION", DOCUMENTATION)
+
+_TEXT_TASK = """\
+Write the mapping itself, no program and no explanation, in this form:
+action = {user_id: channel_id, user_id: channel_id}
+"""
+
+_STATE = "State of this slot:\n"
+
+# Shown a program instead of told about one, Qwen2.5-Coder-0.5B no longer makes up data of its own.
+_CODE_CLOSING = """\
+This program is valid, but random:
+```python
+order = np.random.permutation(len(channels))
+action = {int(users[i]): int(channels[j]) for i, j in enumerate(order[:len(users)])}
+```
+Now write a better one in the same form, at most 20 lines. Use the variables as they are; copy no
+number from above.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Paradigm:
+    """All in which the two ways to ask a model differ.
+
+    Attributes:
+        name: "code" or "text".
+        static_text: task, rules, output schema and namespace: the prefix of every prompt, byte for
+            byte.
+        closing: the last lines of every prompt. They come last since a small model otherwise goes
+            on with the lists of the state, or transcribes them.
+        runs_programs: completions hold programs, which need a sandbox. Otherwise they hold the
+            mapping, for which the prompt must list the ids.
+        to_actions: turns completions, each for the slot beside it, into actions.
+        structure_steps: what each step of `llm.training.structure` is worth; they add up to 1.2.
+        min_tokens: the default of L_min of Eq. (14) [tokens].
+    """
+
+    name: str
+    static_text: str
+    closing: str
+    runs_programs: bool
+    to_actions: Callable[[Sandbox | None, Sequence[str], Sequence[HostSlot]], list[ActionResult]]
+    structure_steps: Mapping[str, float]
+    min_tokens: int
+
+    def check_box(self, box: Sandbox | None) -> None:
+        """Raises ValueError where programs are to run and there is no sandbox."""
+        if self.runs_programs and box is None:
+            raise ValueError(f"box must be a Sandbox in the {self.name} paradigm, got None")
+
+
+CODE = Paradigm(
+    name="code",
+    static_text=_RULES + _CODE_TASK + _STATE,
+    closing=_CODE_CLOSING,
+    runs_programs=True,
+    to_actions=run_programs,
+    structure_steps={
+        "code block": 0.1,
+        "parses": 0.1,
+        "runs": 0.2,
+        "mapping": 0.2,
+        "users": 0.1,
+        "channels": 0.1,
+        "distinct": 0.1,
+        "complete": 0.1,
+        "state": 0.2,
+    },
+    min_tokens=100,
+)
+"""The model writes a program, which the sandbox runs."""
+
+TEXT = Paradigm(
+    name="text",
+    static_text=_RULES + _TEXT_TASK + _STATE,
+    closing="Now write the mapping.\n",
+    runs_programs=False,
+    to_actions=read_mappings,
+    structure_steps={
+        "mapping": 0.4,
+        "users": 0.2,
+        "channels": 0.2,
+        "distinct": 0.2,
+        "complete": 0.2,
+    },
+    min_tokens=1,  # a mapping is as long as its slot has users, and should not be longer
+)
+"""The model writes the mapping itself; nothing is executed."""
+
+PARADIGMS = {paradigm.name: paradigm for paradigm in (CODE, TEXT)}
+
+
+def paradigm_named(name: str) -> Paradigm:
+    """The record of "code" or "text".
+
+    Raises:
+        ValueError: another name.
+    """
+    if name not in PARADIGMS:
+        raise ValueError(f"paradigm must be one of {', '.join(PARADIGMS)}, got {name!r}")
+    return PARADIGMS[name]

@@ -1,0 +1,116 @@
+"""The reward functions as TRL calls them."""
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+
+from llm.decision.execution import STATUSES
+from llm.training.rewards import Terms, score
+from llm.training.trl_rewards import TrlRewards
+from tests.llm.training.cases import PERFECT, block, instance
+
+
+def trl_call(rewards_object, **step):
+    """As TRL does: all parts gathered on one event loop in a thread of its own."""
+    out = []
+
+    async def gather():
+        return await asyncio.gather(*(part(**step) for part in rewards_object.functions))
+
+    thread = threading.Thread(target=lambda: out.append(asyncio.run(gather())))
+    thread.start()
+    thread.join()
+    return out[0]
+
+
+def test_trl_functions_share_one_execution(box, monkeypatch):
+    insts = [instance(0), instance(1)]
+    calls = []
+    run = box.map
+    monkeypatch.setattr(box, "map", lambda jobs, *a: calls.append(len(jobs)) or run(jobs, *a))
+    parts = TrlRewards(insts, box, terms=Terms(min_tokens=20))
+    texts = [PERFECT, block("action = 7"), "No.", PERFECT]
+    metrics, extra = {}, {}
+    step = {
+        "prompts": ["p"] * 4,
+        "completions": [[{"role": "assistant", "content": t}] for t in texts],
+        "completion_ids": [[0] * 10] * 4,
+        "instance": [0, 0, 1, None],
+        "log_metric": metrics.__setitem__,
+        "log_extra": extra.__setitem__,
+        "trainer_state": object(),
+    }
+    R_s, R_p, R_d = trl_call(parts, **step)
+    assert calls == [2], "one sandbox call for all three parts"
+    direct = score(texts[:3], [insts[0], insts[0], insts[1]], box)
+    np.testing.assert_allclose(R_s[:3], direct.structure, rtol=1e-6)
+    np.testing.assert_allclose(R_p[:3], direct.performance, rtol=1e-6)
+    np.testing.assert_allclose(R_d[:3], [-0.25] * 3)
+    assert R_s[3] is R_p[3] is R_d[3] is None
+    assert metrics["raw/valid"] == pytest.approx(1 / 3)
+    assert metrics["status/no_code"] == pytest.approx(1 / 3)
+    assert {m for m in metrics if m.startswith("status/")} == {
+        f"status/{status.replace(' ', '_')}" for status in STATUSES
+    }
+    assert sum(v for m, v in metrics.items() if m.startswith("status/")) == pytest.approx(1)
+    assert extra["status"] == ["ok", "invalid", "no code", None]
+    # The next step is computed anew, and without token ids the depth does not apply.
+    del step["completion_ids"]
+    assert trl_call(parts, **step)[2] == [None] * 4
+    assert calls[0] == 2 and len(calls) == 3
+
+
+def test_status_metrics_of_two_steps_average_to_one(box):
+    """TRL averages over the steps that log a metric: each status is logged in each."""
+    parts = TrlRewards([instance(0)], box)
+    logged = {}
+    for text in (PERFECT, "No.", block("1 / 0")):
+        trl_call(
+            parts,
+            completions=[text],
+            instance=[0],
+            log_metric=lambda name, value: logged.setdefault(name, []).append(value),
+        )
+    means = [np.mean(v) for name, v in logged.items() if name.startswith("status/")]
+    assert len(means) == len(STATUSES)
+    assert sum(means) == pytest.approx(1)
+
+
+def test_content_may_come_in_parts():
+    inst = instance(0)
+    user, channel = int(inst.user_id[0]), int(np.flatnonzero(~np.asarray(inst.occupied))[0])
+    parts = [
+        {"type": "text", "text": f"action = {{{user}: "},
+        {"type": "image", "image": None},
+        {"type": "text", "text": f"{channel}}}"},
+    ]
+    contents = [parts, f"action = {{{user}: {channel}}}", None]
+    completions = [[{"role": "assistant", "content": content}] for content in contents]
+    step = {"completions": completions, "instance": [0, 0, 0]}
+    R_s = trl_call(TrlRewards([inst], None, paradigm="text"), **step)[0]
+    assert R_s[0] == R_s[1] > 0.9
+    assert R_s[2] == 0
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({}, "no column 'instance' came with the completions: the data set must have one"),
+        ({"instance": [1]}, "'instance' must hold indices from 0 to 0 or None, got 1"),
+        ({"instance": [-1]}, "'instance' must hold indices from 0 to 0 or None, got -1"),
+    ],
+)
+def test_the_column_instance_is_checked(columns, message):
+    rewards = TrlRewards([instance(0)], None, paradigm="text")
+    for part in rewards.functions:
+        with pytest.raises(ValueError, match=message):
+            asyncio.run(part(prompts=["p"], completions=["c"], **columns))
+
+
+def test_arguments_are_checked_at_once():
+    with pytest.raises(ValueError, match="paradigm must be one of code, text, got 'prose'"):
+        TrlRewards([instance(0)], None, paradigm="prose")
+    with pytest.raises(ValueError, match="box must be a Sandbox in the code paradigm"):
+        TrlRewards([instance(0)], None)
