@@ -59,13 +59,21 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Walls:
-    """What the zygote prepared once for all of its children."""
+    """What the zygote prepared once for all of its children.
 
-    pid: int  # of the zygote
-    address_space: int  # of the zygote [bytes]
-    ruleset: int  # Landlock; -1 where it is waived and missing
-    program: Callable[[int], bytes]  # seccomp, by what a program may use [bytes]
-    descriptors: int  # above all of their numbers
+    Attributes:
+        pid: of the zygote.
+        address_space: of the zygote [bytes].
+        ruleset: Landlock's descriptor; -1 where it is waived and missing.
+        program: the seccomp filter of a memory limit [bytes].
+        descriptors: no descriptor has this number or a higher one.
+    """
+
+    pid: int
+    address_space: int
+    ruleset: int
+    program: Callable[[int], bytes]
+    descriptors: int
 
 
 def main(job: Job, walls: Walls, ready: int) -> NoReturn:
@@ -180,16 +188,17 @@ def _fix_entropy(seed: int) -> None:
     def seed_from_entropy(self, a=None, version=2):
         original(self, entropy(32) if a is None else a, version)
 
-    os.urandom = random._urandom = entropy
+    os.urandom = entropy
+    random._urandom = entropy  # type: ignore[attr-defined]
     os.getrandom = lambda size, flags=0: entropy(size)
-    random.Random.seed = seed_from_entropy
-    random.seed = random.seed.__self__.seed
+    random.Random.seed = seed_from_entropy  # type: ignore[method-assign]
+    random.seed = random._inst.seed
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 -- what programs use
 
 
 def _namespace(data: dict, seed: int) -> dict:
-    """The program's globals: those of a fresh ``__main__``, NumPy, and the data."""
+    """The program's globals: those of a fresh `__main__`, NumPy, and the data."""
     _fix_entropy(seed)
     main_module = types.ModuleType("__main__")
     sys.modules["__main__"] = main_module  # where dataclasses and pickle look classes up

@@ -10,15 +10,16 @@ import importlib
 import warnings
 
 STANDARD = """
-    _strptime abc argparse array ast asyncio atexit base64 bisect builtins bz2 cProfile calendar
-    cmath collections collections.abc concurrent.futures concurrent.futures.process
-    concurrent.futures.thread contextlib copy copyreg csv ctypes dataclasses datetime decimal
-    difflib doctest enum faulthandler fractions functools gc getopt glob graphlib gzip hashlib heapq
-    inspect io itertools json linecache locale logging lzma math multiprocessing multiprocessing.pool
-    numbers operator optparse os pathlib pickle platform pprint pstats queue random re resource sched
-    secrets select shlex shutil signal socket statistics string struct subprocess sys tempfile
-    textwrap threading time timeit tomllib trace traceback tracemalloc types typing unicodedata
-    unittest urllib.request uuid warnings weakref zipfile zlib zoneinfo
+    _strptime abc argparse array ast asyncio atexit base64 bisect builtins bz2 calendar cmath
+    collections collections.abc concurrent.futures concurrent.futures.process
+    concurrent.futures.thread contextlib copy copyreg cProfile csv ctypes dataclasses datetime
+    decimal difflib doctest enum faulthandler fractions functools gc getopt glob graphlib gzip
+    hashlib heapq inspect io itertools json linecache locale logging lzma math multiprocessing
+    multiprocessing.pool multiprocessing.synchronize numbers operator optparse os pathlib pickle
+    platform pprint pstats queue random re resource sched secrets select shlex shutil signal
+    socket statistics string struct subprocess sys tempfile textwrap threading time timeit
+    tomllib trace traceback tracemalloc types typing unicodedata unittest urllib.request uuid
+    warnings weakref zipfile zlib zoneinfo
 """
 SCIENTIFIC = """
     numpy numpy.fft numpy.lib.recfunctions numpy.linalg numpy.ma numpy.matlib numpy.polynomial
@@ -30,7 +31,9 @@ SCIENTIFIC = """
     scipy.stats.qmc scipy.stats.sampling
 """
 # not in every release of SciPy that we support
-PERHAPS = "scipy.differentiate scipy.odr scipy.optimize.elementwise"
+PERHAPS = """
+    scipy.differentiate scipy.io._fast_matrix_market._fmm_core scipy.odr scipy.optimize.elementwise
+"""
 ENCODINGS = ("ascii", "latin-1", "idna", "unicode_escape", "raw_unicode_escape", "utf-16", "utf-32")
 
 
@@ -50,7 +53,7 @@ def load() -> None:
 
 def _warm_up() -> None:
     import numpy as np
-    from scipy import linalg, optimize, sparse, stats
+    from scipy import io, linalg, optimize, sparse, stats
 
     cost = np.eye(2)
     bounds = [(0.0, 1.0)] * 2
@@ -78,6 +81,8 @@ def _warm_up() -> None:
     optimize.shgo(bowl, bounds, iters=1)
     optimize.direct(bowl, bounds, maxiter=2)
     optimize.root(lambda x: x, [0.5])
+    with contextlib.suppress(AttributeError):
+        io._fast_matrix_market.PARALLELISM = 1  # in place of threads, which a program cannot have
     linalg.logm(cost)
     graph = sparse.csr_array(cost)
     graph.tobsr()

@@ -37,7 +37,15 @@ def refuse(number: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class OnlyIf:
-    """A call passes if a word of ``argument`` (0: the low one), under ``mask``, is in ``values``."""
+    """A call passes if a word of an argument has one of some values.
+
+    Attributes:
+        argument: index of the argument, 0 to 5.
+        values: that the word may have under the mask.
+        mask: bits of the word that are looked at.
+        word: 0 is the low one.
+        otherwise: the verdict if it does not pass.
+    """
 
     argument: int
     values: tuple[int, ...]
@@ -48,9 +56,12 @@ class OnlyIf:
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """A call passes if ``argument``, an address, lies in none of ``spans``, which are in order.
+    """A call passes if an argument, an address, lies in none of some spans.
 
-    It is looked at in steps of 64 KiB; the spans are rounded up to them.
+    Attributes:
+        argument: index of the argument, 0 to 5.
+        spans: in rising order and apart; they are widened to multiples of 64 KiB.
+        otherwise: the verdict if it does not pass.
     """
 
     argument: int

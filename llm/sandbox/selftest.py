@@ -107,13 +107,17 @@ def _check_privileges(worker: Worker, report: dict) -> None:
 
 def _exists(uid: int) -> bool:
     """Whether the user namespace of this process has that user."""
-    ranges = [map(int, line.split()) for line in Path("/proc/self/uid_map").read_text().splitlines()]
+    ranges = [
+        map(int, line.split()) for line in Path("/proc/self/uid_map").read_text().splitlines()
+    ]
     return any(first <= uid < first + count for first, _, count in ranges)
 
 
 def _outer_ids(pid: int) -> set[int]:
     """The users and groups, as this process sees them, that process ``pid`` may act as."""
-    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    fields = dict(
+        line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+    )
     return {int(number) for name in ("Uid", "Gid", "Groups") for number in fields[name].split()}
 
 

@@ -158,4 +158,5 @@ def numbers(machine: str | None = None) -> dict[str, int]:
     if machine not in ARCHITECTURES:
         raise ValueError(f"no system call table for {machine}; known: {', '.join(ARCHITECTURES)}")
     column = ARCHITECTURES.index(machine)
-    return {name: row[column] for name, row in TABLE.items() if row[column] is not None}
+    known = ((name, row[column]) for name, row in TABLE.items())
+    return {name: number for name, number in known if number is not None}

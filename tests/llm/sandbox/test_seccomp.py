@@ -123,7 +123,11 @@ def test_a_clock_of_another_process_is_refused(verdict, call):
 
 
 def test_a_program_learns_its_own_cpus_only(verdict):
-    assert [verdict("sched_getaffinity", pid) for pid in (0, 1, -1)] == [ALLOW, refuse(1), refuse(1)]
+    assert [verdict("sched_getaffinity", pid) for pid in (0, 1, -1)] == [
+        ALLOW,
+        refuse(1),
+        refuse(1),
+    ]
 
 
 FLOOR = LAYOUT.floor(MEMORY)
