@@ -77,7 +77,7 @@ class Walls:
 
 
 def main(job: Job, walls: Walls, ready: int) -> NoReturn:
-    """Run ``job`` in this process and exit. ``ready`` gets one byte once it is confined."""
+    """Run `job` in this process and exit. `ready` gets one byte once it is confined."""
     step = "process"
     try:
         _tie_to_zygote(walls)
@@ -141,7 +141,7 @@ def _limit(job: Job, walls: Walls, mapped_bytes: int) -> None:
 
 
 def lower(kind: int, value: int) -> None:
-    """Set a limit of this process, soft and hard, to ``value`` or to what it is below that."""
+    """Set a limit of this process, soft and hard, to `value` or to what it is below that."""
     _, ceiling = resource.getrlimit(kind)  # of the host's own making; it may be lower still
     if ceiling != resource.RLIM_INFINITY:
         value = min(value, ceiling)

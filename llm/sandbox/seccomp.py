@@ -31,7 +31,7 @@ _UNIT = 1 << 16  # in it, an address of 48 bits fits a word
 
 
 def refuse(number: int) -> int:
-    """The verdict that makes a call fail with errno ``number``."""
+    """The verdict that makes a call fail with errno `number`."""
     return 0x00050000 | number
 
 
@@ -147,7 +147,7 @@ def program_rules(layout: Layout, memory_bytes: int) -> dict[str, Rule]:
 
 
 def assemble(rules: Mapping[str, Rule], default: int, machine: str | None = None) -> bytes:
-    """Return the BPF program (8 bytes an instruction) for ``machine`` (default: this one).
+    """Return the BPF program (8 bytes an instruction) for `machine` (default: this one).
 
     Calls that the architecture does not have are skipped. A process of a foreign architecture or
     of the x32 ABI is killed at its first call.
@@ -172,7 +172,7 @@ def assemble(rules: Mapping[str, Rule], default: int, machine: str | None = None
 
 
 def install(program: bytes) -> None:
-    """Put this process under ``program`` for good (needs no_new_privs). Raises OSError."""
+    """Put this process under `program` for good (needs no_new_privs). Raises OSError."""
     buffer = ctypes.create_string_buffer(program, len(program))
     header = _Program(len(program) // 8, ctypes.addressof(buffer))
     syscall("seccomp", 1, 0, header)  # SECCOMP_SET_MODE_FILTER

@@ -114,7 +114,7 @@ def _exists(uid: int) -> bool:
 
 
 def _outer_ids(pid: int) -> set[int]:
-    """The users and groups, as this process sees them, that process ``pid`` may act as."""
+    """The users and groups, as this process sees them, that process `pid` may act as."""
     fields = dict(
         line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
     )

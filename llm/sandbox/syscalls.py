@@ -149,7 +149,7 @@ AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 
 def numbers(machine: str | None = None) -> dict[str, int]:
-    """Return name -> number for ``machine`` (default: this one).
+    """Return name -> number for `machine` (default: this one).
 
     Raises:
         ValueError: there is no table for the machine.

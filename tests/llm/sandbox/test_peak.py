@@ -71,5 +71,4 @@ def test_scattered_pages_cost_no_page_tables(box, name):
         peak = max(peak, page_tables_mib(box) - before)
         program.join(0.1)
     assert results[0].status == "ok", results
-    print(name, peak)
     assert peak < 32

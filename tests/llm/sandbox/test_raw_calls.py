@@ -131,7 +131,8 @@ import mmap
 block = mmap.mmap(-1, 1 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 block[5] = 7
 own = ctypes.addressof(ctypes.c_char.from_buffer(block))
-moved = libc.syscall(*map(ctypes.c_long, ({syscalls.numbers()["mremap"]}, own, 1 << 20, 8 << 20, 1)))
+arguments = {syscalls.numbers()["mremap"]}, own, 1 << 20, 8 << 20, 1
+moved = libc.syscall(*map(ctypes.c_long, arguments))
 action = {{0: ctypes.cast(moved, ctypes.POINTER(ctypes.c_ubyte))[5]}}
 """
     execution = arena.box.run(CALL + code, arena.data)
