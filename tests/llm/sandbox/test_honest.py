@@ -6,7 +6,7 @@ from scipy.optimize import linear_sum_assignment
 
 from llm.sandbox import Limits
 
-ROOMY = Limits(wall_s=60, cpu_s=20, memory_mb=512)
+ROOMY = Limits(wall_s=60, cpu_s=20, memory_mb=512, output_bytes=1 << 20)
 RNG = np.random.default_rng(1)
 COST = RNG.random((40, 40))
 OPTIMUM = COST[linear_sum_assignment(COST)].sum()
