@@ -6,7 +6,7 @@
 The host's side: `pool` (the public object), `worker` (one zygote), `selftest`, `packing` (data in),
 `answer` (the answer back), `limits`, `errors`. The inside: `zygote` (walled in once), `child` (one
 program), `preload` (what can be imported). The walls: `namespaces`, `privileges`, `landlock`,
-`seccomp`, on `syscalls` and `kernel`. What crosses between the two sides: `protocol`.
+`seccomp`, on `syscalls`, `addresses` and `kernel`. What crosses between the two sides: `protocol`.
 """
 
 from .answer import Execution

@@ -13,6 +13,7 @@ import resource
 import signal
 import sys
 import types
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -58,16 +59,25 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Walls:
-    """What the zygote prepared once for all of its children."""
+    """What the zygote prepared once for all of its children.
 
-    pid: int  # of the zygote
-    address_space: int  # of the zygote [bytes]
-    ruleset: int  # Landlock; -1 where it is waived and missing
-    program: bytes  # seccomp
+    Attributes:
+        pid: of the zygote.
+        address_space: of the zygote [bytes].
+        ruleset: Landlock's descriptor; -1 where it is waived and missing.
+        program: the seccomp filter of a memory limit [bytes].
+        descriptors: no descriptor has this number or a higher one.
+    """
+
+    pid: int
+    address_space: int
+    ruleset: int
+    program: Callable[[int], bytes]
+    descriptors: int
 
 
 def main(job: Job, walls: Walls, ready: int) -> NoReturn:
-    """Run ``job`` in this process and exit. ``ready`` gets one byte once it is confined."""
+    """Run `job` in this process and exit. `ready` gets one byte once it is confined."""
     step = "process"
     try:
         _tie_to_zygote(walls)
@@ -79,8 +89,8 @@ def main(job: Job, walls: Walls, ready: int) -> NoReturn:
         if walls.ruleset >= 0:
             landlock.restrict_self(walls.ruleset)
         step = "seccomp"
-        _close_all_but(job.answer, ready)
-        seccomp.install(walls.program)
+        _close_all_but(job.answer, ready, bound=walls.descriptors)
+        seccomp.install(walls.program(job.memory_bytes))
         os.write(ready, b"1")
         os.close(ready)
     except BaseException:
@@ -123,26 +133,27 @@ def _map(descriptor: int) -> mmap.mmap:
 
 
 def _limit(job: Job, walls: Walls, mapped_bytes: int) -> None:
-    _lower(resource.RLIMIT_AS, walls.address_space + mapped_bytes + job.memory_bytes)
+    lower(resource.RLIMIT_AS, walls.address_space + mapped_bytes + job.memory_bytes)
     # only the net below the zygote's finer clock, in case the zygote is stopped
-    _lower(resource.RLIMIT_CPU, job.cpu_ns // 10**9 + 2)
+    lower(resource.RLIMIT_CPU, job.cpu_ns // 10**9 + 2)
     for kind in _NOTHING_OF:
-        _lower(kind, 0)
+        lower(kind, 0)
 
 
-def _lower(kind: int, value: int) -> None:
+def lower(kind: int, value: int) -> None:
+    """Set a limit of this process, soft and hard, to `value` or to what it is below that."""
     _, ceiling = resource.getrlimit(kind)  # of the host's own making; it may be lower still
     if ceiling != resource.RLIM_INFINITY:
         value = min(value, ceiling)
     resource.setrlimit(kind, (value, value))
 
 
-def _close_all_but(*keep: int) -> None:
+def _close_all_but(*keep: int, bound: int) -> None:
     low = 3
     for descriptor in sorted(keep):
         os.closerange(low, descriptor)
         low = descriptor + 1
-    os.closerange(low, 1 << 20)
+    os.closerange(low, bound)
 
 
 def _run(code: mmap.mmap, data: mmap.mmap, job: Job) -> bytes | None:
@@ -165,23 +176,30 @@ def _run(code: mmap.mmap, data: mmap.mmap, job: Job) -> bytes | None:
         return encode_text(Kind.ERROR, _describe(error))
 
 
-def _seeded_default_rng(seed: int):
-    """NumPy's `default_rng`, where generators asked for without a seed get one of ours."""
-    children = np.random.SeedSequence(seed)
-    original = np.random.default_rng
+def _fix_entropy(seed: int) -> None:
+    """Let what asks the machine for random bytes get a fixed stream: same text, same numbers.
 
-    def default_rng(seed=None):
-        return original(children.spawn(1)[0] if seed is None else seed)
+    NumPy's generators without a seed and `secrets` go through `random._urandom`; the C code under
+    `random.Random` asks the kernel itself unless it is given a seed.
+    """
+    entropy = random.Random(f"entropy of {seed}").randbytes
+    original = random.Random.seed
 
-    return default_rng
+    def seed_from_entropy(self, a=None, version=2):
+        original(self, entropy(32) if a is None else a, version)
+
+    os.urandom = entropy
+    random._urandom = entropy  # type: ignore[attr-defined]
+    os.getrandom = lambda size, flags=0: entropy(size)
+    random.Random.seed = seed_from_entropy  # type: ignore[method-assign]
+    random.seed = random._inst.seed
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 -- what programs use
 
 
 def _namespace(data: dict, seed: int) -> dict:
-    """The program's globals: those of a fresh ``__main__``, NumPy, and the data."""
-    # the same text starts from the same random numbers in any worker, and none is handed on
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 -- what programs use
-    np.random.default_rng = _seeded_default_rng(seed)
+    """The program's globals: those of a fresh `__main__`, NumPy, and the data."""
+    _fix_entropy(seed)
     main_module = types.ModuleType("__main__")
     sys.modules["__main__"] = main_module  # where dataclasses and pickle look classes up
     namespace = main_module.__dict__

@@ -16,7 +16,7 @@ _NUMBERS = syscalls.numbers()
 
 
 def syscall(name: str, *arguments: int | bytes | ctypes.Structure | ctypes.Array | None) -> int:
-    """Make the system call ``name``; ints are passed as longs, the rest by address.
+    """Make the system call `name`; ints are passed as longs, the rest by address.
 
     Raises:
         OSError: with the call's errno.
@@ -29,7 +29,7 @@ def syscall(name: str, *arguments: int | bytes | ctypes.Structure | ctypes.Array
 
 
 def prctl(option: int, value: int) -> None:
-    """``prctl(option, value, 0, 0, 0)``; raises OSError."""
+    """`prctl(option, value, 0, 0, 0)`; raises OSError."""
     syscall("prctl", option, value, 0, 0, 0)
 
 

@@ -41,5 +41,5 @@ def create_ruleset() -> int:
 
 
 def restrict_self(ruleset: int) -> None:
-    """Put this process under ``ruleset`` for good (needs no_new_privs). Raises OSError."""
+    """Put this process under `ruleset` for good (needs no_new_privs). Raises OSError."""
     syscall("landlock_restrict_self", ruleset, 0)

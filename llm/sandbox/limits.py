@@ -15,7 +15,8 @@ class Limits:
             that sleep, and a loaded machine must not fail a good program.
         cpu_s: seconds on the program's own CPU clock, 0.01 to 3600.
         memory_mb: MiB of address space beyond what the interpreter, NumPy, SciPy and the data
-            take, 16 to 1048576.
+            take, 16 to 1048576. A hostile program can unmap those (about 340 MiB of addresses)
+            and use their room too; the kernel's records of its mappings take up to 40 MiB more.
         output_bytes: size of the encoded answer, 16 bytes an entry, 4096 to 1048576.
 
     Raises:

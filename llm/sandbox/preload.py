@@ -5,41 +5,55 @@ imports much lazily; calling the functions once is what finds those modules in e
 """
 
 import codecs
+import contextlib
 import importlib
 import warnings
 
 STANDARD = """
-    abc argparse array ast asyncio atexit base64 bisect builtins calendar cmath collections
-    collections.abc concurrent.futures contextlib copy copyreg csv ctypes dataclasses datetime
-    decimal enum fractions functools gc glob graphlib hashlib heapq inspect io itertools json
-    linecache logging math multiprocessing multiprocessing.pool numbers operator os pathlib pickle
-    platform pprint queue random re resource sched secrets select shutil signal socket statistics
-    string struct subprocess sys tempfile textwrap threading time timeit traceback types typing
-    unicodedata urllib.request uuid warnings weakref zlib
+    _strptime abc argparse array ast asyncio atexit base64 bisect builtins bz2 calendar cmath
+    collections collections.abc concurrent.futures concurrent.futures.process
+    concurrent.futures.thread contextlib copy copyreg cProfile csv ctypes dataclasses datetime
+    decimal difflib doctest enum faulthandler fractions functools gc getopt glob graphlib gzip
+    hashlib heapq inspect io itertools json linecache locale logging lzma math multiprocessing
+    multiprocessing.pool multiprocessing.synchronize numbers operator optparse os pathlib pickle
+    platform pprint pstats queue random re resource sched secrets select shlex shutil signal
+    socket statistics string struct subprocess sys tempfile textwrap threading time timeit
+    tomllib trace traceback tracemalloc types typing unicodedata unittest urllib.request uuid
+    warnings weakref zipfile zlib zoneinfo
 """
 SCIENTIFIC = """
-    numpy numpy.fft numpy.linalg numpy.ma numpy.polynomial numpy.random
-    scipy scipy.cluster.hierarchy scipy.fft scipy.integrate scipy.interpolate scipy.linalg
-    scipy.ndimage scipy.optimize scipy.signal scipy.sparse scipy.sparse.csgraph
-    scipy.sparse.linalg scipy.spatial scipy.spatial.distance scipy.special scipy.stats
+    numpy numpy.fft numpy.lib.recfunctions numpy.linalg numpy.ma numpy.matlib numpy.polynomial
+    numpy.random
+    scipy scipy.cluster.hierarchy scipy.cluster.vq scipy.constants scipy.fft scipy.fftpack
+    scipy.integrate scipy.interpolate scipy.io scipy.linalg scipy.ndimage scipy.optimize
+    scipy.signal scipy.sparse scipy.sparse.csgraph scipy.sparse.linalg scipy.spatial
+    scipy.spatial.distance scipy.spatial.transform scipy.special scipy.stats scipy.stats.mstats
+    scipy.stats.qmc scipy.stats.sampling
+"""
+# not in every release of SciPy that we support
+PERHAPS = """
+    scipy.differentiate scipy.io._fast_matrix_market._fmm_core scipy.odr scipy.optimize.elementwise
 """
 ENCODINGS = ("ascii", "latin-1", "idna", "unicode_escape", "raw_unicode_escape", "utf-16", "utf-32")
 
 
 def load() -> None:
     """Import everything named here. Raises ImportError if NumPy or SciPy lacks a module."""
-    for name in (STANDARD + SCIENTIFIC).split():
-        importlib.import_module(name)
-    for name in ENCODINGS:
-        codecs.lookup(name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        for name in (STANDARD + SCIENTIFIC).split():
+            importlib.import_module(name)
+        for name in PERHAPS.split():
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
         _warm_up()
+    for name in ENCODINGS:
+        codecs.lookup(name)
 
 
 def _warm_up() -> None:
     import numpy as np
-    from scipy import optimize, sparse, stats
+    from scipy import io, linalg, optimize, sparse, stats
 
     cost = np.eye(2)
     bounds = [(0.0, 1.0)] * 2
@@ -67,7 +81,11 @@ def _warm_up() -> None:
     optimize.shgo(bowl, bounds, iters=1)
     optimize.direct(bowl, bounds, maxiter=2)
     optimize.root(lambda x: x, [0.5])
+    with contextlib.suppress(AttributeError):
+        io._fast_matrix_market.PARALLELISM = 1  # in place of threads, which a program cannot have
+    linalg.logm(cost)
     graph = sparse.csr_array(cost)
+    graph.tobsr()
     sparse.csgraph.maximum_bipartite_matching(graph)
     sparse.csgraph.min_weight_full_bipartite_matching(graph)
     stats.spearmanr([1, 2, 3], [1, 3, 2])

@@ -24,6 +24,14 @@ def become_nobody() -> None:
     prctl(PR_SET_DUMPABLE, 1)
 
 
+def capabilities() -> int:
+    """The bits of all capabilities that this process has or may take. Raises OSError."""
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable, twice
+    syscall("capget", _Header(_CAPABILITY_VERSION_3, 0), sets)
+    low, high = (sets[i] | sets[i + 1] | sets[i + 2] for i in (0, 3))
+    return high << 32 | low
+
+
 def renounce() -> None:
     """Drop every capability and the way back to any. Raises OSError."""
     no_capabilities = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable, twice

@@ -6,7 +6,9 @@ which that wall makes it fail.
 """
 
 import errno
+import os
 from collections.abc import Set
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from .answer import Execution
 from .errors import SandboxUnavailable
 from .limits import Limits
 from .packing import pack
+from .privileges import NOBODY
 from .worker import Worker, WorkerLostError
 
 WAIVABLE = ("landlock", "namespaces")
@@ -69,8 +72,7 @@ def check(worker: Worker, report: dict, waive: Set[str]) -> dict:
     Raises:
         SandboxUnavailable: one is missing and not waived, or there and not enforced.
     """
-    if report["uid"] == 0:
-        raise SandboxUnavailable("privileges", "the worker is still root")
+    _check_privileges(worker, report)
     try:
         gaps = {
             "namespaces": _gap_in_namespaces(report),
@@ -80,6 +82,7 @@ def check(worker: Worker, report: dict, waive: Set[str]) -> dict:
             if gap and feature not in waive:
                 raise SandboxUnavailable(feature, f"{gap}; waive=({feature!r},) runs without it")
         _check_seccomp(worker)
+        _check_descriptors(worker)
         _check_limits(worker)
     except WorkerLostError as error:
         raise SandboxUnavailable("worker", f"died in the self-test: {error}") from None
@@ -89,6 +92,33 @@ def check(worker: Worker, report: dict, waive: Set[str]) -> dict:
         "namespaces": [] if gaps["namespaces"] else report["namespaces"],
         "uid": report["uid"],
     }
+
+
+def _check_privileges(worker: Worker, report: dict) -> None:
+    if report["uid"] == 0:
+        raise SandboxUnavailable("privileges", "the worker is still root")
+    if report["capabilities"]:
+        left = f"the worker still has capabilities: {report['capabilities']:#x}"
+        raise SandboxUnavailable("privileges", left)
+    # whatever it is inside its own user namespace; where there is no other id, root is no root
+    if os.geteuid() == 0 and _exists(NOBODY) and (ids := _outer_ids(worker.pid)) != {NOBODY}:
+        raise SandboxUnavailable("privileges", f"seen from outside, the worker has ids {ids}")
+
+
+def _exists(uid: int) -> bool:
+    """Whether the user namespace of this process has that user."""
+    ranges = [
+        map(int, line.split()) for line in Path("/proc/self/uid_map").read_text().splitlines()
+    ]
+    return any(first <= uid < first + count for first, _, count in ranges)
+
+
+def _outer_ids(pid: int) -> set[int]:
+    """The users and groups, as this process sees them, that process `pid` may act as."""
+    fields = dict(
+        line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+    )
+    return {int(number) for name in ("Uid", "Gid", "Groups") for number in fields[name].split()}
 
 
 def _gap_in_namespaces(report: dict) -> str:
@@ -116,6 +146,15 @@ def _check_seccomp(worker: Worker) -> None:
         fatal = _run(worker, _CALL, calls=[[numbers[name], list(arguments)]])
         if fatal.status != "killed":
             raise SandboxUnavailable("seccomp", f"{name} does not kill: {fatal}")
+
+
+def _check_descriptors(worker: Worker) -> None:
+    """A program holds /dev/null three times and its answer's pipe; a bad pointer tells."""
+    number = syscalls.numbers()["fstat"]
+    asked = _run(worker, _CALL, calls=[[number, [descriptor, 0]] for descriptor in range(256)])
+    held = [d for d, error in (asked.action or {}).items() if error != errno.EBADF]
+    if len(held) != 4:
+        raise SandboxUnavailable("descriptors", f"a program holds {held} {asked.detail}")
 
 
 def _check_limits(worker: Worker) -> None:

@@ -12,6 +12,7 @@ TABLE: dict[str, tuple[int | None, int | None]] = {
     "bind": (49, 200),
     "bpf": (321, 280),
     "brk": (12, 214),
+    "capget": (125, 90),
     "capset": (126, 91),
     "chroot": (161, 51),
     "clock_adjtime": (305, 266),
@@ -22,6 +23,7 @@ TABLE: dict[str, tuple[int | None, int | None]] = {
     "clone": (56, 220),
     "clone3": (435, 435),
     "close": (3, 57),
+    "close_range": (436, 436),
     "connect": (42, 203),
     "delete_module": (176, 106),
     "dup": (32, 23),
@@ -113,6 +115,7 @@ TABLE: dict[str, tuple[int | None, int | None]] = {
     "sched_yield": (24, 124),
     "seccomp": (317, 277),
     "sendto": (44, 206),
+    "setgroups": (116, 159),
     "setitimer": (38, 103),
     "setns": (308, 268),
     "setpgid": (109, 154),
@@ -146,7 +149,7 @@ AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 
 def numbers(machine: str | None = None) -> dict[str, int]:
-    """Return name -> number for ``machine`` (default: this one).
+    """Return name -> number for `machine` (default: this one).
 
     Raises:
         ValueError: there is no table for the machine.
@@ -155,4 +158,5 @@ def numbers(machine: str | None = None) -> dict[str, int]:
     if machine not in ARCHITECTURES:
         raise ValueError(f"no system call table for {machine}; known: {', '.join(ARCHITECTURES)}")
     column = ARCHITECTURES.index(machine)
-    return {name: row[column] for name, row in TABLE.items() if row[column] is not None}
+    known = ((name, row[column]) for name, row in TABLE.items())
+    return {name: number for name, number in known if number is not None}

@@ -8,6 +8,7 @@ code, data or answers. It is single-threaded, which is what makes forking it saf
 
 import contextlib
 import errno
+import functools
 import gc
 import json
 import math
@@ -20,11 +21,12 @@ import sys
 import time
 from collections.abc import Callable
 
-from . import child, landlock, namespaces, preload, privileges, seccomp
+from . import addresses, child, landlock, namespaces, preload, privileges, seccomp
 from .errors import SandboxUnavailable
 from .kernel import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, prctl
 from .protocol import EXIT_NOT_CONFINED, REPLY, REQUEST, SETUP_STEPS, Ended, Operation
 
+_SPARE_DESCRIPTORS = 32
 _READY = select.POLLIN | select.POLLHUP | select.POLLERR
 
 
@@ -56,7 +58,8 @@ def _prepare(cpu: int, control: socket.socket) -> tuple[dict, child.Walls]:
     preload.load()
     os.environ.clear()
     _offer_to_the_oom_killer()
-    program = seccomp.assemble(seccomp.program_rules(), seccomp.refuse(errno.EPERM))
+    descriptors = _bound_descriptors()
+    program = functools.lru_cache(functools.partial(_program, addresses.layout()))
     address_space = _address_space()
     report: dict = {"namespaces": [], "landlock": 0, "missing": {}}
     try:
@@ -76,12 +79,25 @@ def _prepare(cpu: int, control: socket.socket) -> tuple[dict, child.Walls]:
     except OSError as error:
         report["missing"]["landlock"] = str(error)
     report["uid"] = os.getuid()
+    report["capabilities"] = privileges.capabilities()
     report["seen"] = {
         "pid": os.getpid(),
         "root_entries": len(os.listdir("/")),
         "loopback": _connect_to_loopback(),
     }
-    return report, child.Walls(os.getpid(), address_space, ruleset, program)
+    return report, child.Walls(os.getpid(), address_space, ruleset, program, descriptors)
+
+
+def _bound_descriptors() -> int:
+    """Let no descriptor from now on have this number: a child closes all of them one by one."""
+    bound = max(map(int, os.listdir("/proc/self/fd"))) + _SPARE_DESCRIPTORS
+    child.lower(resource.RLIMIT_NOFILE, bound)
+    return bound
+
+
+def _program(layout: addresses.Layout, memory_bytes: int) -> bytes:
+    rules = seccomp.program_rules(layout, memory_bytes)
+    return seccomp.assemble(rules, seccomp.refuse(errno.EPERM))
 
 
 def _connect_to_loopback() -> int:
@@ -154,6 +170,7 @@ def _serve(control: socket.socket, host_pidfd: int, walls: child.Walls) -> None:
 
 def _run(request: bytes, descriptors: list[int], walls: child.Walls, life: tuple) -> tuple:
     operation, cpu_ns, wall_ns, *rest = REQUEST.unpack(request)
+    walls.program(rest[0])  # on the zygote's time, and once for all that have the same limit
     ready, ready_end = os.pipe2(os.O_CLOEXEC)
     start = time.monotonic_ns()
     try:

@@ -6,7 +6,7 @@ from scipy.optimize import linear_sum_assignment
 
 from llm.sandbox import Limits
 
-ROOMY = Limits(wall_s=60, cpu_s=20, memory_mb=512)
+ROOMY = Limits(wall_s=60, cpu_s=20, memory_mb=512, output_bytes=1 << 20)
 RNG = np.random.default_rng(1)
 COST = RNG.random((40, 40))
 OPTIMUM = COST[linear_sum_assignment(COST)].sum()
@@ -208,6 +208,83 @@ rng = np.random.default_rng(3)
 action = {random.randrange(10): int(rng.integers(10)), 50: int(np.random.default_rng().random())}
 """,
         {3: 8, 50: 0},
+    ),
+    "logarithm_of_a_matrix": (
+        """
+from scipy.linalg import fractional_matrix_power, logm
+action = {0: round(logm(np.eye(3) * np.e).trace()),
+          1: round(fractional_matrix_power(np.eye(2) * 9, 0.5).sum())}
+""",
+        {0: 3, 1: 6},
+    ),
+    "dates_from_text": (
+        """
+import time
+from datetime import datetime
+action = {0: datetime.strptime("2026-11-24", "%Y-%m-%d").day,
+          1: time.strptime("24 Nov", "%d %b").tm_mon}
+""",
+        {0: 24, 1: 11},
+    ),
+    "files_in_memory": (
+        """
+import io
+from scipy import io as files
+buffer = io.BytesIO()
+files.savemat(buffer, {"a": np.arange(3)})
+buffer.seek(0)
+text = io.StringIO()
+np.savetxt(text, np.eye(2))
+market = io.BytesIO()
+files.mmwrite(market, np.eye(2))
+market.seek(0)
+action = {0: int(files.loadmat(buffer)["a"].sum()), 1: len(text.getvalue().splitlines()),
+          2: int(files.mmread(market).sum())}
+""",
+        {0: 3, 1: 2, 2: 2},
+    ),
+    "executors_are_imported_though_not_used": (
+        """
+import concurrent.futures
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+action = {0: 0}
+""",
+        {0: 0},
+    ),
+    "locks_and_queues_of_one_thread": (
+        """
+import queue, threading
+lock = threading.Lock()
+with lock: action = {0: int(lock.acquire(timeout=0.01))}
+try: queue.Queue().get(timeout=0.01)
+except queue.Empty: action[1] = 1
+condition = threading.Condition()
+with condition: action[2] = int(condition.wait(0.01))
+""",
+        {0: 0, 1: 1, 2: 0},
+    ),
+    "every_clock": (
+        """
+import time
+names = ["monotonic", "perf_counter", "process_time", "thread_time", "time"]
+action = {i: int(getattr(time, name)() >= 0 and time.get_clock_info(name).resolution > 0)
+          for i, name in enumerate(names)}
+for clock in (time.CLOCK_BOOTTIME, time.CLOCK_TAI, time.CLOCK_MONOTONIC_RAW):
+    action[100 + clock] = int(time.clock_gettime(clock) > 0)
+""",
+        {**dict.fromkeys(range(5), 1), 107: 1, 111: 1, 104: 1},
+    ),
+    "memory_given_back_and_taken_again": (
+        """
+rng = np.random.default_rng(0)
+blocks = {}
+for i in range(3000):
+    blocks[i % 20] = np.ones(int(rng.integers(1, 1 << 21)))
+    growing = bytearray(1 << 17)
+    for _ in range(4): growing += bytes(growing)
+action = {0: len(blocks)}
+""",
+        {0: 20},
     ),
     "sleep_a_little": ("import time\ntime.sleep(0.01)\naction = {0: 0}", {0: 0}),
     "own_timer": (

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from llm.sandbox import seccomp, syscalls
+from llm.sandbox import addresses, seccomp, syscalls
 
 from .arena import Arena, all_processes, open_arena
 
@@ -39,7 +39,8 @@ def test_raw_system_call_kills(arena: Arena, name: str):
 
 @pytest.mark.parametrize("argument", [0, -1])
 def test_every_other_raw_system_call_is_refused(arena: Arena, argument: int):
-    named = set(seccomp.program_rules()) - {"clone", "clone3", "fork", "vfork"}
+    named = set(seccomp.program_rules(addresses.layout(), 0))
+    named -= {"clone", "clone3", "fork", "vfork"}
     known = {number for name, number in syscalls.numbers().items() if name in named}
     # 335 and 336 are the kernel's own trampolines for uprobes, which seccomp lets pass on purpose;
     # from anywhere else they raise SIGILL
@@ -73,7 +74,13 @@ def test_no_new_code_can_be_mapped(arena: Arena, name: str):
 # of calls that are allowed on the whole: the second argument, or the third, says what to do
 COMMANDS = {
     "futex": ("[word, command | 128, 0, 0, word, 0]", range(2, 9)),
+    "futex of all processes": ("[word, command, 0, 0, word, 0]", range(14)),
     "futex with priorities": ("[word, command | 128, 0, 0, word, 0]", range(11, 14)),
+    # the CPU clocks of process 0 (oneself), of 1 (the zygote), of thread 1; of a descriptor
+    "clock_gettime": ("[command, page]", [-6, -2, -14, -10, -13, -29, 10, 12]),
+    "clock_getres": ("[command, page]", [-6, -2, -14, -10, -13, -29, 10, 12]),
+    "clock_nanosleep": ("[command, 0, page, 0]", [-6, -2, -14, -10, -13, -29, 10, 12]),
+    "sched_getaffinity": ("[command, 8, page]", [1, 2, -1]),
     "madvise": ("[page, 4096, command]", [9, 10, 11, 12, 13, 16, 17, 18, 19, 20, 21, 25, 100, 101]),
 }
 
@@ -90,6 +97,46 @@ action = {{command: call({number}, *{arguments}) for command in {list(commands)}
 """
     execution = arena.box.run(CALL + code, arena.data)
     assert execution.action == dict.fromkeys(commands, 1), execution  # EPERM
+
+
+# of a library: its code, its constants; and ways to move memory to a place of one's choice
+REMAPPINGS = {
+    "code_stretched_over_the_rest_of_its_file": "[code, 4096, 1 << 16, 1]",
+    "code_stretched_in_place": "[code, 4096, 1 << 16, 0]",
+    "code_mapped_a_second_time": "[code, 0, 4096, 1]",
+    "code_left_and_moved": "[code, 4096, 4096, 5]",
+    "constants_stretched": "[constants, 4096, 1 << 16, 1]",
+    "moved_to_a_fixed_place": "[own, 4096, 4096, 3, own + 4096]",
+    "several_mappings_moved_at_once": "[own, 1 << 40, 1 << 40, 3, 1 << 44]",
+}
+
+
+@pytest.mark.parametrize("name", REMAPPINGS)
+def test_no_library_is_stretched_and_nothing_is_put_at_a_place(arena: Arena, name: str):
+    code = f"""
+import mmap
+code = ctypes.cast(libc.getpid, ctypes.c_void_p).value & ~4095
+constants = ctypes.c_void_p.in_dll(libc, "Py_hexdigits").value & ~4095
+block = mmap.mmap(-1, 8192)
+own = ctypes.addressof(ctypes.c_char.from_buffer(block))
+action = {{0: call({syscalls.numbers()["mremap"]}, *{REMAPPINGS[name]})}}
+"""
+    execution = arena.box.run(CALL + code, arena.data)
+    assert execution.action == {0: 1}, execution  # EPERM
+
+
+def test_own_memory_is_resized_where_it_is(arena: Arena):
+    code = f"""
+import mmap
+block = mmap.mmap(-1, 1 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+block[5] = 7
+own = ctypes.addressof(ctypes.c_char.from_buffer(block))
+arguments = {syscalls.numbers()["mremap"]}, own, 1 << 20, 8 << 20, 1
+moved = libc.syscall(*map(ctypes.c_long, arguments))
+action = {{0: ctypes.cast(moved, ctypes.POINTER(ctypes.c_ubyte))[5]}}
+"""
+    execution = arena.box.run(CALL + code, arena.data)
+    assert execution.action == {0: 7}, execution
 
 
 @pytest.mark.skipif("x86_64" not in os.uname().machine, reason="x32 is an ABI of x86-64")

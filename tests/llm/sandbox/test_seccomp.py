@@ -7,19 +7,25 @@ import subprocess
 
 import pytest
 
-from llm.sandbox import syscalls
+from llm.sandbox import addresses, syscalls
 from llm.sandbox.seccomp import (
     ALLOW,
     ALLOWED,
     KILL,
     KILLED,
     OnlyIf,
+    Outside,
     assemble,
     program_rules,
     refuse,
 )
 
 DEFAULT = refuse(1)
+BINARY = (0x5555_0000_1000, 0x5555_0010_0000)
+LIBRARIES = (0x7FFF_1234_5000, 0x7FFF_4000_0000)
+LAYOUT = addresses.Layout((BINARY, LIBRARIES), LIBRARIES[0])
+MEMORY = 512 << 20
+RULES = program_rules(LAYOUT, MEMORY)
 
 
 def interpret(program: bytes, machine: int, number: int, *arguments: int) -> int:
@@ -27,7 +33,7 @@ def interpret(program: bytes, machine: int, number: int, *arguments: int) -> int
     padded = (*arguments, *[0] * 6)[:6]
     call = struct.pack("<iIQ6Q", number, machine, 0, *(a % 2**64 for a in padded))
     instructions = list(struct.iter_unpack("<HBBI", program))
-    position, accumulator = 0, 0
+    position, accumulator, index = 0, 0, 0
     while True:
         code, if_true, if_false, k = instructions[position]
         position += 1
@@ -35,6 +41,14 @@ def interpret(program: bytes, machine: int, number: int, *arguments: int) -> int
             (accumulator,) = struct.unpack_from("<I", call, k)
         elif code == 0x54:
             accumulator &= k
+        elif code == 0x4C:
+            accumulator |= index
+        elif code == 0x64:
+            accumulator = accumulator << k & 0xFFFFFFFF
+        elif code == 0x74:
+            accumulator >>= k
+        elif code == 0x07:
+            index = accumulator
         elif code == 0x06:
             return k
         else:
@@ -49,7 +63,7 @@ def machine(request):
 
 @pytest.fixture
 def verdict(machine):
-    program = assemble(program_rules(), DEFAULT, machine)
+    program = assemble(RULES, DEFAULT, machine)
     numbers = syscalls.numbers(machine)
 
     def ask(call, *arguments, audit=syscalls.AUDIT_ARCH[machine]):
@@ -65,7 +79,7 @@ def test_each_named_call_gets_its_verdict(verdict, machine):
             assert verdict(name) == ALLOW, name
         elif name in KILLED.split():
             assert verdict(name) == KILL, name
-        elif name not in program_rules():
+        elif name not in RULES:
             assert verdict(name) == DEFAULT, name
 
 
@@ -73,11 +87,11 @@ def test_only_what_is_listed_is_allowed(verdict, machine):
     allowed = {number for number in range(2000) if verdict(number) == ALLOW}
     names = {name for name, number in syscalls.numbers(machine).items() if number in allowed}
     assert len(names) == len(allowed)
-    assert names <= {*ALLOWED.split(), "mmap", "mprotect", "madvise", "futex"}
+    assert names <= {*ALLOWED.split(), *(n for n, rule in RULES.items() if isinstance(rule, tuple))}
 
 
 def test_every_rule_names_a_known_call():
-    assert set(program_rules()) <= set(syscalls.TABLE)
+    assert set(RULES) <= set(syscalls.TABLE)
     assert not set(ALLOWED.split()) & set(KILLED.split())
 
 
@@ -86,14 +100,79 @@ def test_executable_memory_is_refused(verdict, call):
     for protection in range(8):
         expected = refuse(1) if protection & 4 else ALLOW
         assert verdict(call, 0, 4096, protection) == expected
-        assert verdict(call, 4, 4, protection | 1 << 40) == expected
+        assert verdict(call, 0, 4, protection | 1 << 40) == expected
 
 
-def test_a_futex_can_wait_and_wake_but_not_requeue_or_lend_priority(verdict):
+@pytest.mark.parametrize("address", [1, 4096, 1 << 16, 1 << 32, 1 << 47, 1 << 63, LIBRARIES[0]])
+def test_the_kernel_chooses_the_place_of_a_mapping(verdict, address):
+    assert verdict("mmap", address, 4096, 3) == refuse(1)
+
+
+def test_a_futex_can_wait_and_wake_in_its_own_process_only(verdict):
     for command in range(512):
-        waits_or_wakes = command & ~(128 | 256) in (0, 1, 9, 10)  # private, real time
+        waits_or_wakes = command & ~256 in (128, 129, 137, 138)  # by either clock
         assert verdict("futex", 0, command) == (ALLOW if waits_or_wakes else refuse(1)), command
-    assert verdict("futex", 0, 1 << 31) == refuse(1)
+    assert verdict("futex", 0, 1 << 31 | 128) == refuse(1)
+
+
+@pytest.mark.parametrize("call", ["clock_gettime", "clock_getres", "clock_nanosleep"])
+def test_a_clock_of_another_process_is_refused(verdict, call):
+    for clock in range(-4096, 64):
+        expected = ALLOW if clock in (*range(8), 9, 11) else refuse(1)
+        assert verdict(call, clock) == expected, clock
+
+
+def test_a_program_learns_its_own_cpus_only(verdict):
+    assert [verdict("sched_getaffinity", pid) for pid in (0, 1, -1)] == [
+        ALLOW,
+        refuse(1),
+        refuse(1),
+    ]
+
+
+FLOOR = LAYOUT.floor(MEMORY)
+
+
+@pytest.mark.parametrize(
+    ("address", "may_end", "may_be_moved"),
+    [
+        (FLOOR - (1 << 30), False, False),
+        (FLOOR - 4096, False, False),
+        (FLOOR + (1 << 16), True, True),
+        (LIBRARIES[0] - (1 << 16), True, True),
+        (LIBRARIES[0], True, False),
+        (LIBRARIES[1] - 4096, True, False),
+        (LIBRARIES[1], True, True),
+        (BINARY[0], False, False),
+        (BINARY[1], False, False),
+        (1 << 48 | LIBRARIES[1], False, False),
+        (1 << 63, False, False),
+    ],
+)
+def test_libraries_stay_where_they_are_and_holes_are_made_above_the_floor(
+    verdict, address, may_end, may_be_moved
+):
+    assert verdict("munmap", address, 4096) == (ALLOW if may_end else refuse(1))
+    for flags in range(8):
+        expected = ALLOW if may_be_moved and flags < 2 else refuse(1)
+        assert verdict("mremap", address, 4096, 8192, flags) == expected
+
+
+def test_the_floor_leaves_room_in_proportion_to_the_memory_limit():
+    assert LIBRARIES[0] - FLOOR == 8 * MEMORY + (1 << 30)
+    assert LAYOUT.floor(1 << 60) == 0
+
+
+def test_layout_of_this_process():
+    layout = addresses.layout()
+    with open("/proc/self/maps") as mappings:
+        for line in mappings:
+            start, end = (int(address, 16) for address in line.split()[0].split("-"))
+            if end < addresses.END and (".so" in line or "x" in line.split()[1]):
+                assert any(first <= start and end <= behind for first, behind in layout.files), line
+            if "numpy" in line:
+                assert start >= layout.libraries
+    assert list(layout.files) == sorted(layout.files)
 
 
 def test_memory_can_be_advised_on_but_not_merged_with_strangers_or_poisoned(verdict):
@@ -116,19 +195,24 @@ def test_foreign_architectures_are_killed(verdict, machine):
 
 
 def test_the_x32_abi_is_killed():
-    program = assemble(program_rules(), DEFAULT, "x86_64")
+    program = assemble(RULES, DEFAULT, "x86_64")
     audit = syscalls.AUDIT_ARCH["x86_64"]
     assert interpret(program, audit, 0x40000000 | 1) == KILL
     assert interpret(program, audit, -1) == KILL
 
 
-def test_a_conditional_rule_ends_in_one_of_its_two_verdicts(machine):
-    rules = {"prctl": OnlyIf(5, 0xF, (1, 8), KILL), "write": ALLOW}
-    program = assemble(rules, DEFAULT, machine)
+def test_a_call_passes_only_if_all_conditions_hold(machine):
+    spans = ((4 << 16, 6 << 16), (8 << 16, (9 << 16) + 1), (1 << 40, (1 << 40) + 1))
+    conditions = (OnlyIf(5, values=(1, 8), mask=0xF, otherwise=KILL), Outside(2, spans))
+    program = assemble({"prctl": conditions, "write": ALLOW}, DEFAULT, machine)
     audit, number = syscalls.AUDIT_ARCH[machine], syscalls.numbers(machine)["prctl"]
+    inside = {4, 5, 8, 9, 1 << 24}
     for value in range(64):
-        expected = ALLOW if value % 16 in (1, 8) else KILL
-        assert interpret(program, audit, number, 8, 8, 8, 8, 8, value) == expected
+        for unit in (*range(12), (1 << 24) - 1, 1 << 24, (1 << 24) + 1):
+            expected = ALLOW if unit not in inside else refuse(1)
+            expected = expected if value % 16 in (1, 8) else KILL
+            got = interpret(program, audit, number, 8, 8, (unit << 16) + 7, 8, 8, value)
+            assert got == expected, (value, unit)
 
 
 def test_an_unknown_call_is_an_error():
