@@ -113,7 +113,7 @@ def probe_landlock(ruleset: int) -> NoReturn:
         landlock.restrict_self(ruleset)
         os.open("/", os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
-        code = error.errno
+        code = error.errno or errno.EIO
     finally:
         os._exit(code)
 

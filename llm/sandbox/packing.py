@@ -135,7 +135,7 @@ def lay_out(data: Mapping[str, Any], copy: bool = False) -> Layout:
     start = -(-(_LENGTHS.size + len(header)) // _ALIGNMENT) * _ALIGNMENT
     if start + offset > _MAX_BYTES:
         raise ValueError(f"data takes {start + offset} bytes; at most {_MAX_BYTES} are accepted")
-    parts = [(0, _LENGTHS.pack(len(header), start) + header)]
+    parts: list[tuple[int, Any]] = [(0, _LENGTHS.pack(len(header), start) + header)]
     for (_path, array), (_, _, _, where) in zip(arrays, directory, strict=True):
         content = array.reshape(-1).view(np.uint8)
         parts.append((start + where, content.copy() if copy else content))

@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 from . import answer
-from .answer import Execution, printable
+from .answer import Execution, Status, printable
 from .errors import SandboxUnavailable, unavailable
 from .limits import Limits
 from .packing import Layout, Packed
@@ -118,6 +118,7 @@ class Worker:
             report = json.loads(self._receive(WallLimit(round(_START_S * 1e9), _TICK_NS)))
         except WorkerLostError as error:
             self.kill()
+            self._messages.seek(0)  # the worker shares the place in the file
             said = printable(self._messages.read()[-200:])
             reason = f"{sys.executable} did not start: {error} (exit code {self._process.poll()})"
             raise SandboxUnavailable("worker", f"{reason}: {said}" if said else reason) from None
@@ -232,6 +233,7 @@ def _execution(reply: tuple, request: Request, limits: Limits) -> Execution:
         WorkerLostError: a signal from outside ended it.
     """
     ended, code, _, cpu_ns, wall_ns, peak_bytes = reply
+    status: Status
     action = None
     match ended:
         case Ended.CPU_LIMIT:

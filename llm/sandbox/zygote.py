@@ -178,7 +178,7 @@ def _serve(control: socket.socket, host_pidfd: int, walls: child.Walls, idle_byt
 
 
 def _run(request: bytes, descriptors: list[int], walls: child.Walls, life: tuple) -> tuple:
-    operation, cpu_ns, wall_ns, *rest = REQUEST.unpack(request)
+    operation, cpu_ns, wall_ns, memory_bytes, output_bytes, seed = REQUEST.unpack(request)
     ready, ready_end = os.pipe2(os.O_CLOEXEC)
     start = time.monotonic_ns()
     try:
@@ -190,7 +190,9 @@ def _run(request: bytes, descriptors: list[int], walls: child.Walls, life: tuple
     if pid == 0:
         if operation == Operation.PROBE_LANDLOCK:
             child.probe_landlock(walls.ruleset)
-        child.main(child.Job(*descriptors, cpu_ns, *rest), walls, ready_end)
+        code, data, answer = descriptors
+        job = child.Job(code, data, answer, cpu_ns, memory_bytes, output_bytes, seed)
+        child.main(job, walls, ready_end)
     os.close(ready_end)
     stopped = _wait(pid, cpu_ns, wall_ns, life)
     # the leader, dead or alive, is not reaped yet, so neither number can belong to another process
