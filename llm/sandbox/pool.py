@@ -276,7 +276,7 @@ class _Call(NamedTuple):
         return replace(self.limits, wall_s=min(left_s, self.limits.wall_s))
 
     def result(self, execution: Execution, bounded: Limits) -> Execution:
-        """`execution` under `bounded`, unless it was the deadline that ended it."""
+        """`execution`, or `unfinished` where the deadline and not a limit of its own ended it."""
         cut = execution.status == "timeout" and bounded.wall_s < self.limits.wall_s
         return self.unfinished() if cut and execution.cpu_s < self.limits.cpu_s else execution
 
