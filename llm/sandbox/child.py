@@ -185,7 +185,7 @@ def _seeded_default_rng(seed: int):
 
 
 def _namespace(data: dict, seed: int) -> dict:
-    """The program's globals: those of a fresh ``__main__``, NumPy, and the data."""
+    """The program's globals: those of a fresh `__main__`, NumPy, and the data."""
     # the same text starts from the same random numbers in any worker, and none is handed on
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 -- what programs use

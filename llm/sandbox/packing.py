@@ -188,7 +188,7 @@ def _check_name(name: object) -> None:
 
 
 def _plain(value: Any, path: tuple, arrays: list) -> Any:
-    """Return `value` as marshal knows it; arrays go to ``arrays`` and leave None behind."""
+    """Return `value` as marshal knows it; arrays go to `arrays` and leave None behind."""
     if len(path) > _MAX_DEPTH:
         raise ValueError(f"{_place(path)}: nested deeper than {_MAX_DEPTH}")
     if value is None or type(value) in (bool, int, float, complex, str):
