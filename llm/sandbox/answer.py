@@ -1,7 +1,7 @@
 """A program's answer: written by its runner inside, read by the host, who trusts none of it.
 
 A frame is a fixed header and either two arrays of int64 or a short text. Reading it cannot run
-anything and cannot take more memory than the pipe holds.
+anything, and no more of it is read than the limit allows.
 """
 
 import struct
@@ -13,7 +13,7 @@ import numpy as np
 
 from .protocol import ENTRY_BYTES, HEADER, MAGIC, TEXT_BYTES, Kind
 
-Status = Literal["ok", "error", "invalid", "timeout", "memory", "output", "killed"]
+Status = Literal["ok", "error", "invalid", "timeout", "memory", "output", "killed", "unfinished"]
 
 _INTEGER_TYPES = frozenset({int, *(np.dtype(code).type for code in "bhilqBHILQ")})
 
@@ -23,14 +23,18 @@ class Execution:
     """What became of one program.
 
     Attributes:
-        status: ``ok``; ``error`` (it raised, or left early); ``invalid`` (no dict of 64-bit
-            integers in ``action``); ``timeout``; ``memory``; ``output`` (the answer is too
-            large); ``killed`` (by a signal, for instance for a forbidden system call).
-        action: the answer where ``status`` is ``ok``, otherwise None.
-        cpu_s: CPU seconds of the program and of setting it up.
-        wall_s: seconds from its start to its death.
+        status: `ok`; `error` (it raised, or left early); `invalid` (no dict of 64-bit integers in
+            `action`); `timeout`; `memory`; `output` (the answer is too large); `killed` (by a
+            signal of its own making, for instance for a forbidden system call); `unfinished` (the
+            deadline of the whole call came first, which says nothing about the program).
+        action: the answer where `status` is `ok`, otherwise None.
+        cpu_s: CPU time of the program and of setting it up [s].
+        wall_s: time from its start to its end [s].
         detail: one printable line, "" where there is nothing to say. Text of the program's own
             making may be in it.
+        queue_s: time from the call to a worker's attention [s].
+        peak_mb: peak resident memory beyond that of a program that does nothing [MiB]. Pages of
+            the data count once they are touched.
     """
 
     status: Status
@@ -38,6 +42,8 @@ class Execution:
     cpu_s: float
     wall_s: float
     detail: str = ""
+    queue_s: float = 0.0
+    peak_mb: float = 0.0
 
 
 class InvalidAnswerError(ValueError):
@@ -45,7 +51,7 @@ class InvalidAnswerError(ValueError):
 
 
 def encode_action(action: object) -> bytes:
-    """Inside: the frame of a well-formed ``action``. Raises InvalidAnswerError."""
+    """Inside: the frame of a well-formed `action`. Raises InvalidAnswerError."""
     if not isinstance(action, dict):
         raise InvalidAnswerError(f"action is {type(action).__name__}, not dict")
     keys, values = array("q"), array("q")
@@ -67,12 +73,16 @@ def encode_text(kind: Kind, text: str) -> bytes:
     return HEADER.pack(MAGIC, kind, len(body)) + body
 
 
-def decode(frame: bytes, output_bytes: int) -> tuple[Status, dict[int, int] | None, str]:
-    """In the host: the status, action and detail that ``frame`` stands for.
+def decode(
+    frame: bytes | bytearray, output_bytes: int
+) -> tuple[Status, dict[int, int] | None, str]:
+    """In the host: the status, action and detail that `frame` stands for.
 
-    Never raises: whatever is not exactly a frame is ``invalid``, and an answer of more than
-    ``output_bytes`` is ``output``.
+    Never raises: what is longer than `output_bytes` and a header is `output`, and whatever else is
+    not exactly a frame is `invalid`.
     """
+    if len(frame) > HEADER.size + output_bytes:
+        return "output", None, f"an answer of more than {output_bytes} bytes"
     try:
         magic, kind, count = HEADER.unpack_from(frame)
     except struct.error:
@@ -86,8 +96,6 @@ def decode(frame: bytes, output_bytes: int) -> tuple[Status, dict[int, int] | No
         return ("error" if kind == Kind.ERROR else "invalid"), None, printable(bytes(body))
     if count * ENTRY_BYTES != len(body):
         return "invalid", None, "malformed answer"
-    if len(body) > output_bytes:
-        return "output", None, f"an answer of {len(body)} bytes; allowed {output_bytes}"
     numbers = np.frombuffer(body, "<i8").tolist()
     action = dict(zip(numbers[:count], numbers[count:], strict=True))
     if len(action) != count:
@@ -96,6 +104,6 @@ def decode(frame: bytes, output_bytes: int) -> tuple[Status, dict[int, int] | No
 
 
 def printable(text: bytes) -> str:
-    """``text`` as one line that is safe to print and to log."""
+    """`text` as one line that is safe to print and to log."""
     decoded = text.decode("utf-8", "replace")
     return "".join(c if c.isprintable() else " " for c in decoded)[:200].strip()

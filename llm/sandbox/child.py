@@ -6,6 +6,8 @@ once the walls stood.
 """
 
 import builtins
+import contextlib
+import errno
 import mmap
 import os
 import random
@@ -29,6 +31,7 @@ from .protocol import (
     EXIT_MEMORY,
     EXIT_NOT_CONFINED,
     EXIT_OUTPUT,
+    READY,
     SETUP_STEPS,
     TEXT_BYTES,
     Kind,
@@ -77,7 +80,7 @@ class Walls:
 
 
 def main(job: Job, walls: Walls, ready: int) -> NoReturn:
-    """Run `job` in this process and exit. `ready` gets one byte once it is confined."""
+    """Run `job` in this process and exit. `ready` gets 0 once it is confined, or an errno."""
     step = "process"
     try:
         _tie_to_zygote(walls)
@@ -91,18 +94,23 @@ def main(job: Job, walls: Walls, ready: int) -> NoReturn:
         step = "seccomp"
         _close_all_but(job.answer, ready, bound=walls.descriptors)
         seccomp.install(walls.program(job.memory_bytes))
-        os.write(ready, b"1")
+        os.write(ready, READY.pack(0))
         os.close(ready)
-    except BaseException:
+    except BaseException as error:
+        number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", 0)
+        with contextlib.suppress(BaseException):
+            os.write(ready, READY.pack(number or -1))
         os._exit(EXIT_NOT_CONFINED + SETUP_STEPS.index(step))
     _exit, exit_code = os._exit, EXIT_DONE  # a program may replace what os holds
     try:
         frame = _run(code, data, job)
-        if frame is None or os.write(job.answer, frame) != len(frame):
+        if frame is None:
             exit_code = EXIT_OUTPUT
+        while frame:
+            frame = frame[os.write(job.answer, frame) :]
     except MemoryError:
         exit_code = EXIT_MEMORY
-    except BlockingIOError:  # the program has filled the pipe
+    except BrokenPipeError:  # the host has read as much as it may
         exit_code = EXIT_OUTPUT
     finally:
         _exit(exit_code)
@@ -115,7 +123,7 @@ def probe_landlock(ruleset: int) -> NoReturn:
         landlock.restrict_self(ruleset)
         os.open("/", os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
-        code = error.errno
+        code = error.errno or errno.EIO
     finally:
         os._exit(code)
 

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+MIN_WALL_S = 0.01
 MIN_OUTPUT_BYTES = 4096
-MAX_OUTPUT_BYTES = 1 << 20  # the kernel's default ceiling for a pipe of an unprivileged process
+MAX_OUTPUT_BYTES = 1 << 28
+_LEAST_OF_DATA = 1 << 18  # what an answer may take however small the data
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,25 +19,36 @@ class Limits:
         memory_mb: MiB of address space beyond what the interpreter, NumPy, SciPy and the data
             take, 16 to 1048576. A hostile program can unmap those (about 340 MiB of addresses)
             and use their room too; the kernel's records of its mappings take up to 40 MiB more.
-        output_bytes: size of the encoded answer, 16 bytes an entry, 4096 to 1048576.
+        output_bytes: size of the encoded answer, 16 bytes an entry, 4096 to 268435456. None: as
+            large as the data, and at least 262144 (16384 entries). An answer of n entries takes
+            about 100 n bytes of the host's memory.
 
     Raises:
-        TypeError: a limit is not a number (``output_bytes``: not an int).
+        TypeError: a limit is not a number (`output_bytes`: neither an int nor None).
         ValueError: a limit is out of its range.
     """
 
     wall_s: float = 2.0
     cpu_s: float = 1.0
     memory_mb: float = 512
-    output_bytes: int = MAX_OUTPUT_BYTES
+    output_bytes: int | None = None
 
     def __post_init__(self) -> None:
-        _check("wall_s", self.wall_s, 0.01, 3600)
+        _check("wall_s", self.wall_s, MIN_WALL_S, 3600)
         _check("cpu_s", self.cpu_s, 0.01, 3600)
         _check("memory_mb", self.memory_mb, 16, 1 << 20)
+        if self.output_bytes is None:
+            return
         if not isinstance(self.output_bytes, int):
-            raise TypeError(f"output_bytes must be an int, not {type(self.output_bytes).__name__}")
+            kind = type(self.output_bytes).__name__
+            raise TypeError(f"output_bytes must be an int or None, not {kind}")
         _check("output_bytes", self.output_bytes, MIN_OUTPUT_BYTES, MAX_OUTPUT_BYTES)
+
+    def answer_bytes(self, data_bytes: int) -> int:
+        """The bytes that the answer to `data_bytes` of data may take."""
+        if self.output_bytes is not None:
+            return self.output_bytes
+        return min(max(data_bytes, _LEAST_OF_DATA), MAX_OUTPUT_BYTES)
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:

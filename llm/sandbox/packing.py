@@ -1,6 +1,6 @@
 """Data on its way in: a dict of names in the host, a private mapping in the child.
 
-A packed instance is one sealed memfd: a marshalled tree of the plain values with None where an
+What a program gets is one sealed memfd: a marshalled tree of the plain values with None where an
 array belongs, then the arrays' bytes at aligned offsets. The child maps it copy-on-write, so a
 program may write into its arrays, and neither the host nor any other program sees it. Marshal is
 safe here because it only ever reads what the host wrote.
@@ -14,9 +14,12 @@ import os
 import struct
 import threading
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from .errors import unavailable
 
 _LENGTHS = struct.Struct("<QQ")  # bytes of the marshalled tree, offset of the first array
 _ALIGNMENT = 64
@@ -34,7 +37,7 @@ _ACCEPTED = (
 class Packed:
     """A packed instance: made once, given to many programs, from any thread.
 
-    Holds one file descriptor until ``close()``, the end of a ``with`` block, or collection.
+    Holds one file descriptor until `close()`, the end of a `with` block, or collection.
 
     Attributes:
         nbytes: size of the packed data in bytes.
@@ -52,7 +55,7 @@ class Packed:
         return self._descriptor
 
     def duplicate(self) -> int:
-        """A descriptor of the caller's own, to send; ``close()`` meanwhile cannot make it another
+        """A descriptor of the caller's own, to send; `close()` meanwhile cannot make it another
         file's. Raises ValueError when closed.
         """
         with self._lock:
@@ -78,13 +81,41 @@ class Packed:
         self._release()  # without the lock: a fork of the host may hold a copy that stays locked
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Checked data and where each byte of it goes; holds no descriptor.
+
+    Attributes:
+        parts: (offset, content).
+        nbytes: size of the packed data in bytes.
+    """
+
+    parts: list[tuple[int, Any]]
+    nbytes: int
+
+    def duplicate(self) -> int:
+        """A new descriptor of the data, the caller's own, as `Packed.duplicate` returns one."""
+        return seal(self.parts, self.nbytes)
+
+
 def pack(data: Mapping[str, Any]) -> Packed:
-    """Copy ``data`` into a sealed memfd.
+    """Copy `data` into a sealed memfd; see `lay_out` for what is accepted.
+
+    Raises:
+        SandboxUnavailable: no descriptor or no memory left.
+    """
+    layout = lay_out(data)
+    return Packed(layout.duplicate(), layout.nbytes)
+
+
+def lay_out(data: Mapping[str, Any], copy: bool = False) -> Layout:
+    """Check `data` and lay it out.
 
     Args:
         data: names to None, numbers, text, NumPy arrays of numbers or bools, and lists, tuples
             (which arrive as lists) and dicts of them. A name must be an identifier and not one
             that the runner uses.
+        copy: copy the arrays, so that the caller may change them afterwards.
 
     Raises:
         TypeError: a value, or a key of a dict, is of another type; names the place.
@@ -104,18 +135,24 @@ def pack(data: Mapping[str, Any]) -> Packed:
     start = -(-(_LENGTHS.size + len(header)) // _ALIGNMENT) * _ALIGNMENT
     if start + offset > _MAX_BYTES:
         raise ValueError(f"data takes {start + offset} bytes; at most {_MAX_BYTES} are accepted")
-    parts = [(0, _LENGTHS.pack(len(header), start) + header)]
+    parts: list[tuple[int, Any]] = [(0, _LENGTHS.pack(len(header), start) + header)]
     for (_path, array), (_, _, _, where) in zip(arrays, directory, strict=True):
-        parts.append((start + where, array.reshape(-1).view(np.uint8)))
-    return Packed(seal(parts, start + offset), start + offset)
+        content = array.reshape(-1).view(np.uint8)
+        parts.append((start + where, content.copy() if copy else content))
+    return Layout(parts, start + offset)
 
 
 def seal(parts: Iterable[tuple[int, Any]], nbytes: int) -> int:
-    """Return the descriptor of a sealed memfd of ``nbytes`` with ``parts``: (offset, content).
+    """Return the descriptor of a sealed memfd of `nbytes` with `parts`: (offset, content).
 
     Raises:
-        OSError: no descriptor or no memory left.
+        SandboxUnavailable: no descriptor or no memory left.
     """
+    with unavailable("descriptors"):
+        return _seal(parts, nbytes)
+
+
+def _seal(parts: Iterable[tuple[int, Any]], nbytes: int) -> int:
     descriptor = os.memfd_create("sandbox", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         for offset, content in parts:
@@ -129,7 +166,7 @@ def seal(parts: Iterable[tuple[int, Any]], nbytes: int) -> int:
 
 
 def unpack(mapping: mmap.mmap) -> dict[str, Any]:
-    """Inside: the tree with its arrays, as writable views of the private ``mapping``."""
+    """Inside: the tree with its arrays, as writable views of the private `mapping`."""
     header_bytes, start = _LENGTHS.unpack_from(mapping)
     tree, directory = marshal.loads(mapping[_LENGTHS.size : _LENGTHS.size + header_bytes])
     for path, dtype, shape, offset in directory:
@@ -151,7 +188,7 @@ def _check_name(name: object) -> None:
 
 
 def _plain(value: Any, path: tuple, arrays: list) -> Any:
-    """Return ``value`` as marshal knows it; arrays go to ``arrays`` and leave None behind."""
+    """Return `value` as marshal knows it; arrays go to `arrays` and leave None behind."""
     if len(path) > _MAX_DEPTH:
         raise ValueError(f"{_place(path)}: nested deeper than {_MAX_DEPTH}")
     if value is None or type(value) in (bool, int, float, complex, str):

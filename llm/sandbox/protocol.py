@@ -13,8 +13,11 @@ import struct
 
 # operation, CPU limit [ns], wall limit [ns], memory beyond the base [bytes], answer [bytes], seed
 REQUEST = struct.Struct("<BQQQQQ")
-# how it ended, exit code or signal, CPU time [ns], wall time [ns]
-REPLY = struct.Struct("<BiQQ")
+# how it ended; exit code, signal or step of SETUP_STEPS; errno of that step (0: unknown);
+# CPU time [ns], wall time [ns], peak memory beyond that of a program that does nothing [bytes]
+REPLY = struct.Struct("<BiiQQQ")
+# to the zygote from the child: 0 once it is confined, or the errno of the step that failed
+READY = struct.Struct("<i")
 # magic, kind, number of entries (ANSWER) or bytes of UTF-8 text (the others)
 HEADER = struct.Struct("<4sBI")
 MAGIC = b"lsa1"

@@ -11,8 +11,8 @@ import errno
 import functools
 import gc
 import json
-import math
 import os
+import random
 import resource
 import select
 import signal
@@ -24,38 +24,49 @@ from collections.abc import Callable
 from . import addresses, child, landlock, namespaces, preload, privileges, seccomp
 from .errors import SandboxUnavailable
 from .kernel import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, prctl
-from .protocol import EXIT_NOT_CONFINED, REPLY, REQUEST, SETUP_STEPS, Ended, Operation
+from .protocol import EXIT_NOT_CONFINED, READY, REPLY, REQUEST, SETUP_STEPS, Ended, Operation
+from .waiting import WallLimit
 
 _SPARE_DESCRIPTORS = 32
 _READY = select.POLLIN | select.POLLHUP | select.POLLERR
+_TICK_NS = 100_000_000
+# Batch systems and terminals send these to every process of a job; none is meant for a worker.
+_IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
-def main(control_fd: int, host_pidfd: int, cpu: int) -> None:
-    """Entry point; the arguments are inherited descriptors and the CPU to stay on."""
+def main(control_fd: int, host_pidfd: int, cpus: int) -> None:
+    """Entry point; the arguments are inherited descriptors and a bit mask of the CPUs to use."""
     control = socket.socket(fileno=control_fd)
     try:
-        report, walls = _prepare(cpu, control)
+        report, walls = _prepare(cpus, control)
     except SandboxUnavailable as error:
         _tell(control, {"failed": error.feature, "reason": error.reason})
         raise
     except BaseException as error:
         _tell(control, {"failed": "worker", "reason": f"{type(error).__name__}: {error}"})
         raise
+    idle_bytes = _peak_of_nothing()
+    os.dup2(1, 2)  # a program's messages go nowhere; until now stderr was for the host to read
     _tell(control, report)
-    _serve(control, host_pidfd, walls)
+    _serve(control, host_pidfd, walls, idle_bytes)
 
 
 def _tell(control: socket.socket, message: dict) -> None:
     control.send(json.dumps(message).encode())
 
 
-def _prepare(cpu: int, control: socket.socket) -> tuple[dict, child.Walls]:
+def _prepare(cpus: int, control: socket.socket) -> tuple[dict, child.Walls]:
     """Import, drop privileges, fork into the namespaces; return what is there and what is not."""
     for number in (signal.SIGCHLD, signal.SIGTERM):  # the host may ignore them; exec hands that on
         signal.signal(number, signal.SIG_DFL)
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    os.sched_setaffinity(0, {cpu})  # also keeps HiGHS and BLAS from starting threads
+    # HiGHS and BLAS start as many threads as there are CPUs when they are first used, which is here
+    allowed = {cpu for cpu in range(cpus.bit_length()) if cpus >> cpu & 1}
+    os.sched_setaffinity(0, {random.choice(sorted(os.sched_getaffinity(0)))})
     preload.load()
+    os.sched_setaffinity(0, allowed)  # the kernel spreads the programs over them
     os.environ.clear()
     _offer_to_the_oom_killer()
     descriptors = _bound_descriptors()
@@ -147,7 +158,19 @@ def _fork_into_the_pid_namespace(control: socket.socket) -> None:
     os._exit(0 if status == 0 else 1)
 
 
-def _serve(control: socket.socket, host_pidfd: int, walls: child.Walls) -> None:
+def _peak_of_nothing() -> int:
+    """Peak resident memory of a child that does nothing [bytes]."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    return _peak_bytes(os.wait4(pid, 0)[2])
+
+
+def _peak_bytes(usage: resource.struct_rusage) -> int:
+    return usage.ru_maxrss << 10
+
+
+def _serve(control: socket.socket, host_pidfd: int, walls: child.Walls, idle_bytes: int) -> None:
     """Run one program after the other until the host closes the socket or dies."""
     life = select.poll()
     life.register(control, _READY)
@@ -160,17 +183,19 @@ def _serve(control: socket.socket, host_pidfd: int, walls: child.Walls) -> None:
         if not request:
             return
         try:
-            reply = _run(request, descriptors, walls, (control.fileno(), host_pidfd))
-        except OSError:  # no process or no memory for one: the machine's fault, not a program's
-            reply = (Ended.NOT_CONFINED, SETUP_STEPS.index("process"), 0, 0)
-        control.send(REPLY.pack(*reply))
+            *reply, usage = _run(request, descriptors, walls, (control.fileno(), host_pidfd))
+            peak_bytes = max(0, _peak_bytes(usage) - idle_bytes)
+        except OSError as error:  # no process or no memory for one: not a program's fault
+            step = SETUP_STEPS.index("process")
+            reply, peak_bytes = [Ended.NOT_CONFINED, step, error.errno or 0, 0, 0], 0
+        control.send(REPLY.pack(*reply, peak_bytes))
         for descriptor in descriptors:
             os.close(descriptor)
 
 
 def _run(request: bytes, descriptors: list[int], walls: child.Walls, life: tuple) -> tuple:
-    operation, cpu_ns, wall_ns, *rest = REQUEST.unpack(request)
-    walls.program(rest[0])  # on the zygote's time, and once for all that have the same limit
+    operation, cpu_ns, wall_ns, memory_bytes, output_bytes, seed = REQUEST.unpack(request)
+    walls.program(memory_bytes)  # on the zygote's time, and once for all that have the same limit
     ready, ready_end = os.pipe2(os.O_CLOEXEC)
     start = time.monotonic_ns()
     try:
@@ -182,23 +207,28 @@ def _run(request: bytes, descriptors: list[int], walls: child.Walls, life: tuple
     if pid == 0:
         if operation == Operation.PROBE_LANDLOCK:
             child.probe_landlock(walls.ruleset)
-        child.main(child.Job(*descriptors, cpu_ns, *rest), walls, ready_end)
+        code, data, answer = descriptors
+        job = child.Job(code, data, answer, cpu_ns, memory_bytes, output_bytes, seed)
+        child.main(job, walls, ready_end)
     os.close(ready_end)
-    stopped = _wait(pid, cpu_ns, start + wall_ns, life)
-    # the leader, dead or alive, is not reaped yet, so neither number can belong to anybody else
+    stopped = _wait(pid, cpu_ns, wall_ns, life)
+    # the leader, dead or alive, is not reaped yet, so neither number can belong to another process
     for kill in (os.killpg, os.kill):
         with contextlib.suppress(ProcessLookupError):
             kill(pid, signal.SIGKILL)
     _, status, usage = os.wait4(pid, 0)
     wall_ns = time.monotonic_ns() - start
     _reap_orphans()
-    confined = os.read(ready, 1) == b"1"
+    said = os.read(ready, READY.size)
     os.close(ready)
+    number = max(0, READY.unpack(said)[0]) if said else 0
     used_ns = round((usage.ru_utime + usage.ru_stime) * 1e9)
-    return (*_ended(stopped, status, confined, used_ns > cpu_ns), used_ns, wall_ns)
+    confined = said == READY.pack(0)
+    how = _ended(stopped, status, confined, used_ns > cpu_ns)
+    return (*how, number, used_ns, wall_ns, usage)
 
 
-def _wait(pid: int, cpu_ns: int, deadline: int, life: tuple) -> Ended | None:
+def _wait(pid: int, cpu_ns: int, wall_ns: int, life: tuple) -> Ended | None:
     """Wait until the child is dead (None) or has used up a limit. Exits if the host is gone."""
     clock = (~pid << 3) | 2  # the kernel's name for the CPU clock of process `pid`
     pidfd = os.pidfd_open(pid)
@@ -206,13 +236,13 @@ def _wait(pid: int, cpu_ns: int, deadline: int, life: tuple) -> Ended | None:
         events = select.poll()
         for descriptor in (pidfd, *life):
             events.register(descriptor, _READY)
+        wall = WallLimit(wall_ns, _TICK_NS)
         while True:
             cpu_left = cpu_ns - time.clock_gettime_ns(clock)
-            wall_left = deadline - time.monotonic_ns()
-            if cpu_left <= 0 or wall_left <= 0:
+            if cpu_left <= 0 or wall.left_ns <= 0:
                 return Ended.CPU_LIMIT if cpu_left <= 0 else Ended.WALL_LIMIT
             # one thread cannot use CPU time faster than time passes, so this never oversleeps
-            fired = [fd for fd, _ in events.poll(math.ceil(min(cpu_left, wall_left) / 1e6))]
+            fired = wall.poll(events, cpu_left)
             if pidfd in fired:
                 return None
             if fired:

@@ -87,11 +87,14 @@ def box(outer_limits):
 
 
 @contextlib.contextmanager
-def sabotaged(change: str):
-    """Every worker that is started meanwhile runs ``change`` before it puts up its walls."""
+def sabotaged(change: str, first: str = ""):
+    """Every worker that is started meanwhile runs `change` before it puts up its walls.
+
+    `first` is run before it imports anything of its own.
+    """
     with pytest.MonkeyPatch.context() as patch:
         last_line = worker._BOOT.rstrip().rpartition("\n")[2]
-        boot = worker._BOOT.replace(last_line, _INSIDE + change + last_line)
+        boot = worker._BOOT.replace(last_line, (first or _INSIDE + change) + last_line)
         patch.setattr(worker, "_BOOT", boot)
         yield patch
 

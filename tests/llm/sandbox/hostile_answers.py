@@ -42,10 +42,9 @@ FORGERIES = (
         "output",
         pipe_filled_with_junk=_FORGE
         + "for _ in range(40): everywhere(bytes(1 << 16))\naction = {0: 0}",
-        patched_len="import builtins\nbuiltins.len = lambda _: 10 ** 9\naction = {0: 0}",
         exit_code_of_too_much_output="import os\nos._exit(73)",
         answer_of_a_million_entries="action = dict.fromkeys(range(10 ** 6), 0)",
-        answer_one_entry_too_long="action = dict.fromkeys(range((1 << 16) + 1), 0)",
+        answer_one_entry_too_long="action = dict.fromkeys(range((1 << 14) + 1), 0)",
     )
     + cases("memory", exit_code_of_too_much_memory="import os\nos._exit(72)")
     + cases(
@@ -129,6 +128,7 @@ action = {0: 0}
     )
     + cases(
         "invalid",
+        patched_len="import builtins\nbuiltins.len = lambda _: 10 ** 9\naction = {0: 0}",
         patched_frame=_RUNNER + "child.encode_action = lambda action: b'lsa1' * 9\naction = {0: 0}",
         patched_write="import os\nos.write = lambda *_: 25\naction = {0: 0}",
     )
