@@ -1,4 +1,4 @@
-"""Exact assignment beside what a JAX user would call otherwise, on the rates of sampled instances.
+"""Exact assignment beside what a JAX user would call otherwise: sampled rates, random matrices.
 
 `python -m benchmarks.assignment [--quick]` prints, for each kind of instance and each batch, the
 median seconds, the time over a SciPy loop (below 1 is faster), the gap to SciPy's optimum and, for
@@ -21,7 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import lsajax as lsa
+from benchmarks.assignment_cases import RANDOM, RATES, instances, matrices, slots_trace
+from benchmarks.assignment_figure import figure
 from benchmarks.assignment_peers import (
     by_lapx,
     by_optax,
@@ -34,51 +35,36 @@ from benchmarks.timing import compile_seconds, interleave, ratio, write
 from lsajax import solvers
 from lsajax.solvers import _host
 
-KINDS: dict[str, dict[str, bool]] = {
-    "plain": {},
-    "fading": {"fading": True},
-    "wideband": {"wideband": True},
-    "both": {"fading": True, "wideband": True},
-}
+KINDS = (*RATES, *RANDOM)
 SINGLE = ((1, 20), (1, 200), (1, 1000), (1, 2000))
 BATCHES = ((256, 20), (64, 200), (8, 2000))
 QUICK = ((1, 20), (1, 200), (16, 20))
 GPU = ((4096, 200), (256, 2000))
 # Entries; beyond, the pure JAX solvers take minutes (torch-linear-assignment is SciPy on a CPU).
 PEERS_UP_TO = 64 * 200 * 200
-OURS = ("sorted", "host", "device")
+METHODS = {"C++ kernel": "host", "pure JAX": "device"}
 
 Solve = Callable[[], Any]
 
 
-def instances(kind: str, batch: int, size: int) -> lsa.Instance:
-    """`batch` instances of `size` users on `size` idle channels [batch, ...]."""
-    scenario = lsa.Scenario(
-        num_users=size, num_channels=size, num_active=size, occupancy=0.0, **KINDS[kind]
-    )
-    keys = jax.random.split(jax.random.key(1), batch)
-    return jax.jit(jax.vmap(lambda key: lsa.sample_instance(key, scenario)))(keys)
-
-
-def contestants(kind: str, inst: lsa.Instance) -> dict[str, Solve]:
+def contestants(kind: str, values: np.ndarray) -> dict[str, Solve]:
     """Calls by name that return assignments [batch, users], ours whole Solutions with duals."""
-    rates = jax.jit(jax.vmap(lsa.rate_matrix))(inst)
-    values = np.asarray(rates)
+    rates = jnp.asarray(values)
     small = values.size <= PEERS_UP_TO
-    calls: dict[str, Solve] = {"scipy": lambda: by_scipy(values)}
+    calls: dict[str, Solve] = {"SciPy loop": lambda: by_scipy(values)}
 
-    def ours(method: str) -> Solve:
-        solve = functools.partial(solvers.linear_sum_assignment, maximize=True, method=method)
-        jitted = jax.jit(jax.vmap(solve))
+    def ours(name: str) -> Solve:
+        jitted = jax.jit(jax.vmap(_maximise(METHODS[name])))
         return lambda: jitted(rates)
 
     if kind == "plain":
+        inst = instances(kind, *values.shape[:2])
         jitted = jax.jit(jax.vmap(lambda i: solvers.sorted_matching(jax.random.key(0), i)))
-        calls["sorted"] = lambda: jitted(inst)
+        calls["sorted matching"] = lambda: jitted(inst)
     if _host.available():
-        calls["host"] = ours("host")
+        calls["C++ kernel"] = ours("C++ kernel")
     if small:
-        calls["device"] = ours("device")
+        calls["pure JAX"] = ours("pure JAX")
     if installed("lap"):
         calls["lapx"] = lambda: by_lapx(values)
     if small and installed("optax"):
@@ -86,10 +72,14 @@ def contestants(kind: str, inst: lsa.Instance) -> dict[str, Solve]:
         calls["optax"] = lambda: optax(rates)
     if small and installed("ott"):
         ott = jax.jit(by_ott)
-        calls["ott (rounded)"] = lambda: ott(rates)
+        calls["ott, rounded"] = lambda: ott(rates)
     if small and installed("torch", "torch_linear_assignment"):
-        calls["torch-la"] = lambda: by_torch(values)
+        calls["torch-linear-assignment"] = lambda: by_torch(values)
     return calls
+
+
+def _maximise(method: str) -> Callable[..., Any]:
+    return functools.partial(solvers.linear_sum_assignment, maximize=True, method=method)
 
 
 def take_turns(calls: dict[str, Solve]) -> list[float]:
@@ -104,18 +94,17 @@ def take_turns(calls: dict[str, Solve]) -> list[float]:
 
 def measure(kind: str, batch: int, size: int, seconds: float) -> list[dict[str, Any]]:
     """One row per contestant; as many runs as fit `seconds`, 1 to 15."""
-    inst = instances(kind, batch, size)
-    rates = jax.jit(jax.vmap(lsa.rate_matrix))(inst)
-    values = np.asarray(rates, np.float64)
-    calls = contestants(kind, inst)
+    rates = matrices(kind, batch, size)
+    values = rates.astype(np.float64)
+    calls = contestants(kind, rates)
+    certify = jax.vmap(functools.partial(solvers.certify, maximize=True))
     totals, compiled, proven = {}, {}, {}
     for name, call in calls.items():
         start = time.perf_counter()
         answer = jax.block_until_ready(call())
         compiled[name] = time.perf_counter() - start
         if isinstance(answer, solvers.Solution):
-            gap = jax.vmap(functools.partial(solvers.certify, maximize=True))(rates, answer)
-            proven[name] = float(jnp.max(gap / answer.value))
+            proven[name] = float(jnp.max(certify(rates, answer) / abs(answer.value)))
             answer = answer.assignment
         assignment = np.asarray(answer)
         chosen = np.take_along_axis(values, assignment[:, :, None], axis=2)
@@ -125,6 +114,7 @@ def measure(kind: str, batch: int, size: int, seconds: float) -> list[dict[str, 
     runs = int(np.clip(seconds / sum(turns[0]), 1, 15))
     turns += [take_turns(calls) for _ in range(runs - 1)]
     taken = dict(zip(calls, np.array(turns).T, strict=True))
+    best = totals["SciPy loop"]
     return [
         {
             "kind": kind,
@@ -132,8 +122,8 @@ def measure(kind: str, batch: int, size: int, seconds: float) -> list[dict[str, 
             "size": size,
             "method": name,
             "median_s": float(np.median(taken[name])),
-            "over_scipy": ratio(taken[name], taken["scipy"]),
-            "gap": 1.0 - float(totals[name] / totals["scipy"]),
+            "over_scipy": ratio(taken[name], taken["SciPy loop"]),
+            "gap": float((best - totals[name]) / abs(best)),
             "proven_gap": proven.get(name),
             "runs": runs,
             "first_call_s": compiled[name],
@@ -142,24 +132,10 @@ def measure(kind: str, batch: int, size: int, seconds: float) -> list[dict[str, 
     ]
 
 
-def slots_trace(size: int, slots: int, drift_db: float) -> np.ndarray:
-    """Rates [slots, users, channels] of one network whose link gains drift from slot to slot."""
-    inst = jax.tree.map(lambda leaf: leaf[0], instances("both", 1, size))
-    rng = np.random.default_rng(0)
-    power = np.asarray(lsa.channel_power(inst), np.float64)
-    bandwidth = np.asarray(inst.bandwidth_hz, np.float64)
-    noise = float(inst.noise_psd_w_hz) * bandwidth
-    out = []
-    for _ in range(slots):
-        out.append(bandwidth * np.log2(1 + power / noise))
-        power = power * 10 ** (drift_db / 10 * rng.normal(size=power.shape))
-    return np.stack(out).astype(np.float32)
-
-
-def measure_warm_start(size: int, slots: int, drift_db: float, method: str) -> dict[str, Any]:
+def measure_warm_start(size: int, slots: int, drift_db: float, name: str) -> dict[str, Any]:
     """Time of warm over cold solves along a trace, and of a solve from its own optimal duals."""
     values = [jnp.asarray(x) for x in slots_trace(size, slots, drift_db)]
-    solve = functools.partial(solvers.linear_sum_assignment, maximize=True, method=method)
+    solve = _maximise(METHODS[name])
     cold = jax.jit(solve)
     warm = jax.jit(lambda x, duals: solve(x, init_duals=duals))
     before = cold(values[0])
@@ -175,12 +151,12 @@ def measure_warm_start(size: int, slots: int, drift_db: float, method: str) -> d
             3,
         )
         assert np.isclose(warm(x, before.duals).value, here.value, rtol=1e-6)
-        rows.append([ratio(taken[name], taken["cold"]) for name in ("warm", "own")])
+        rows.append([ratio(taken[start], taken["cold"]) for start in ("warm", "own")])
         before = here
     previous, own = np.median(rows, axis=0)
     return {
         "size": size,
-        "method": method,
+        "method": name,
         "slots": slots,
         "drift_db": drift_db,
         "previous_slots_duals_over_cold": float(previous),
@@ -190,9 +166,8 @@ def measure_warm_start(size: int, slots: int, drift_db: float, method: str) -> d
 
 def measure_device(batch: int, size: int, runs: int) -> list[dict[str, Any]]:
     """The pure JAX path and optax on the default device, with fading."""
-    rates = jax.jit(jax.vmap(lsa.rate_matrix))(instances("fading", batch, size))
-    solve = functools.partial(solvers.linear_sum_assignment, maximize=True, method="device")
-    methods = {"device": jax.vmap(lambda x: solve(x).assignment)}
+    rates = jnp.asarray(matrices("fading", batch, size))
+    methods = {"pure JAX": jax.vmap(lambda x: _maximise("device")(x)[0])}
     if installed("optax"):
         methods["optax"] = by_optax
     rows = []
@@ -216,74 +191,36 @@ def measure_device(batch: int, size: int, runs: int) -> list[dict[str, Any]]:
     return rows
 
 
-def figure(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
-    """Time over N for single problems, and time per problem over the batch's size."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    kinds = list(dict.fromkeys(row["kind"] for row in rows))
-    colors = {name: f"C{i}" for i, name in enumerate(dict.fromkeys(r["method"] for r in rows))}
-    drawing, axes = plt.subplots(
-        2, len(kinds), figsize=(3.2 * len(kinds), 6), layout="constrained", squeeze=False
-    )
-    for column, kind in enumerate(kinds):
-        for name, color in colors.items():
-            label = f"{name} (ours)" if name in OURS else name
-            mine = [row for row in rows if (row["kind"], row["method"]) == (kind, name)]
-            single = sorted((r["size"], r["median_s"]) for r in mine if r["batch"] == 1)
-            many = sorted(
-                (r["batch"], r["median_s"] / r["batch"]) for r in mine if r["size"] == 200
-            )
-            for axis, points in zip(axes[:, column], (single, many), strict=True):
-                # A method without points in one panel keeps its place in the legend.
-                x, y = zip(*points, strict=True) if points else ((), ())
-                axis.loglog(x, y, color=color, marker="o", ms=3, label=label)
-        axes[0, column].set_title(kind)
-        axes[0, column].set_xlabel("N = M")
-        axes[1, column].set_xlabel("Batch of 200 x 200")
-        for axis in axes[:, column]:
-            axis.grid(alpha=0.3)
-    axes[0, 0].set_ylabel("Seconds")
-    axes[1, 0].set_ylabel("Seconds per problem")
-    handles, names = axes[0, 0].get_legend_handles_labels()
-    drawing.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
-    for suffix in (".png", ".pdf"):
-        drawing.savefig(path.with_suffix(suffix), dpi=150)
-    plt.close(drawing)
-
-
 def run_cpu(options: argparse.Namespace) -> dict[str, Any]:
     """The table on the CPU, printed as it grows."""
     if not _host.available():
         print(f"note: no C++ kernel ({_host.missing()}); only the pure JAX path is measured")
     print(
-        f"{'kind':9} {'batch':>5} {'N':>5} {'method':14} {'median s':>10} {'/ scipy':>8} "
+        f"{'kind':14} {'batch':>5} {'N':>5} {'method':23} {'median s':>10} {'/ scipy':>8} "
         f"{'gap':>9} {'proven':>9} {'runs':>4} {'first s':>8}"
     )
     # 8 and 64 of 200 x 200 beside 1 make the curve over the batch.
     cases = (*QUICK, (8, 200)) if options.quick else (*SINGLE, *BATCHES, (8, 200))
     rows: list[dict[str, Any]] = []
-    for kind in KINDS if not options.quick else ("plain", "fading"):
+    for kind in KINDS if not options.quick else ("plain", "fading", "heavy", "integers"):
         for batch, size in cases:
             for row in measure(kind, batch, size, options.seconds):
                 rows.append(row)
                 proven = "" if row["proven_gap"] is None else f"{row['proven_gap']:.1e}"
                 print(
-                    f"{kind:9} {batch:5} {size:5} {row['method']:14} {row['median_s']:10.6f} "
+                    f"{kind:14} {batch:5} {size:5} {row['method']:23} {row['median_s']:10.6f} "
                     f"{row['over_scipy']:8.4f} {row['gap']:9.1e} {proven:>9} {row['runs']:4} "
                     f"{row['first_call_s']:8.2f}",
                     flush=True,
                 )
     warm = []
-    for method in ("host", "device") if _host.available() else ("device",):
+    for name in METHODS if _host.available() else ("pure JAX",):
         for drift_db in (0.01, 0.1, 1.0):
-            size = 100 if options.quick or method == "device" else 1000
-            row = measure_warm_start(size, 4 if options.quick else 8, drift_db, method)
+            size = 100 if options.quick or name == "pure JAX" else 1000
+            row = measure_warm_start(size, 4 if options.quick else 8, drift_db, name)
             warm.append(row)
             print(
-                f"warm start, {method}, N = {size}, gains drift {drift_db} dB a slot: "
+                f"warm start, {name}, N = {size}, gains drift {drift_db} dB a slot: "
                 f"{row['previous_slots_duals_over_cold']:.3f} of a cold solve "
                 f"({row['own_duals_over_cold']:.3f} from its own duals)",
                 flush=True,
@@ -298,7 +235,7 @@ def run_device(options: argparse.Namespace) -> dict[str, Any]:
         for row in measure_device(batch, size, 3):
             rows.append(row)
             print(
-                f"{batch} x ({size} x {size}) {row['method']:7} {row['median_s']:8.3f} s, "
+                f"{batch} x ({size} x {size}) {row['method']:8} {row['median_s']:8.3f} s, "
                 f"compile {row['compile_s']:.1f} s, peak {row['peak_gib']:.2f} GiB",
                 flush=True,
             )

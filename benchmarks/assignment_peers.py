@@ -10,7 +10,7 @@ import scipy.optimize
 
 
 def by_scipy(values: np.ndarray) -> np.ndarray:
-    """The loop that everybody writes."""
+    """SciPy, one problem after another."""
     solve = scipy.optimize.linear_sum_assignment
     return np.stack([solve(one, maximize=True)[1] for one in values])
 

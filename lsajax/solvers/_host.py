@@ -17,7 +17,7 @@ from lsajax.solvers._shortest_path import Raw
 from lsajax.solvers.solution import Duals
 
 SOURCE = Path(__file__).parent / "native"
-SOURCES = ("lanes.h", "assignment.h", "assignment.cc")
+SOURCES = ("lanes.h", "costs.h", "assignment.h", "assignment.cc")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fPIC", "-shared", "-pthread")
 _TARGET = "lsajax_linear_assignment"
 _NO_LIMIT = 2**62

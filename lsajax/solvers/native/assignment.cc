@@ -29,7 +29,7 @@ template <class T> struct Worker {
   Costs<T> costs;
   Assignment<T> solver;
   std::vector<int> rows, cols;  // active ones
-  std::vector<T> shift, zeros;
+  Lanes<T> shift, zeros;
   T largest = 0;  // |cost| that is finite, as it came in
   T scale = 1;
   bool dense = true;
@@ -73,6 +73,7 @@ template <class T> struct Worker {
     const T sign = p.maximize ? T(-1) : T(1);
     const int count = cols.size();
     const bool whole = count == p.m;
+    Bits bits = 0;
     for (size_t a = 0; a < rows.size(); ++a) {
       const T* __restrict in = p.values + static_cast<size_t>(rows[a]) * p.m;
       if (transposed) {
@@ -81,10 +82,10 @@ template <class T> struct Worker {
         T* __restrict out = costs.Row(a);
         if (whole) for (int b = 0; b < count; ++b) out[b] = sign * in[b];
         else for (int b = 0; b < count; ++b) out[b] = sign * in[cols[b]];
+        bits = std::max(bits, LargestBits(out));
       }
     }
-    Bits bits = 0;
-    for (int i = 0; i < costs.rows; ++i) bits = std::max(bits, LargestBits(costs.Row(i)));
+    for (int i = 0; transposed && i < costs.rows; ++i) bits = std::max(bits, LargestBits(costs.Row(i)));
     if (bits > kInfiniteBits) return false;  // NaN
     dense = bits < kInfiniteBits;
     std::memcpy(&largest, &bits, sizeof(T));

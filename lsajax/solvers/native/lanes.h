@@ -5,8 +5,10 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <new>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 // clang++ and g++ from 12 on; older ones have a builtin of their own.
 #ifdef __has_builtin
@@ -24,6 +26,19 @@ constexpr int kLineBytes = 32;
 #else
 constexpr int kLineBytes = 16;
 #endif
+
+// Memory that starts a cache line, so that no register is loaded from two of them.
+template <class T> struct AlignedAllocator {
+  using value_type = T;
+  static constexpr std::align_val_t kAlignment{64};
+  AlignedAllocator() = default;
+  template <class Other> AlignedAllocator(const AlignedAllocator<Other>&) {}
+  T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), kAlignment)); }
+  void deallocate(T* p, size_t) { ::operator delete(p, kAlignment); }
+  bool operator==(const AlignedAllocator&) const { return true; }
+  bool operator!=(const AlignedAllocator&) const { return false; }
+};
+template <class T> using Lanes = std::vector<T, AlignedAllocator<T>>;
 
 template <class T> struct Vector {
   static constexpr int kWidth = kLineBytes / sizeof(T);
@@ -77,6 +92,24 @@ template <class T> struct Vector {
       least = reduced < least ? reduced : least;
     }
     return Least(least);
+  }
+};
+
+// The least of many numbers, lane by lane, and its key; of equals, the one of the least key.
+template <class T> struct Nearest {
+  using V = Vector<T>;
+  using Index = typename V::Index;
+  typename V::Values least = V::Splat(std::numeric_limits<T>::infinity());
+  typename V::Indices key = V::SplatIndex(std::numeric_limits<int>::max());
+
+  void Take(const typename V::Values& x, const typename V::Indices& x_key) {
+    const auto lower = (x < least) | ((x == least) & (x_key < key));
+    least = lower ? x : least;
+    key = lower ? x_key : key;
+  }
+  Index Find(T* best) const {
+    *best = V::Least(least);
+    return V::Least(least == *best ? key : V::SplatIndex(std::numeric_limits<int>::max()));
   }
 };
 
