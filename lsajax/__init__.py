@@ -1,66 +1,48 @@
-"""Large-scale spectrum access as pure JAX functions of arrays; everything jits and vmaps."""
+"""Large-scale spectrum access as pure JAX functions of arrays; everything jits and vmaps.
 
-from lsajax import solvers, traffic
-from lsajax.instance import Instance, check_assignment, check_instance, make_instance
-from lsajax.link import (
-    assigned_power,
-    assigned_rate,
-    channel_power,
-    rate_matrix,
-    received_power,
-    shannon_rate,
-)
-from lsajax.objective import (
-    Violations,
-    alpha_fair_utility,
-    coupled_objective,
-    coupling_loss,
-    discounted_utility,
-    jain_index,
-    throughput,
-    user_rates,
-    violations,
-)
-from lsajax.presets import SCALES, SETTINGS, SMALL_SCALES
-from lsajax.repair import repair
-from lsajax.reward import (
-    expected_random_throughput,
-    performance_gain,
-    sampled_random_throughput,
-)
-from lsajax.sampling import sample_instance, slot_instance
-from lsajax.scenario import Scenario
+`__init__.pyi` lists the public names. Each is loaded from its module when it is first used, so that
+a command line can check its options (`lsajax.runs.cli`) without waiting for JAX.
+"""
 
-__all__ = [
-    "SCALES",
-    "SETTINGS",
-    "SMALL_SCALES",
-    "Instance",
-    "Scenario",
-    "Violations",
-    "alpha_fair_utility",
-    "assigned_power",
-    "assigned_rate",
-    "channel_power",
-    "check_assignment",
-    "check_instance",
-    "coupled_objective",
-    "coupling_loss",
-    "discounted_utility",
-    "expected_random_throughput",
-    "jain_index",
-    "make_instance",
-    "performance_gain",
-    "rate_matrix",
-    "received_power",
-    "repair",
-    "sample_instance",
-    "sampled_random_throughput",
-    "shannon_rate",
-    "slot_instance",
-    "solvers",
-    "throughput",
-    "traffic",
-    "user_rates",
-    "violations",
-]
+import ast
+import importlib
+import pathlib
+import sys
+import types
+from typing import Any
+
+
+def _homes() -> dict[str, str]:
+    """Public name -> the module that has it."""
+    stub = ast.parse(pathlib.Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
+    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    return {alias.name: node.module or "" for node in imports for alias in node.names}
+
+
+_HOMES = _homes()
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if _HOMES[name] == __name__:
+        return importlib.import_module(f"{__name__}.{name}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(types.ModuleType):
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Importing the submodule `lsajax.repair` must not hide the function of that name.
+        if isinstance(value, types.ModuleType) and _HOMES.get(name, __name__) != __name__:
+            return
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
