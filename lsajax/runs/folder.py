@@ -15,7 +15,7 @@ import pathlib
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from lsajax.runs import provenance
 
@@ -75,10 +75,14 @@ class RunFolder:
         self._sessions: list[dict[str, Any]] = []
         self._started, self._started_at = time.time(), provenance.utc_now()
         self._origin: dict[str, Any] = {}
-        self._lock: int | None = None
+        self._lock: IO[str] | None = None
         _check_writable(self.path)
         if any((self.path / name).exists() for name in (RUN, ROWS, PARTS)):
-            self._open(resume)
+            try:
+                self._open(resume)
+            except BadRun:
+                self.close()
+                raise
 
     def _open(self, resume: bool) -> None:
         if not (self.path / RUN).exists():
@@ -138,13 +142,13 @@ class RunFolder:
     def _take_lock(self) -> None:
         if self._lock is not None:
             return
-        descriptor = os.open(self.path / _LOCK, os.O_CREAT | os.O_RDWR, 0o666)
+        lock = open(self.path / _LOCK, "w")  # noqa: SIM115 - held until close
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            os.close(descriptor)
+            lock.close()
             raise BadRun(f"--out {self.path}: another process is writing to it") from None
-        self._lock = descriptor
+        self._lock = lock
 
     def __enter__(self) -> "RunFolder":
         return self
@@ -155,7 +159,7 @@ class RunFolder:
     def close(self) -> None:
         """Lets another process write to the folder."""
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.close()
             self._lock = None
 
     def has(self, row: Row) -> bool:
