@@ -148,14 +148,13 @@ def load_language_model(
 
 
 def _check_budget(model: "Model", budget: int) -> None:
-    from llm.decision.serialize import static_text
+    from llm.decision.serialize import serialize
 
-    least = model.count_tokens(static_text("code"))
-    if budget < least:
-        raise ValueError(
-            f"--prompt-tokens must be at least {least}, what the instructions alone need, "
-            f"got {budget}"
-        )
+    # No prompt is shorter than that of one user and one channel.
+    try:
+        serialize(lsa.make_instance([1e-9], [1e7]), model.count_tokens, budget)
+    except ValueError as error:
+        raise ValueError(f"--prompt-tokens is too small: {error}") from None
     context = getattr(model, "context", None)
     if context is not None and budget + model.max_new_tokens > context:
         raise ValueError(

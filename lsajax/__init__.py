@@ -15,15 +15,30 @@ from typing import Any
 def _homes() -> dict[str, str]:
     """Public name -> the module that has it."""
     stub = ast.parse(pathlib.Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
-    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
-    return {alias.name: node.module or "" for node in imports for alias in node.names}
+    return {
+        alias.name: node.module
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
 
 
 _HOMES = _homes()
-__all__ = sorted(_HOMES)
+__all__ = sorted(["__version__", *_HOMES])
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("lsajax")
+    except metadata.PackageNotFoundError:  # a checkout on the path that was never installed
+        return "0+unknown"
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if _HOMES[name] == __name__:

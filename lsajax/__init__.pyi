@@ -31,6 +31,8 @@ from lsajax.reward import (
 from lsajax.sampling import sample_instance, slot_instance
 from lsajax.scenario import Scenario
 
+__version__: str
+
 __all__ = [
     "SCALES",
     "SETTINGS",
@@ -38,6 +40,7 @@ __all__ = [
     "Instance",
     "Scenario",
     "Violations",
+    "__version__",
     "alpha_fair_utility",
     "assigned_power",
     "assigned_rate",

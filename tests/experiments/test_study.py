@@ -161,7 +161,7 @@ def test_a_method_added_later_gets_its_rows(tmp_path):
 
 
 def test_a_thousand_million_realizations_start_at_once(tmp_path):
-    class Enough(Exception):
+    class Enough(Exception):  # noqa: N818
         pass
 
     calls = []
