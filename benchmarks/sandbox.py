@@ -5,11 +5,9 @@ contestants take turns. JAX stays out of this process, so that forking it is as 
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import pathlib
-import platform
 import shutil
 import statistics
 import subprocess
@@ -20,10 +18,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy
 from scipy.optimize import linear_sum_assignment
 
 from llm.sandbox import Limits, Sandbox
+from lsajax.runs import provenance
 
 ASSIGN = """
 from scipy.optimize import linear_sum_assignment
@@ -166,18 +164,12 @@ def main() -> None:
     print("ratio: median over the turns of its time to that of one program in the sandbox")
     print(f"rows of workers: {BATCH} programs a call of map; a sandbox starts in {start_up:.2f} s")
     record = {
-        "cpus": len(os.sched_getaffinity(0)),
-        "load_average": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
         "sandbox": walls,
         "batch": BATCH,
         "start_up_s": start_up,
         "table": table,
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(record, indent=2) + "\n")
+    provenance.write(options.out, record)
     print(f"wrote {options.out}")
 
 

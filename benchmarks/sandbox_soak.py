@@ -8,7 +8,6 @@ import collections
 import json
 import os
 import pathlib
-import platform
 import random
 import sys
 import time
@@ -16,6 +15,7 @@ import time
 import numpy as np
 
 from llm.sandbox import Execution, Limits, Sandbox
+from lsajax.runs import provenance
 
 HONEST = """
 from scipy.optimize import linear_sum_assignment
@@ -135,13 +135,11 @@ def main() -> None:
         "descriptors_left": len(os.listdir("/proc/self/fd")) - descriptors,
         "processes_left": processes_of(workers),
         "file_left": os.path.exists("/tmp/left-by-the-soak"),
-        "kernel": platform.release(),
     }
     print(json.dumps(record, indent=2))
     for code, got in tally.wrong[:10]:
         print("wrong:", repr(code[:80]), got, file=sys.stderr)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(record, indent=2) + "\n")
+    provenance.write(options.out, record)
     faults = (
         "lost",
         "wrong",

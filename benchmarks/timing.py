@@ -1,6 +1,5 @@
 """Interleaved timing: contestants take turns, so that a machine's drift meets all of them alike."""
 
-import json
 import pathlib
 import time
 from collections.abc import Callable, Mapping
@@ -8,6 +7,8 @@ from typing import Any
 
 import jax
 import numpy as np
+
+from lsajax.runs import provenance
 
 
 def interleave(contestants: Mapping[str, Callable[[], Any]], runs: int) -> dict[str, np.ndarray]:
@@ -36,8 +37,6 @@ def compile_seconds(function: Any, *args: Any) -> float:
 
 
 def write(path: pathlib.Path, record: dict[str, Any]) -> None:
-    """The record as JSON, with the devices it was measured on."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    devices = [f"{d.platform}: {d.device_kind}" for d in jax.devices()]
-    path.write_text(json.dumps({"devices": devices, **record}, indent=2) + "\n")
+    """The record as JSON, with versions, commit and the machine it was measured on."""
+    provenance.write(path, record)
     print(f"wrote {path}")

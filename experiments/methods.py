@@ -1,14 +1,26 @@
-"""The methods that a study compares, each on a concrete instance, timed without compilation."""
+"""What a study compares: a name, and a function from an instance to an outcome.
 
-import functools
+A study has a plain dict of methods by name. Each is made by one of the functions below: from a
+solver or what an agent's `make_solver(params)` returns, from an anytime solver, or from a language
+model.
+"""
+
+import contextlib
+import dataclasses
 import time
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from jaxtyping import Int32
 
 import lsajax as lsa
-from llm.decision.policy import Decision, decide
+from lsajax.runs.cli import Unavailable
+
+if TYPE_CHECKING:
+    from llm.models import Model
+    from llm.sandbox import Sandbox
 
 LLM = "LLM (code)"
 LLM_RAW = "LLM, repair off"
@@ -20,69 +32,189 @@ OPTIMUM = "Exact optimum"
 OPTIMUM_UNCOUPLED = "Optimum of Eq. (4)"
 LOCAL_SEARCH = "Local search"
 
-_SOLVERS = {
-    RANDOM: lsa.solvers.random,
-    SORTED: lsa.solvers.sorted_matching,
-    GREEDY: lsa.solvers.greedy,
-    OPTIMUM: lsa.solvers.hungarian,
-    OPTIMUM_UNCOUPLED: lsa.solvers.hungarian,
-}
-_ANYTIME = {GROUPED: lsa.solvers.grouped, LOCAL_SEARCH: lsa.solvers.local_search}
+Solver = Callable[[jax.Array, lsa.Instance], lsa.solvers.Solution]
 
 
-class Outcome(NamedTuple):
-    """What one method did on one instance.
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a method did on one instance.
 
-    `record` has the columns that only some methods fill, `raw` a model's answer before its repair.
+    Attributes:
+        assignment: i32[users], feasible.
+        seconds: wall time of the decision, without compilation [s].
+        status: how it ended, in a word.
+        raw: i32[users] before any repair, where the method repairs.
+        columns: further columns of its row, see `experiments.rows.COLUMNS`.
     """
 
-    assignment: np.ndarray
+    assignment: Int32[np.ndarray, "users"]
     seconds: float
     status: str
-    record: dict[str, Any]
-    raw: np.ndarray | None = None
+    raw: Int32[np.ndarray, "users"] | None = None
+    columns: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-@functools.cache
-def _jitted(method: str) -> Any:
-    return jax.jit(_SOLVERS[method])
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A way to assign channels.
+
+    Attributes:
+        name: in rows and tables; its random draws depend on it, and not on the other methods.
+        run: `(key, inst, budget_s) -> Outcome`; methods that are not anytime ignore the budget [s].
+        prepare: `(inst)` compiles for the shape of an instance; no outcome's seconds have that.
+        skip: `(inst) -> reason` why the method does not apply (the paper's N/A), or None.
+        raw_name: of a second row, the outcome's raw assignment valued as it came.
+    """
+
+    name: str
+    run: Callable[[jax.Array, lsa.Instance, float], Outcome]
+    prepare: Callable[[lsa.Instance], None] = lambda inst: None
+    skip: Callable[[lsa.Instance], str | None] = lambda inst: None
+    raw_name: str | None = None
 
 
-@functools.cache
-def _objective(coupled: bool) -> Any:
-    value = lsa.coupled_objective if coupled else lsa.throughput
-    return jax.jit(
-        lambda inst, assignment: (value(inst, assignment), lsa.violations(inst, assignment))
-    )
+def from_solver(
+    name: str, solver: Solver, skip: Callable[[lsa.Instance], str | None] = lambda inst: None
+) -> Method:
+    """A solver that jits, as those of `lsajax.solvers` are and as an agent is."""
+    solve = jax.jit(solver)
+
+    def run(key: jax.Array, inst: lsa.Instance, budget_s: float) -> Outcome:
+        start = time.perf_counter()
+        solution = jax.block_until_ready(solve(key, inst))
+        seconds = time.perf_counter() - start
+        status = lsa.solvers.status_name(solution.status)
+        return Outcome(np.asarray(solution.assignment), seconds, status)
+
+    def prepare(inst: lsa.Instance) -> None:
+        jax.block_until_ready(solve(jax.random.key(0), inst))
+
+    return Method(name, run, prepare, skip)
 
 
-def solve(method: str, key: jax.Array, inst: lsa.Instance) -> Outcome:
-    """A solver without a budget. Call it once per shape beforehand: that compiles it."""
-    start = time.perf_counter()
-    solution = jax.block_until_ready(_jitted(method)(key, inst))
-    seconds = time.perf_counter() - start
-    status = lsa.solvers.status_name(solution.status)
-    return Outcome(np.asarray(solution.assignment), seconds, status, {})
+def from_anytime(name: str, solver: Callable[..., lsa.solvers.Solution]) -> Method:
+    """A solver with `budget_s`, whose own clock leaves compilation out."""
+
+    def run(key: jax.Array, inst: lsa.Instance, budget_s: float) -> Outcome:
+        solution = jax.block_until_ready(solver(key, inst, budget_s=budget_s))
+        times = np.asarray(solution.trace.time_s) if solution.trace else np.empty(0)
+        # A search that has nothing to do, on a slot without users, looks at no clock.
+        seconds = float(times[-1]) if times.size else 0.0
+        columns = {"budget_s": budget_s, "rounds": int(times.size)}
+        status = lsa.solvers.status_name(solution.status)
+        return Outcome(np.asarray(solution.assignment), seconds, status, columns=columns)
+
+    def prepare(inst: lsa.Instance) -> None:
+        jax.block_until_ready(solver(jax.random.key(0), inst, budget_s=1e-3))
+
+    return Method(name, run, prepare)
 
 
-def solve_within(method: str, key: jax.Array, inst: lsa.Instance, budget_s: float) -> Outcome:
-    """An anytime solver under a wall-clock budget; its own clock leaves compilation out."""
-    solution = jax.block_until_ready(_ANYTIME[method](key, inst, budget_s=budget_s))
-    seconds = float(solution.trace.time_s[-1])
-    record = {"budget_s": budget_s, "rounds": len(solution.trace.time_s)}
-    return Outcome(
-        np.asarray(solution.assignment), seconds, lsa.solvers.status_name(solution.status), record
-    )
+def load_language_model(
+    spec: str,
+    resources: contextlib.ExitStack,
+    metadata: dict[str, Any],
+    *,
+    prompt_tokens: int | None,
+    temperature: float,
+) -> Method:
+    """The language model of an option `--model`, with a sandbox for its programs.
+
+    Args:
+        spec: see `llm.models.load_model`.
+        resources: closes the sandbox.
+        metadata: of the run; is told the model's name and the sandbox's walls.
+        prompt_tokens: prompt budget; None takes the model's own.
+        temperature: 0 is greedy.
+
+    Raises:
+        Unavailable: there is no such model, or no sandbox on this machine.
+        ValueError: the prompt budget is too small for the instructions, or leaves no room for the
+            answer in the model's context.
+    """
+    from llm.models import ModelUnavailable, load_model
+    from llm.sandbox import Limits, Sandbox, SandboxUnavailable
+
+    try:
+        model = load_model(spec)
+        _check_budget(model, model.prompt_budget if prompt_tokens is None else prompt_tokens)
+        # The program's own CPU limit is loose beside the milliseconds that an exact solver takes.
+        limits = Limits(wall_s=10.0, cpu_s=5.0, memory_mb=1024)
+        box = resources.enter_context(Sandbox(workers=1, limits=limits))
+    except (ModelUnavailable, SandboxUnavailable) as error:
+        raise Unavailable(str(error)) from error
+    metadata |= {"model": model.name, "sandbox": box.metadata}
+    return from_language_model(model, box, prompt_tokens=prompt_tokens, temperature=temperature)
 
 
-def ask(model: Any, box: Any, inst: lsa.Instance, **options: Any) -> Outcome:
-    """One decision of the language model, alone in its batch: its seconds are a latency."""
-    (decision,) = decide(model, box, [inst], **options)
-    record = _record(decision)
-    return Outcome(decision.assignment, decision.total_s, decision.status, record, decision.raw)
+def _check_budget(model: "Model", budget: int) -> None:
+    from llm.decision.serialize import serialize
+
+    # No prompt is shorter than that of one user and one channel.
+    try:
+        serialize(lsa.make_instance([1e-9], [1e7]), model.count_tokens, budget)
+    except ValueError as error:
+        raise ValueError(f"--prompt-tokens is too small: {error}") from None
+    context = getattr(model, "context", None)
+    if context is not None and budget + model.max_new_tokens > context:
+        raise ValueError(
+            f"--prompt-tokens must be at most {context - model.max_new_tokens}, the model's "
+            f"context of {context} less {model.max_new_tokens} for its answer, got {budget}"
+        )
 
 
-def _record(decision: Decision) -> dict[str, Any]:
+def from_language_model(
+    model: "Model",
+    box: "Sandbox",
+    *,
+    name: str = LLM,
+    raw_name: str | None = LLM_RAW,
+    prompt_tokens: int | None = None,
+    temperature: float = 0.0,
+) -> Method:
+    """A language model that writes a program for each instance, alone in its batch.
+
+    Its seconds are a latency: prompt, completion, program and repair.
+
+    Args:
+        model: from `llm.models.load_model`.
+        box: runs the programs.
+        name: of its rows.
+        raw_name: of the rows with the raw assignment; None for none.
+        prompt_tokens: prompt budget; None takes the model's own.
+        temperature: 0 is greedy.
+    """
+    from llm.decision.policy import decide
+    from llm.decision.serialize import serialize
+    from llm.models import ModelUnavailable
+    from llm.sandbox import SandboxUnavailable
+
+    budget = model.prompt_budget if prompt_tokens is None else prompt_tokens
+
+    def run(key: jax.Array, inst: lsa.Instance, budget_s: float) -> Outcome:
+        seed = int(jax.random.bits(key)) >> 1
+        try:
+            (decision,) = decide(
+                model, box, [inst], budget=budget, temperature=temperature, seed=seed
+            )
+        except (ModelUnavailable, SandboxUnavailable) as error:
+            raise Unavailable(str(error)) from error
+        columns = _columns(decision)
+        return Outcome(
+            decision.assignment, decision.total_s, decision.status, decision.raw, columns
+        )
+
+    def skip(inst: lsa.Instance) -> str | None:
+        try:
+            serialize(inst, model.count_tokens, budget)
+        except ValueError as error:
+            return f"prompt: {error}"
+        return None
+
+    return Method(name, run, skip=skip, raw_name=raw_name)
+
+
+def _columns(decision: Any) -> dict[str, Any]:
     stages = {f"{name}_s": value for name, value in decision.seconds._asdict().items()}
     return {
         "raw_valid": decision.valid,
@@ -97,17 +229,20 @@ def _record(decision: Decision) -> dict[str, Any]:
     }
 
 
-def evaluate(
-    inst: lsa.Instance, assignment: np.ndarray, *, coupled: bool, raw: bool = False
-) -> dict[str, Any]:
-    """The objective [bit/s] of an assignment, measured the same way for every method.
+def classical(objective: str) -> list[Method]:
+    """The methods without a language model, in the order of the tables.
 
-    Raises:
-        AssertionError: it is infeasible and not `raw`; no table may hide that.
+    Leakage is only in Eq. (8): with it the optimum of Eq. (4) is one more method, and local search
+    is the only one that knows of leakage.
     """
-    value, broken = _objective(coupled)(inst, assignment)
-    kinds = {kind: int(count) for kind, count in broken._asdict().items()}
-    unserved = kinds.pop("unserved")
-    if any(kinds.values()) and not raw:
-        raise AssertionError(f"infeasible assignment: {kinds}")
-    return {"value_bps": float(value), "unserved": unserved}
+    optimum = OPTIMUM if objective == "throughput" else OPTIMUM_UNCOUPLED
+    found = [
+        from_solver(RANDOM, lsa.solvers.random),
+        from_solver(GREEDY, lsa.solvers.greedy),
+        from_solver(SORTED, lsa.solvers.sorted_matching),
+        from_anytime(GROUPED, lsa.solvers.grouped),
+        from_solver(optimum, lsa.solvers.hungarian),
+    ]
+    if objective == "coupled":
+        found.append(from_anytime(LOCAL_SEARCH, lsa.solvers.local_search))
+    return found

@@ -1,12 +1,15 @@
 """Figures in one style, as PNG to look at and PDF to print."""
 
+import contextlib
 import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 
 from experiments import methods
 
@@ -22,7 +25,7 @@ _STYLE = {
     methods.OPTIMUM: ("#000000", "_"),
     methods.OPTIMUM_UNCOUPLED: ("#000000", "_"),
 }
-_RC = {
+_RC: Any = {
     "figure.dpi": 150,
     "font.size": 9,
     "axes.spines.top": False,
@@ -33,36 +36,36 @@ _RC = {
 }
 
 
-def save(figure: Figure, stem: pathlib.Path) -> list[pathlib.Path]:
-    """Writes `stem`.png and `stem`.pdf and closes the figure."""
-    files = [stem.with_suffix(suffix) for suffix in (".png", ".pdf")]
-    for file in files:
-        figure.savefig(file, bbox_inches="tight")
-    plt.close(figure)
-    return files
-
-
-def scaling_figure(table: pd.DataFrame, stem: pathlib.Path, *, coupled: bool) -> list[pathlib.Path]:
-    """Throughput by scale beside the paper's points, and gap against time per decision."""
+@contextlib.contextmanager
+def figure(stem: pathlib.Path, columns: int) -> Iterator[Sequence[Axes]]:
+    """A row of panels in the common style; written as `stem`.png and `stem`.pdf at the end."""
     matplotlib.use("Agg")
     with plt.rc_context(_RC):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.8), layout="constrained")
-        _throughput_panel(left, table)
-        _gap_panel(right, table)
-        right.set_ylabel(f"Gap to {'an upper bound' if coupled else 'the exact optimum'} [%]")
-        kind = "Objective of Eq. (8)" if coupled else "Throughput"
-        left.set_ylabel(f"{kind} [Gbit/s]")
-        figure.legend(loc="outside lower center", ncols=4)
-        return save(figure, stem)
+        drawn, axes = plt.subplots(
+            1, columns, figsize=(4.75 * columns, 3.8), layout="constrained", squeeze=False
+        )
+        yield list(axes[0])
+        drawn.legend(loc="outside lower center", ncols=4)
+        for suffix in (".png", ".pdf"):
+            drawn.savefig(stem.with_suffix(suffix), bbox_inches="tight")
+        plt.close(drawn)
 
 
-def _throughput_panel(axes: plt.Axes, table: pd.DataFrame) -> None:
-    scales = list(table["scale"].unique())
+def value_panel(axes: Axes, table: pd.DataFrame, axis: str, quantity: str) -> None:
+    """Mean and interval of every method by cell, beside the paper's own points.
+
+    Args:
+        axes: where to draw.
+        table: of `experiments.summary.summarise`.
+        axis: the column whose values are the places on the x axis.
+        quantity: what the values are; the unit is added.
+    """
+    places = list(table[axis].unique())
     names = list(table["method"].unique())
     for i, name in enumerate(names):
-        own = table[table["method"] == name].set_index("scale").reindex(scales)
+        own = table[table["method"] == name].set_index(axis).reindex(places)
         # Side by side: most methods lie on top of one another.
-        x = np.arange(len(scales)) + (i - (len(names) - 1) / 2) * 0.1
+        x = np.arange(len(places)) + (i - (len(names) - 1) / 2) * 0.1
         colour, marker = _STYLE[name]
         axes.errorbar(
             x,
@@ -77,13 +80,21 @@ def _throughput_panel(axes: plt.Axes, table: pd.DataFrame) -> None:
         )
         if own["paper_mbps"].notna().any():
             axes.plot(x, own["paper_mbps"] / 1e3, marker="x", ls="", color=colour, ms=6, alpha=0.8)
-    axes.plot([], [], "x", color="0.3", label="paper (its own instances)")
-    axes.set_xticks(range(len(scales)), [f"Scale {s}" for s in scales])
+    if table["paper_mbps"].notna().any():
+        axes.plot([], [], "x", color="0.3", label="paper (its own instances)")
+    axes.set_xticks(range(len(places)), [f"{axis.capitalize()} {place}" for place in places])
+    axes.set_ylabel(f"{quantity} [Gbit/s]")
     axes.set_ylim(bottom=0)
 
 
-def _gap_panel(axes: plt.Axes, table: pd.DataFrame) -> None:
-    """A line per method through its scales; the larger the marker, the larger the scale."""
+def gap_panel(axes: Axes, table: pd.DataFrame, best: str) -> None:
+    """Gap against time: a line per method through its cells, larger markers for later cells.
+
+    Args:
+        axes: where to draw.
+        table: of `experiments.summary.summarise`.
+        best: what the gap is measured to.
+    """
     for name, own in table[table["method"] != methods.OPTIMUM].groupby("method", sort=False):
         colour, marker = _STYLE[name]
         axes.plot(own["seconds"], own["gap_percent"], color=colour, lw=0.8, alpha=0.6)
@@ -94,3 +105,4 @@ def _gap_panel(axes: plt.Axes, table: pd.DataFrame) -> None:
     axes.set_yscale("symlog", linthresh=1e-3)
     axes.set_ylim(bottom=-3e-4, top=100)
     axes.set_xlabel("Seconds per decision (median); larger markers, larger scales")
+    axes.set_ylabel(f"Gap to {best} [%]")

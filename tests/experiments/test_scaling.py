@@ -1,18 +1,24 @@
-"""The main job on one scale, with a model whose programs are known."""
+"""The main job on one scale, with a model whose programs are known, and its command line."""
 
 import dataclasses
 import os
+import pathlib
 import subprocess
 import sys
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import llm.models
 import lsajax as lsa
-from experiments import methods, scaling
-from experiments.scaling import Options
+from experiments import __main__ as listing
+from experiments import config, methods, scaling, study
+from experiments.scaling import Config
 from llm.models import Completion
+from llm.sandbox import Sandbox
+from lsajax.runs.folder import RunFolder
 
 SORT_ONE_SIDE = (
     "```python\n"
@@ -25,7 +31,7 @@ COLLIDE = "```python\naction = {int(u): int(channels[0]) for u in users}\n```"
 
 @dataclasses.dataclass
 class KnownModel:
-    """Writes one of two programs, chosen by the seed that the study gives."""
+    """Writes one of two programs, chosen by the seed that it is given."""
 
     name: str = "known"
     prompt_budget: int = 512
@@ -35,83 +41,106 @@ class KnownModel:
         return len(text) // 4
 
     def generate(self, prompts, *, seed=0, num_samples=1, **_):
-        text = COLLIDE if seed // 1000 % 2 else SORT_ONE_SIDE
+        text = COLLIDE if seed % 2 else SORT_ONE_SIDE
         return [Completion(text, 100, 20, 0.02) for _ in prompts for _ in range(num_samples)]
 
 
-@pytest.fixture(autouse=True)
-def known_model(monkeypatch):
-    monkeypatch.setattr(scaling, "load_model", lambda name: KnownModel())
-
-
 def run(path, **changes):
-    options = Options(scales=("I",), out=path, **changes)
-    scaling.run(scaling.prepare(options))
+    options = {"model": "known", "realizations": 3} | changes
+    scaling.run(scaling.prepare(Config(scales=("I",), out=path, **options)))
     return pd.read_parquet(path / "rows.parquet")
 
 
-# Wall-clock decides how far the anytime methods get; everything else is a number of the seed.
-TIMED = ("seconds", "rounds", "budget_s")
-
-
-def numbers(rows):
-    rows = rows[~rows["method"].isin([methods.GROUPED, methods.LOCAL_SEARCH])]
-    keep = [c for c in rows if c not in TIMED and not c.endswith("_s")]
-    return rows[keep].reset_index(drop=True)
-
-
-@pytest.mark.parametrize("setting", ["plain", "fading"])
-def test_a_run_and_its_rows(tmp_path, setting, capsys):
-    rows = run(tmp_path, realizations=2, setting=setting)
-    assert len(rows) == 2 * 7
+def test_a_run_and_its_rows(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(llm.models, "load_model", lambda name: KnownModel())
+    rows = run(tmp_path)
+    assert len(rows) == 3 * 7 and set(rows["scale"]) == {"I"}
     value = rows.pivot(index="realization", columns="method", values="value_bps")
-    # The second program collides: off the repair it is worth little, with it nearly all.
-    assert value.loc[1, methods.LLM_RAW] < 0.1 * value.loc[1, methods.LLM]
-    np.testing.assert_allclose(value.loc[0, methods.LLM_RAW], value.loc[0, methods.LLM])
+    llm_rows = rows[rows["method"] == methods.LLM].set_index("realization")
+    collided = llm_rows["completion"] == COLLIDE
+    assert collided.any() and not collided.all()
+    # A program that collides: off the repair it is worth little, with it nearly all.
+    for r, bad in collided.items():
+        assert (value.loc[r, methods.LLM_RAW] < 0.1 * value.loc[r, methods.LLM]) == bad
+    assert list(llm_rows["raw_valid"]) == list(~collided)
+    assert (llm_rows["raw_served"] == 200).all() and (llm_rows["generate_s"] == 0.02).all()
     assert (value[methods.OPTIMUM] >= value.max(axis=1) * (1 - 1e-6)).all()
     assert (value[methods.RANDOM] < value[methods.GREEDY]).all()
-    if setting == "plain":
-        np.testing.assert_allclose(value[methods.SORTED], value[methods.OPTIMUM], rtol=1e-6)
-    else:
-        assert (value[methods.SORTED] < 0.99 * value[methods.OPTIMUM]).all()
-    llm = rows[rows["method"] == methods.LLM].set_index("realization")
-    assert list(llm["raw_valid"]) == [True, False]
-    assert llm.loc[0, "raw_served"] == 200 and llm.loc[0, "generate_s"] == 0.02
+    np.testing.assert_allclose(value[methods.SORTED], value[methods.OPTIMUM], rtol=1e-6)
     grouped = rows[rows["method"] == methods.GROUPED].set_index("realization")
-    np.testing.assert_allclose(grouped["budget_s"], llm["seconds"])
+    np.testing.assert_allclose(grouped["budget_s"], llm_rows["seconds"])
     # The same instances as a user would draw them.
-    key, inst = scaling.instance(Options(setting=setting), "I", 1)
+    key, inst = study.instance(0, lsa.SCALES["I"], 1)
     optimum = lsa.solvers.hungarian(key, inst).value
     np.testing.assert_allclose(value.loc[1, methods.OPTIMUM], optimum, rtol=1e-6)
     printed = capsys.readouterr().out
-    assert "Exact optimum" in printed and "Sorted matching" in printed
-    assert ("against the paper's Random" in printed) == (setting == "plain")
+    assert "Exact optimum" in printed and "against the paper's Random" in printed
     for name in ("run.json", "summary.csv", "scaling.png", "scaling.pdf"):
         assert (tmp_path / name).stat().st_size > 0
+    # Asked again it prints the table, of fewer realisations too.
+    run(tmp_path, realizations=2, resume=True)
+    assert "n = 2" in capsys.readouterr().out
 
 
-def test_a_killed_run_resumes_to_the_same_numbers(tmp_path, monkeypatch):
-    whole = run(tmp_path / "whole", realizations=3)
-    real = scaling.run_instance
-
-    def killed(study, scale, realization):
-        if realization == 1:
-            raise KeyboardInterrupt
-        return real(study, scale, realization)
-
-    monkeypatch.setattr(scaling, "run_instance", killed)
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "killed", realizations=3)
-    monkeypatch.setattr(scaling, "run_instance", real)
-    resumed = run(tmp_path / "killed", realizations=3, resume=True)
-    pd.testing.assert_frame_equal(numbers(resumed), numbers(whole))
+def test_a_language_model_where_slots_may_be_empty(tmp_path):
+    scenario = lsa.SMALL_SCALES[5, 5, 1].replace(**lsa.SETTINGS["poisson"])
+    with (
+        Sandbox(workers=1) as box,
+        RunFolder(tmp_path, {}, identity=("triple", "method", "realization"), resume=False) as f,
+    ):
+        model = methods.from_language_model(KnownModel(), box, temperature=1.0)
+        cell = study.Cell({"triple": "a"}, scenario, {model.name: model})
+        what = study.Study([cell], "poisson", "coupled", 0, reference=model.name)
+        rows = study.run(what, f, 6)
+    empty = rows[rows["num_active"] == 0]
+    assert len(rows) == 12 and 0 < len(empty) < 12 and (empty["value_bps"] == 0).all()
 
 
-def test_coupled_setting_has_local_search(tmp_path):
-    rows = run(tmp_path, realizations=1, setting="coupled", budget_s=0.5)
-    value = rows.set_index("method")["value_bps"]
-    assert value[methods.LOCAL_SEARCH] > value[methods.OPTIMUM_UNCOUPLED], "it ignores leakage"
-    assert (rows["bound_bps"] >= rows["value_bps"]).all()
+def test_a_prompt_that_does_not_fit_is_skipped_with_the_reason():
+    _, inst = study.instance(0, lsa.SMALL_SCALES[5, 5, 1], 0)
+    method = methods.from_language_model(KnownModel(), None, prompt_tokens=20)
+    assert "budget must be at least" in method.skip(inst)
+    assert methods.from_language_model(KnownModel(), None).skip(inst) is None
+
+
+def test_options_name_every_setting_and_scale():
+    assert get_args(config.Setting) == tuple(lsa.SETTINGS)
+    with pytest.raises(ValueError, match="--setting must be one of plain, fading"):
+        scaling.prepare(Config(setting="coupled"))
+    field = {f.name: f for f in dataclasses.fields(Config)}["scales"]
+    assert field.default == tuple(lsa.SCALES)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "results/scaling/throughput-plain"),
+        ({"setting": "fading", "objective": "coupled"}, "results/scaling/coupled-fading"),
+        ({"model": "none"}, "results/scaling/throughput-plain-none"),
+        ({"model": "Qwen/Qwen2.5-0.5B"}, "results/scaling/throughput-plain-Qwen2.5-0.5B"),
+        ({"model": "http://host:1/v1#a/b"}, "results/scaling/throughput-plain-b"),
+        ({"out": pathlib.Path("x")}, "x"),
+    ],
+)
+def test_every_setting_has_a_folder_of_its_own(changes, expected):
+    assert config.out_folder("scaling", Config(**changes)) == pathlib.Path(expected)
+
+
+def test_listing():
+    found = listing.studies()
+    assert found["scaling"][0] == scaling.TIME and found["scaling"][1].startswith("The scaling")
+    assert not {"study", "methods", "rows"} & set(found)
+
+
+def command(*arguments, module="experiments.scaling", cwd=None):
+    root = str(pathlib.Path(scaling.__file__).parents[1])
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": root},
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,24 +148,54 @@ def test_coupled_setting_has_local_search(tmp_path):
     [
         (["--realizations", "0"], "--realizations must be at least 1, got 0"),
         (["--budget-s", "-1"], "--budget-s must be above 0 seconds"),
-        (["--model", "no/such/folder"], "no/such/folder"),
-        (["--prompt-tokens", "10"], "budget"),
         (["--prompt-tokens", "0"], "--prompt-tokens must be at least 1, got 0"),
-        (["--prompt-tokens", "100000"], "--prompt-tokens must be at most"),
         (["--temperature", "-1"], "--temperature must be at least 0"),
         (["--scales", "I", "I"], "--scales must name one or more of I, II, III, each once"),
         (["--seed", "99999999999999999999"], "--seed must be within"),
         (["--out", "/proc/nowhere"], "--out must be a folder that can be written"),
+        (["--model", "no/such/folder"], "no/such/folder"),
+        (["--prompt-tokens", "10"], "--prompt-tokens is too small: budget must be at least"),
+        (["--prompt-tokens", "100000"], "--prompt-tokens must be at most"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, arguments, message):
-    out = [] if "--out" in arguments else ["--out", str(tmp_path)]
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.scaling", *out, *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-    )
+    done = command(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr and "Traceback" not in done.stderr
     assert done.stderr.strip().count("\n") == 0
+    assert list(tmp_path.iterdir()) == [], "a run that failed left something"
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("experiments", []),
+        ("experiments.scaling", ["--help"]),
+        ("experiments.scaling", ["--scales", "IV"]),
+        ("experiments.scaling", ["--setting", "coupled"]),
+    ],
+)
+def test_options_are_checked_before_anything_heavy_is_imported(module, arguments):
+    code = (
+        "import runpy, sys\n"
+        "for name in ('jax', 'torch', 'pandas', 'matplotlib'):\n"
+        "    sys.modules[name] = None\n"  # importing it raises
+        f"sys.argv[1:] = {arguments!r}\n"
+        f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "ModuleNotFoundError" not in done.stderr and "ImportError" not in done.stderr
+    assert done.returncode == (2 if any(a in ("IV", "coupled") for a in arguments) else 0)
+
+
+def test_without_a_model_no_part_of_the_training_stack_is_imported(tmp_path):
+    code = (
+        "import pathlib, sys\n"
+        "from experiments import scaling\n"
+        f"out = pathlib.Path({str(tmp_path)!r})\n"
+        "prepared = scaling.prepare(scaling.Config(model='none', out=out))\n"
+        "assert prepared.study.reference == 'Random'\n"
+        "print({'torch', 'transformers', 'httpx', 'llm'} & set(sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr

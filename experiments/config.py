@@ -1,0 +1,100 @@
+"""Options that studies share; nothing heavy is imported here."""
+
+import dataclasses
+import math
+import pathlib
+from collections.abc import Collection
+from typing import Any, Literal, get_args
+
+Setting = Literal["plain", "fading", "wideband", "interference", "poisson"]
+Objective = Literal["throughput", "coupled"]
+
+NO_MODEL = "none"
+EMBEDDED = "embedded"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Options of everything that writes rows.
+
+    Args:
+        realizations: instances per cell of the study; every method sees the same ones.
+        seed: realisation i of a seed is the same instance, whatever else is asked for.
+        out: folder for rows.parquet, run.json, summary.csv and the figure; by default a folder of
+            its own under results/ for each study, objective, setting and model.
+        resume: go on with the rows that are in the folder.
+    """
+
+    realizations: int = 8
+    seed: int = 0
+    out: pathlib.Path | None = None
+    resume: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class SlotConfig(RunConfig):
+    """Options of studies that compare methods slot by slot.
+
+    Args:
+        setting: what rates depend on. plain: distance and bandwidth; fading: Rayleigh fading per
+            user and channel; wideband: a carrier per channel; interference: I_m > 0 on some
+            channels; poisson: as plain, but users and requests are Poisson counts. Instances of one
+            seed and realisation have positions, bandwidths and occupied channels in common over all
+            settings but poisson, whose number of users differs.
+        objective: throughput: the sum of rates, Eq. (4); coupled: Eq. (8), where users on
+            neighbouring channels disturb each other.
+        model: "embedded" (the small model that ships here), a folder or hub name of a transformers
+            checkpoint, the URL of an OpenAI-compatible server, or "none" for the classical methods
+            alone, which needs no torch.
+        temperature: of the model's sampling; 0 is greedy.
+        prompt_tokens: prompt budget; the model's own if not given.
+        budget_s: seconds for the anytime methods; if not given the time that the model took on the
+            same instance, and 0.1 without a model.
+    """
+
+    setting: Setting = "plain"
+    objective: Objective = "throughput"
+    model: str = EMBEDDED
+    temperature: float = 1.0
+    prompt_tokens: int | None = None
+    budget_s: float | None = None
+
+
+def check(config: SlotConfig) -> None:
+    """Raises ValueError, naming the option, on a value that no study accepts."""
+    if config.realizations < 1:
+        raise ValueError(f"--realizations must be at least 1, got {config.realizations}")
+    if not 0 <= config.seed < 2**31:
+        raise ValueError(f"--seed must be within 0..2^31 - 1, got {config.seed}")
+    for option, value, accepted in (
+        ("--setting", config.setting, get_args(Setting)),
+        ("--objective", config.objective, get_args(Objective)),
+    ):
+        if value not in accepted:
+            raise ValueError(f"{option} must be one of {', '.join(accepted)}, got {value!r}")
+    if not config.model:
+        raise ValueError("--model must be a name, a folder, a URL or none, got ''")
+    if not 0 <= config.temperature < math.inf:
+        raise ValueError(f"--temperature must be at least 0, finite, got {config.temperature}")
+    if config.prompt_tokens is not None and config.prompt_tokens < 1:
+        raise ValueError(f"--prompt-tokens must be at least 1, got {config.prompt_tokens}")
+    if config.budget_s is not None and not 0 < config.budget_s < math.inf:
+        raise ValueError(f"--budget-s must be above 0 seconds, finite, got {config.budget_s}")
+
+
+def out_folder(study: str, config: SlotConfig) -> pathlib.Path:
+    """Where the rows go: `--out`, or a folder per study, objective, setting and model."""
+    if config.out is not None:
+        return config.out
+    parts: list[str] = [config.objective, config.setting]
+    if config.model != EMBEDDED:
+        # The last word of a path or URL: no default may be shared by two models.
+        parts.append(config.model.rstrip("/").replace("#", "/").split("/")[-1])
+    return pathlib.Path("results") / study / "-".join(parts)
+
+
+def record(study: str, config: RunConfig, *, without: Collection[str]) -> dict[str, Any]:
+    """What determines a run's numbers: all options but `without` and where the rows go."""
+    left_out = {"out", "resume", *without}
+    fields = dataclasses.asdict(config).items()
+    return {"study": study, **{name: value for name, value in fields if name not in left_out}}

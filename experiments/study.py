@@ -1,0 +1,227 @@
+"""A study as a record, and the one loop that runs any of them."""
+
+import collections
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import pandas as pd
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+import lsajax as lsa
+from experiments import rows
+from experiments.methods import Method, Outcome
+from lsajax import hashing
+from lsajax.runs.folder import RunFolder
+
+DEFAULT_BUDGET_S = 0.1
+"""For anytime methods where neither the user nor a language model says."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One place in the grid of a study: a row of blocks in its table.
+
+    Attributes:
+        axes: where it is, by column name, such as `{"scale": "I"}`.
+        scenario: what its instances are drawn from.
+        methods: by name, in the order in which they run and are shown.
+    """
+
+    axes: Mapping[str, str | int | float]
+    scenario: lsa.Scenario
+    methods: Mapping[str, Method]
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """What is compared on which instances.
+
+    Attributes:
+        cells: all with the same axes.
+        setting: what rates depend on, a name of `lsajax.SETTINGS`.
+        objective: "throughput" or "coupled".
+        seed: of instances and methods.
+        reference: method that the others are subtracted from, paired by instance.
+        budget_s: seconds for anytime methods; None takes those of `budget_from`.
+        budget_from: the method whose seconds are the budget of the methods behind it.
+        paper: the paper's own numbers [Mbit/s] by (value of each axis, ..., method).
+    """
+
+    cells: Sequence[Cell]
+    setting: str
+    objective: str
+    seed: int
+    reference: str
+    budget_s: float | None = None
+    budget_from: str | None = None
+    paper: Mapping[tuple[Any, ...], float] = dataclasses.field(default_factory=dict)
+
+
+_sample = jax.jit(lsa.sample_instance)
+
+
+def instance(seed: int, scenario: lsa.Scenario, realization: int) -> tuple[jax.Array, lsa.Instance]:
+    """Key and instance of one realisation, a function of the seed and the sizes (N, M, K).
+
+    Neither study nor setting is in the key: studies share their instances, and plain and fading
+    differ by the fading alone, so that differences between settings are paired too.
+    """
+    sizes = {name: getattr(scenario, name) for name in ("num_users", "num_channels", "num_active")}
+    names = [part for item in sizes.items() for part in item]
+    key = hashing.named_key(
+        jax.random.key(seed), "instance", *names, "realization", int(realization)
+    )
+    return key, _sample(key, scenario)
+
+
+def run(study: Study, folder: RunFolder, realizations: int) -> pd.DataFrame:
+    """Computes what is not on disk yet.
+
+    Returns:
+        The rows of the study's cells and of the first `realizations`, cells in the study's order.
+    """
+    folder.metadata["columns"] = rows.COLUMNS
+    done = sum(_done(folder, cell, realizations) for cell in study.cells)
+    total = realizations * len(study.cells)
+    console = Console(stderr=True)
+    if done == total:
+        console.print(f"all {total} instances are in {folder.path} already", soft_wrap=True)
+    else:
+        with _progress(console) as progress:
+            task = progress.add_task("", total=total - done)
+            for cell, realization in _todo(study, folder, realizations, progress, task):
+                found = run_instance(study, cell, realization)
+                # Some are there where a method was added to the study since.
+                folder.append([row for row in found if not folder.has(row)])
+                progress.advance(task)
+    folder.finish()
+    return _selected(study, folder.rows(), realizations)
+
+
+def _todo(
+    study: Study, folder: RunFolder, realizations: int, progress: Progress, task: Any
+) -> Iterator[tuple[Cell, int]]:
+    """What is to be computed, one by one: there may be a thousand million."""
+    for cell in study.cells:
+        where = ", ".join(f"{name} {value}" for name, value in cell.axes.items())
+        warm = False
+        for realization in range(realizations):
+            if _is_done(folder, cell, realization):
+                continue
+            if not warm:
+                progress.update(task, description=f"{where}: compiling")
+                prepare(study, cell)
+                warm = True
+            progress.update(task, description=f"{where}, realisation {realization}")
+            yield cell, realization
+
+
+def prepare(study: Study, cell: Cell) -> None:
+    """Compiles every method for this cell, so that no row's seconds hold a compilation."""
+    _, inst = instance(study.seed, cell.scenario, 0)
+    for method in cell.methods.values():
+        if method.skip(inst) is None:
+            method.prepare(inst)
+    rows.bound_bps(inst)
+
+
+def run_instance(study: Study, cell: Cell, realization: int) -> list[dict[str, Any]]:
+    """The rows of one instance: one per method, two for a method that has a raw row."""
+    key, inst = instance(study.seed, cell.scenario, realization)
+    common = {
+        "num_users": cell.scenario.num_users,
+        "num_channels": cell.scenario.num_channels,
+        "num_active": int(inst.user_mask.sum()),
+        "setting": study.setting,
+        "objective": study.objective,
+        "seed": study.seed,
+        "bound_bps": rows.bound_bps(inst),
+    }
+    budget_s = study.budget_s or DEFAULT_BUDGET_S
+    found = []
+    for method in cell.methods.values():
+        reason = method.skip(inst)
+        if reason is not None:
+            outcome = None
+        else:
+            outcome = method.run(hashing.named_key(key, "method", method.name), inst, budget_s)
+            if study.budget_s is None and method.name == study.budget_from:
+                budget_s = outcome.seconds
+        for name, columns in _rows_of(method, outcome, reason, inst, study.objective):
+            identity = {**cell.axes, "method": name, "realization": realization}
+            found.append({**identity, **common, **columns})
+    return found
+
+
+def _rows_of(
+    method: Method, outcome: Outcome | None, reason: str | None, inst: lsa.Instance, objective: str
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    names = [name for name in (method.name, method.raw_name) if name is not None]
+    for name in names:
+        if outcome is None:
+            yield name, {"status": rows.SKIPPED, "detail": reason}
+            continue
+        raw = name == method.raw_name
+        assignment = outcome.raw if raw else outcome.assignment
+        assert assignment is not None, f"{method.name} has a raw row and no raw assignment"
+        ended = {"seconds": outcome.seconds, "status": outcome.status}
+        # The rest would be the same in both rows.
+        kept = {"raw_valid": outcome.columns.get("raw_valid")} if raw else outcome.columns
+        valued = rows.evaluate(inst, assignment, objective=objective, raw=raw)
+        yield name, {**valued, **ended, **kept}
+
+
+def method_names(cell: Cell) -> list[str]:
+    """Names of the rows of one instance of this cell."""
+    methods = cell.methods.values()
+    return [n for m in methods for n in (m.name, m.raw_name) if n is not None]
+
+
+def _is_done(folder: RunFolder, cell: Cell, realization: int) -> bool:
+    row = {**cell.axes, "realization": realization}
+    return all(folder.has({**row, "method": name}) for name in method_names(cell))
+
+
+def _done(folder: RunFolder, cell: Cell, realizations: int) -> int:
+    # From what is there, not from what is asked for: that may be a thousand million.
+    names = set(method_names(cell))
+    there = [dict(zip(folder.identity, i, strict=True)) for i in folder.identities]
+    counts = collections.Counter(
+        row["realization"]
+        for row in there
+        if row["method"] in names and all(row[k] == v for k, v in cell.axes.items())
+    )
+    return sum(r < realizations and count == len(names) for r, count in counts.items())
+
+
+def _selected(study: Study, found: pd.DataFrame, realizations: int) -> pd.DataFrame:
+    found = found[found["realization"] < realizations]
+    blocks = []
+    for cell in study.cells:
+        own = found
+        for name, value in cell.axes.items():
+            own = own[own[name] == value]
+        order = {name: i for i, name in enumerate(method_names(cell))}
+        blocks.append(own.sort_values("method", key=lambda s: s.map(order), kind="stable"))
+    return pd.concat(blocks, ignore_index=True)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
