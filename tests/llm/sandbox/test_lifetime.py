@@ -159,7 +159,8 @@ def test_signals_that_a_batch_system_sends_to_a_whole_job_touch_no_worker(lone, 
 
 
 def test_a_suspended_job_is_no_timeout(lone):
-    with running(lone, NAP.format(0.6), Limits(wall_s=2.5, cpu_s=10)) as results:
+    naps = "import time\nfor _ in range(10): time.sleep(0.1)\naction = {0: 1}"
+    with running(lone, naps, Limits(wall_s=3, cpu_s=10)) as results:
         stopped = [*reversed(children(launcher(lone)))]
         for pid in stopped:
             os.kill(pid, signal.SIGSTOP)
