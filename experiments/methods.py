@@ -223,6 +223,7 @@ def _columns(decision: Any) -> dict[str, Any]:
         "static_tokens": decision.prompt.static_tokens,
         "prompt_levels": " ".join(decision.prompt.levels),
         "completion_tokens": decision.completion_tokens,
+        "finish_reason": decision.finish_reason,
         "detail": decision.detail,
         "completion": decision.completion,
         **stages,

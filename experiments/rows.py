@@ -32,6 +32,7 @@ COLUMNS = {
     "static_tokens": "tokens of its prefix that is the same for every instance",
     "prompt_levels": "levels of detail in the prompt",
     "completion_tokens": "tokens that the model wrote",
+    "finish_reason": "stop, or length where the token limit cut the completion off",
     "completion": "what the model wrote",
     "serialize_s": "seconds to write the prompt [s]",
     "generate_s": "seconds of the model [s]",

@@ -97,8 +97,6 @@ def prepare(config: Config) -> Prepared:
         compared = [model, *compared]
     study = Study(
         cells=cells(config, {method.name: method for method in compared}),
-        setting=config.setting,
-        objective=config.objective,
         seed=config.seed,
         reference=methods.LLM if methods.LLM in (m.name for m in compared) else methods.RANDOM,
         budget_s=config.budget_s,
@@ -112,9 +110,15 @@ def cells(config: Config, methods: "dict[str, Method]") -> "list[Cell]":
     """A cell per scale."""
     from experiments.study import Cell
 
-    setting = lsa.SETTINGS[config.setting]
+    switches = lsa.SETTINGS[config.setting]
     return [
-        Cell({"scale": scale}, lsa.SCALES[scale].replace(**setting), methods)
+        Cell(
+            {"scale": scale},
+            lsa.SCALES[scale].replace(**switches),
+            methods,
+            setting=config.setting,
+            objective=config.objective,
+        )
         for scale in config.scales
     ]
 

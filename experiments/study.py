@@ -33,13 +33,17 @@ class Cell:
 
     Attributes:
         axes: where it is, by column name, such as `{"scale": "I"}`.
-        scenario: what its instances are drawn from.
+        scenario: what its instances are drawn from, the setting's switches included.
         methods: by name, in the order in which they run and are shown.
+        setting: what rates depend on, a name of `lsajax.SETTINGS`.
+        objective: "throughput" or "coupled".
     """
 
     axes: Mapping[str, str | int | float]
     scenario: lsa.Scenario
     methods: Mapping[str, Method]
+    setting: str = "plain"
+    objective: str = "throughput"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +52,6 @@ class Study:
 
     Attributes:
         cells: all with the same axes.
-        setting: what rates depend on, a name of `lsajax.SETTINGS`.
-        objective: "throughput" or "coupled".
         seed: of instances and methods.
         reference: method that the others are subtracted from, paired by instance.
         budget_s: seconds for anytime methods; None takes those of `budget_from`.
@@ -58,8 +60,6 @@ class Study:
     """
 
     cells: Sequence[Cell]
-    setting: str
-    objective: str
     seed: int
     reference: str
     budget_s: float | None = None
@@ -142,8 +142,8 @@ def run_instance(study: Study, cell: Cell, realization: int) -> list[dict[str, A
         "num_users": cell.scenario.num_users,
         "num_channels": cell.scenario.num_channels,
         "num_active": int(inst.user_mask.sum()),
-        "setting": study.setting,
-        "objective": study.objective,
+        "setting": cell.setting,
+        "objective": cell.objective,
         "seed": study.seed,
         "bound_bps": rows.bound_bps(inst),
     }
@@ -157,7 +157,7 @@ def run_instance(study: Study, cell: Cell, realization: int) -> list[dict[str, A
             outcome = method.run(hashing.named_key(key, "method", method.name), inst, budget_s)
             if study.budget_s is None and method.name == study.budget_from:
                 budget_s = outcome.seconds
-        for name, columns in _rows_of(method, outcome, reason, inst, study.objective):
+        for name, columns in _rows_of(method, outcome, reason, inst, cell.objective):
             identity = {**cell.axes, "method": name, "realization": realization}
             found.append({**identity, **common, **columns})
     return found

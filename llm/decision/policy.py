@@ -63,6 +63,7 @@ class Decision:
         prompt: the prompt with its token counts and levels.
         prompt_tokens: tokens of the prompt as the model counted them.
         completion_tokens: tokens generated.
+        finish_reason: of the completion; "length" where the token limit cut it off.
         seconds: wall time by stage.
     """
 
@@ -77,6 +78,7 @@ class Decision:
     prompt: Prompt
     prompt_tokens: int
     completion_tokens: int
+    finish_reason: str
     seconds: Seconds
 
     @property
@@ -178,6 +180,7 @@ def _finish(
         prompt=prompt,
         prompt_tokens=completion.prompt_tokens,
         completion_tokens=completion.completion_tokens,
+        finish_reason=completion.finish_reason,
         seconds=Seconds(serialize_s, completion.seconds, parse_s, result.execute_s, repair_s),
     )
 

@@ -41,11 +41,13 @@ def draw_of(name):
     return Method(name, run)
 
 
-def study_of(*compared, scenario=SMALL, **options):
+def study_of(*compared, scenario=SMALL, setting="plain", objective="throughput", **options):
     named = {method.name: method for method in compared}
-    cells = [Cell({"triple": "a", "prompt_tokens": n}, scenario, named) for n in (512, 1024)]
-    options = {"setting": "plain", "objective": "throughput", "seed": 0} | options
-    return Study(cells, reference=compared[0].name, **options)
+    cells = [
+        Cell({"triple": "a", "prompt_tokens": n}, scenario, named, setting, objective)
+        for n in (512, 1024)
+    ]
+    return Study(cells, reference=compared[0].name, **{"seed": 0, **options})
 
 
 def run(what, path, realizations=2, resume=False):
@@ -195,7 +197,7 @@ from lsajax.runs.folder import RunFolder
 
 compared = {m.name: m for m in methods.classical("throughput") if m.name != methods.GROUPED}
 cells = [study.Cell({"triple": "a"}, lsa.SMALL_SCALES[8, 10, 4], compared)]
-what = study.Study(cells, "plain", "throughput", 0, reference=methods.RANDOM)
+what = study.Study(cells, seed=0, reference=methods.RANDOM)
 kill_after, resume = int(sys.argv[2]), len(sys.argv) > 3
 with RunFolder(sys.argv[1], {}, identity=("triple", "method", "realization"), resume=resume) as f:
     real = f.append
