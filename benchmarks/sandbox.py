@@ -21,7 +21,6 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from llm.sandbox import Limits, Sandbox
-from lsajax.runs import provenance
 
 ASSIGN = """
 from scipy.optimize import linear_sum_assignment
@@ -169,6 +168,8 @@ def main() -> None:
         "start_up_s": start_up,
         "table": table,
     }
+    from lsajax.runs import provenance  # not before the forks: it brings JAX
+
     provenance.write(options.out, record)
     print(f"wrote {options.out}")
 

@@ -78,7 +78,7 @@ def prepare(config: Config) -> Prepared:
         identity=("scale", "method", "realization"),
         resume=config.resume,
     )
-    # Here and not above: JAX and PyTorch take seconds to import, and the options are good now.
+    # Here and not above: what these import takes seconds, and the options are good now.
     from experiments import methods
     from experiments.study import Study
 

@@ -1,5 +1,5 @@
 """Runs on disk and on the command line; the one part of `lsajax` that touches either.
 
-Nothing here is imported by `import lsajax`. Importing these modules loads neither JAX nor pandas:
-what is heavy is imported where it is used.
+Nothing here is imported by `import lsajax`. pandas, pyarrow and tyro are imported where they are
+used.
 """

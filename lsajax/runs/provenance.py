@@ -119,6 +119,6 @@ def busy() -> str | None:
 
 
 def _jax_devices() -> list[str]:
-    # JAX is not loaded for this: some benchmarks fork, which they cannot once it has started.
+    # JAX is not loaded for this alone.
     jax = sys.modules.get("jax")
     return [f"{d.platform}: {d.device_kind}" for d in jax.devices()] if jax else []

@@ -178,7 +178,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, arguments, message):
 def test_options_are_checked_before_anything_heavy_is_imported(module, arguments):
     code = (
         "import atexit, runpy, sys\n"
-        "heavy = {'jax', 'torch', 'pandas', 'matplotlib'}\n"
+        "heavy = {'torch', 'transformers', 'pandas', 'matplotlib'}\n"
         "atexit.register(lambda: print('loaded:', heavy & set(sys.modules)))\n"
         f"sys.argv[1:] = {arguments!r}\n"
         f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)\n"

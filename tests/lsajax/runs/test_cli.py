@@ -96,10 +96,10 @@ def test_interrupt_is_one_line_and_exit_code_130(fail, until, message):
     assert errors.strip().splitlines()[-1] == message and "Traceback" not in errors
 
 
-def test_the_command_line_needs_neither_jax_nor_pandas():
+def test_the_command_line_needs_neither_torch_nor_pandas():
     code = (
         "import sys, lsajax.runs.cli, lsajax.runs.folder\n"
-        "print({'jax', 'pandas', 'pyarrow', 'torch', 'matplotlib'} & set(sys.modules))"
+        "print({'pandas', 'pyarrow', 'torch', 'tyro', 'matplotlib'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "set()", done.stderr
