@@ -89,8 +89,8 @@ def test_a_language_model_where_slots_may_be_empty(tmp_path):
         RunFolder(tmp_path, {}, identity=("triple", "method", "realization"), resume=False) as f,
     ):
         model = methods.from_language_model(KnownModel(), box, temperature=1.0)
-        cell = study.Cell({"triple": "a"}, scenario, {model.name: model})
-        what = study.Study([cell], "poisson", "coupled", 0, reference=model.name)
+        cell = study.Cell({"triple": "a"}, scenario, {model.name: model}, "poisson", "coupled")
+        what = study.Study([cell], seed=0, reference=model.name)
         rows = study.run(what, f, 6)
     empty = rows[rows["num_active"] == 0]
     assert len(rows) == 12 and 0 < len(empty) < 12 and (empty["value_bps"] == 0).all()
