@@ -3,8 +3,10 @@
 import dataclasses
 import os
 import pathlib
+import signal
 import subprocess
 import sys
+import time
 from typing import get_args
 
 import numpy as np
@@ -199,3 +201,19 @@ def test_without_a_model_no_part_of_the_training_stack_is_imported(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "set()", done.stderr
+
+
+@pytest.mark.parametrize("after_s", [0.2, 0.6])
+def test_interrupted_while_imports_run(tmp_path, after_s):
+    root = str(pathlib.Path(scaling.__file__).parents[1])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.scaling", "--model", "none"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": root},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(after_s)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and errors.strip() == "interrupted"
