@@ -1,7 +1,8 @@
 """GRPO with rewards from the sandbox, on the embedded model: `python examples/grpo_rewards.py`.
 
 The model writes a program for each slot, the sandbox runs it, and Eq. (12)-(14) say what the
-assignment is worth. It needs the extras `llm` and `train`, and about half a minute of CPU time.
+assignment is worth. It needs the dependency groups `llm` and `train`, which `make test`
+installs, and about half a minute of CPU time.
 """
 
 import dataclasses

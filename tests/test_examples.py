@@ -27,3 +27,13 @@ def test_grpo_rewards(tmp_path):
         assert sum(shares) == pytest.approx(1)
         assert 0 <= entry["rewards/structure_reward/mean"] < 1.2001
         assert 0 <= entry["raw/valid"] <= 1
+
+
+def test_monte_carlo():
+    outage = load("monte_carlo").main(realizations=200, chunk=100)
+    assert outage["greedy"] < outage["sorted_matching"] < outage["random"]
+
+
+def test_gradient():
+    before, after = load("gradient").main(steps=20)
+    assert after > before  # proportional fairness evens the rates out

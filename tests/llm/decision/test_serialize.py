@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lsajax as lsa
-from llm.decision.paradigm import PARADIGMS
+from llm.decision.paradigm import CODE, PARADIGMS
 from llm.decision.serialize import serialize
 
 _WORDS = re.compile(r" ?[A-Za-z_]+|\d|\s|.")
@@ -106,7 +106,7 @@ def test_static_text_is_alike_for_all_slots(paradigm):
 
 def test_static_tokens_leave_the_chat_template_out():
     prompt = serialize(slot(5, 9), lambda text: 40 + by_words(text), 3000)
-    assert prompt.static_tokens == by_words(static_text())
+    assert prompt.static_tokens == by_words(CODE.static_text)
     assert prompt.tokens == 40 + by_words(prompt.text)
 
 

@@ -1,0 +1,59 @@
+"""Writes the tables of README and docs from docs/results: `python -m experiments.pages`.
+
+A page holds a line `<!-- table: FILE.csv -->`; what follows is replaced, up to
+`<!-- end of table -->`.
+"""
+
+import pathlib
+import re
+import sys
+
+import pandas as pd
+
+ROOT = pathlib.Path(__file__).parents[1]
+PAGES = ("README.md", "docs/results.md")
+_TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+
+def scaling_table(summary: pd.DataFrame) -> str:
+    """Markdown of a summary of the scaling study: a row per method, the paper's in brackets."""
+    scales = list(summary["scale"].unique())
+    last = scales[-1]
+    head = ["Mbit/s", *scales, f"gap at {last}, %", f"ms at {last}"]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for method, own in summary.groupby("method", sort=False):
+        own = own.set_index("scale")
+        end = own.loc[last]
+        cells = [str(method)]
+        for scale in scales:
+            paper = own.loc[scale, "paper_mbps"]
+            shown = f"{own.loc[scale, 'mean_mbps']:.0f}"
+            cells.append(shown if pd.isna(paper) else f"{shown} ({paper:.0f})")
+        cells.append(f"{end['gap_percent']:.2f} ± {end['gap_half_percent']:.2f}")
+        cells.append(f"{1e3 * end['seconds']:.2g}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def filled(page: str) -> str:
+    """The text of a page with its tables made anew."""
+
+    def table(found: re.Match[str]) -> str:
+        summary = pd.read_csv(ROOT / "docs" / "results" / found[2])
+        return f"{found[1]}\n{scaling_table(summary)}\n{found[3]}"
+
+    return _TABLE.sub(table, page)
+
+
+def main() -> None:
+    """Rewrites the pages that changed and says which."""
+    for name in PAGES:
+        before = (ROOT / name).read_text(encoding="utf-8")
+        after = filled(before)
+        if after != before:
+            (ROOT / name).write_text(after, encoding="utf-8")
+            print(f"wrote {name}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
