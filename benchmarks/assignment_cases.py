@@ -26,6 +26,7 @@ RANDOM: dict[str, Callable[[np.random.Generator, tuple[int, int, int]], np.ndarr
     "heavy, min": lambda rng, shape: -_heavy(rng, shape),
     "log heavy, min": lambda rng, shape: -np.log2(1 + _heavy(rng, shape)),
     "integers": lambda rng, shape: rng.integers(0, 10, shape),
+    "uniform, min": lambda rng, shape: -rng.random(shape),
 }
 
 

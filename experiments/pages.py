@@ -29,7 +29,8 @@ def scaling_table(summary: pd.DataFrame) -> str:
             paper = own.loc[scale, "paper_mbps"]
             shown = f"{own.loc[scale, 'mean_mbps']:.0f}"
             cells.append(shown if pd.isna(paper) else f"{shown} ({paper:.0f})")
-        cells.append(f"{end['gap_percent']:.2f} ± {end['gap_half_percent']:.2f}")
+        gap = round(end["gap_percent"], 2) + 0.0  # no minus before a zero
+        cells.append(f"{gap:.2f} ± {end['gap_half_percent']:.2f}")
         cells.append(f"{1e3 * end['seconds']:.2g}")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
