@@ -56,8 +56,15 @@ def run(what, path, realizations=2, resume=False):
         return study.run(what, folder, realizations)
 
 
-@pytest.mark.parametrize("objective", ["throughput", "coupled"])
-@pytest.mark.parametrize("setting", list(lsa.SETTINGS))
+def _combinations():
+    """All; of those with Eq. (8), whose search takes long to compile, two are not slow."""
+    for setting in lsa.SETTINGS:
+        yield setting, "throughput"
+        fast = setting in ("plain", "poisson")
+        yield pytest.param(setting, "coupled", marks=() if fast else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("setting", "objective"), _combinations())
 def test_every_setting_with_every_objective(tmp_path, setting, objective):
     scenario = lsa.SMALL_SCALES[5, 5, 2].replace(**lsa.SETTINGS[setting])
     compared = methods.classical(objective)

@@ -21,8 +21,13 @@ def repaired(rule):
     return jax.jit(functools.partial(lsa.repair, rule=rule))
 
 
+# Eagerly each operation is compiled by itself, for every shape.
+violations = jax.jit(lsa.violations)
+channel_power = jax.jit(lsa.channel_power)
+
+
 def gains(inst):
-    power = np.broadcast_to(lsa.channel_power(inst), (inst.num_rows, inst.num_channels))
+    power = np.broadcast_to(channel_power(inst), (inst.num_rows, inst.num_channels))
     return np.asarray(power, np.float64)
 
 
@@ -39,7 +44,7 @@ def test_theorem_1(rule, setting, seed, raw):
     out = np.asarray(repaired(rule)(inst, jnp.asarray(raw)))
     users = np.flatnonzero(inst.user_mask)
     idle = np.flatnonzero(~np.asarray(inst.occupied))
-    count = lsa.violations(inst, jnp.asarray(out))
+    count = violations(inst, jnp.asarray(out))
     # Feasible whatever came in; complete as far as channels reach, and never more than that.
     assert int(count.unknown) == int(count.occupied) == int(count.duplicate) == 0
     assert int(count.unserved) == max(0, len(users) - len(idle))
@@ -92,7 +97,7 @@ def test_more_users_than_channels_serves_the_strongest(rule):
     )
     out = np.asarray(lsa.repair(inst, jnp.full(5, -1), rule=rule))
     np.testing.assert_array_equal(out, [-1, 2, -1, 1, 0])
-    assert int(lsa.violations(inst, jnp.asarray(out)).unserved) == 2
+    assert int(violations(inst, jnp.asarray(out)).unserved) == 2
     # The weakest user's valid suggestion survives all the same.
     out = np.asarray(lsa.repair(inst, jnp.array([2, -1, -1, -1, -1]), rule=rule))
     np.testing.assert_array_equal(out, [2, 1, -1, 0, -1])
