@@ -163,9 +163,9 @@ def measure_warm_start(size: int, slots: int, drift_db: float, name: str) -> dic
         here = cold(x)
         taken = interleave(
             {
-                "cold": lambda x=x: cold(x),
-                "warm": lambda x=x, d=before.duals: warm(x, d),
-                "own": lambda x=x, d=here.duals: warm(x, d),
+                "cold": functools.partial(cold, x),
+                "warm": functools.partial(warm, x, before.duals),
+                "own": functools.partial(warm, x, here.duals),
             },
             3,
         )
@@ -193,7 +193,7 @@ def measure_device(batch: int, size: int, runs: int) -> list[dict[str, Any]]:
     for name, function in methods.items():
         compile_s = compile_seconds(function, rates)
         jitted = jax.jit(function)
-        taken = interleave({name: lambda jitted=jitted: jitted(rates)}, runs)[name]
+        taken = interleave({name: functools.partial(jitted, rates)}, runs)[name]
         stats = jax.devices()[0].memory_stats() or {}
         rows.append(
             {
