@@ -10,9 +10,10 @@ Peers that are not installed (lapx, optax, ott-jax, torch-linear-assignment) are
 4096 x (200 x 200) and 256 x (2000 x 2000), with the device's peak memory.
 """
 
-import argparse
+import dataclasses
 import functools
 import pathlib
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tyro
 
 from benchmarks.assignment_cases import RANDOM, RATES, instances, matrices, slots_trace
 from benchmarks.assignment_figure import figure
@@ -45,6 +47,23 @@ PEERS_UP_TO = 64 * 200 * 200
 METHODS = {"C++ kernel": "host", "pure JAX": "device"}
 
 Solve = Callable[[], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The assignment benchmark.
+
+    Args:
+        quick: small sizes, few runs, at most one second per case.
+        device: measure the accelerator instead.
+        seconds: aim of time per case.
+        out: file of the JSON; the figure is written beside it.
+    """
+
+    quick: bool = False
+    device: bool = False
+    seconds: float = 25.0
+    out: pathlib.Path = pathlib.Path("results/benchmarks/assignment.json")
 
 
 def contestants(kind: str, values: np.ndarray) -> dict[str, Solve]:
@@ -144,9 +163,9 @@ def measure_warm_start(size: int, slots: int, drift_db: float, name: str) -> dic
         here = cold(x)
         taken = interleave(
             {
-                "cold": lambda x=x: cold(x),
-                "warm": lambda x=x, d=before.duals: warm(x, d),
-                "own": lambda x=x, d=here.duals: warm(x, d),
+                "cold": functools.partial(cold, x),
+                "warm": functools.partial(warm, x, before.duals),
+                "own": functools.partial(warm, x, here.duals),
             },
             3,
         )
@@ -174,7 +193,7 @@ def measure_device(batch: int, size: int, runs: int) -> list[dict[str, Any]]:
     for name, function in methods.items():
         compile_s = compile_seconds(function, rates)
         jitted = jax.jit(function)
-        taken = interleave({name: lambda jitted=jitted: jitted(rates)}, runs)[name]
+        taken = interleave({name: functools.partial(jitted, rates)}, runs)[name]
         stats = jax.devices()[0].memory_stats() or {}
         rows.append(
             {
@@ -191,7 +210,7 @@ def measure_device(batch: int, size: int, runs: int) -> list[dict[str, Any]]:
     return rows
 
 
-def run_cpu(options: argparse.Namespace) -> dict[str, Any]:
+def run_cpu(config: Config) -> dict[str, Any]:
     """The table on the CPU, printed as it grows."""
     if not _host.available():
         print(f"note: no C++ kernel ({_host.missing()}); only the pure JAX path is measured")
@@ -199,12 +218,13 @@ def run_cpu(options: argparse.Namespace) -> dict[str, Any]:
         f"{'kind':14} {'batch':>5} {'N':>5} {'method':23} {'median s':>10} {'/ scipy':>8} "
         f"{'gap':>9} {'proven':>9} {'runs':>4} {'first s':>8}"
     )
+    seconds = min(config.seconds, 1.0) if config.quick else config.seconds
     # 8 and 64 of 200 x 200 beside 1 make the curve over the batch.
-    cases = (*QUICK, (8, 200)) if options.quick else (*SINGLE, *BATCHES, (8, 200))
+    cases = (*QUICK, (8, 200)) if config.quick else (*SINGLE, *BATCHES, (8, 200))
     rows: list[dict[str, Any]] = []
-    for kind in KINDS if not options.quick else ("plain", "fading", "heavy", "integers"):
+    for kind in KINDS if not config.quick else ("plain", "fading", "heavy", "integers"):
         for batch, size in cases:
-            for row in measure(kind, batch, size, options.seconds):
+            for row in measure(kind, batch, size, seconds):
                 rows.append(row)
                 proven = "" if row["proven_gap"] is None else f"{row['proven_gap']:.1e}"
                 print(
@@ -216,8 +236,8 @@ def run_cpu(options: argparse.Namespace) -> dict[str, Any]:
     warm = []
     for name in METHODS if _host.available() else ("pure JAX",):
         for drift_db in (0.01, 0.1, 1.0):
-            size = 100 if options.quick or name == "pure JAX" else 1000
-            row = measure_warm_start(size, 4 if options.quick else 8, drift_db, name)
+            size = 100 if config.quick or name == "pure JAX" else 1000
+            row = measure_warm_start(size, 4 if config.quick else 8, drift_db, name)
             warm.append(row)
             print(
                 f"warm start, {name}, N = {size}, gains drift {drift_db} dB a slot: "
@@ -228,10 +248,10 @@ def run_cpu(options: argparse.Namespace) -> dict[str, Any]:
     return {"rows": rows, "warm_start": warm}
 
 
-def run_device(options: argparse.Namespace) -> dict[str, Any]:
+def run_device(config: Config) -> dict[str, Any]:
     """The table on an accelerator."""
     rows = []
-    for batch, size in ((64, 200),) if options.quick else GPU:
+    for batch, size in ((64, 200),) if config.quick else GPU:
         for row in measure_device(batch, size, 3):
             rows.append(row)
             print(
@@ -242,25 +262,16 @@ def run_device(options: argparse.Namespace) -> dict[str, Any]:
     return {"device_rows": rows}
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes, few runs")
-    parser.add_argument("--device", action="store_true", help="measure the accelerator instead")
-    parser.add_argument("--seconds", type=float, default=25.0, help="aim of time per case")
-    parser.add_argument(
-        "--out", type=pathlib.Path, default=pathlib.Path("results/benchmarks/assignment.json")
-    )
-    options = parser.parse_args()
-    if options.device and jax.default_backend() == "cpu":
-        parser.error("--device needs an accelerator, and JAX sees only a CPU here")
-    if options.quick:
-        options.seconds = min(options.seconds, 1.0)
-    record = run_device(options) if options.device else run_cpu(options)
-    write(options.out, record)
+def main(config: Config) -> None:
+    """Measures, prints and writes."""
+    if config.device and jax.default_backend() == "cpu":
+        print("error: --device needs an accelerator, and JAX sees only a CPU", file=sys.stderr)
+        raise SystemExit(2)
+    record = run_device(config) if config.device else run_cpu(config)
+    write(config.out, record)
     if "rows" in record:
-        figure(record["rows"], options.out)
+        figure(record["rows"], config.out)
 
 
 if __name__ == "__main__":
-    main()
+    main(tyro.cli(Config, prog="python -m benchmarks.assignment", description=__doc__))

@@ -10,7 +10,7 @@ and ours stopped after the time of one run of theirs (the JSON has both times by
 gap over time are written beside each other.
 """
 
-import argparse
+import dataclasses
 import os
 import pathlib
 import sys
@@ -26,11 +26,31 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + _ONE_THREAD
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import scipy.optimize  # noqa: E402
+import tyro  # noqa: E402
 
 from benchmarks.timing import write  # noqa: E402
 from lsajax import solvers  # noqa: E402
 
 GOALS = "goals: median 0.1 %, mean 0.5 % in 5 s"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The quadratic assignment benchmark.
+
+    Args:
+        data: folder of QAPLIB's files, or .npz; without it nothing is measured.
+        seconds: budget per instance.
+        seed: of the search and of SciPy's random starts.
+        quick: three instances, at most one second each.
+        out: file of the JSON; the figure is written beside it.
+    """
+
+    data: pathlib.Path | None = None
+    seconds: float = 5.0
+    seed: int = 0
+    quick: bool = False
+    out: pathlib.Path = pathlib.Path("results/benchmarks/qap.json")
 
 
 def read_instances(path: pathlib.Path) -> dict[str, tuple[np.ndarray, np.ndarray, float]]:
@@ -141,45 +161,37 @@ def figure(rows: dict[str, dict[str, Any]], path: pathlib.Path) -> None:
     plt.close(drawing)
 
 
-def main() -> int:
-    """Command line; exit code 0 also without `--data`, so that `python -m benchmarks` goes on."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=pathlib.Path, help="folder of QAPLIB files, or .npz")
-    parser.add_argument("--seconds", type=float, default=5.0, help="budget per instance")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="three instances, one second each")
-    parser.add_argument(
-        "--out", type=pathlib.Path, default=pathlib.Path("results/benchmarks/qap.json")
-    )
-    options = parser.parse_args()
-    if options.data is None:
+def main(config: Config) -> int:
+    """The exit code, 0 also without `--data`, so that `python -m benchmarks` goes on."""
+    if config.data is None:
         print("skipped: needs QAPLIB instances, --data PATH")
         return 0
     try:
-        instances = read_instances(options.data)
+        instances = read_instances(config.data)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if options.quick:
+    seconds = config.seconds
+    if config.quick:
         instances = dict(list(instances.items())[:3])
-        options.seconds = min(options.seconds, 1.0)
-    print(f"gaps in percent; ours in {options.seconds:g} s, one core")
+        seconds = min(seconds, 1.0)
+    print(f"gaps in percent; ours in {seconds:g} s, one core")
     print(f"{'instance':9} " + " ".join(f"{name:>14}" for name in COLUMNS))
     rows = {}
     for method in ("faq", "2opt"):  # SciPy imports its own parts in the first call
         by_scipy(method, np.eye(3), np.eye(3), 0.0, 0)
     for name, (a, b, best) in instances.items():
-        row = rows[name] = measure(a, b, best, options.seconds, options.seed)
+        row = rows[name] = measure(a, b, best, seconds, config.seed)
         print(f"{name:9} " + " ".join(f"{row[c]:14.3f}" for c in COLUMNS), flush=True)
     summary = {}
     for label, statistic in (("median", np.median), ("mean", np.mean)):
         summary[label] = {c: float(statistic([row[c] for row in rows.values()])) for c in COLUMNS}
         print(f"{label:9} " + " ".join(f"{summary[label][c]:14.3f}" for c in COLUMNS))
     print(GOALS)
-    write(options.out, {"seconds": options.seconds, "summary": summary, "instances": rows})
-    figure(rows, options.out)
+    write(config.out, {"seconds": seconds, "summary": summary, "instances": rows})
+    figure(rows, config.out)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(tyro.cli(Config, prog="python -m benchmarks.qap", description=__doc__)))

@@ -6,7 +6,7 @@ NumPy arrays, against a random assignment of its own (Eq. 13). We keep the exact
 instance from step to step; the loop is also timed with that given to it.
 """
 
-import argparse
+import dataclasses
 import math
 import pathlib
 import statistics
@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import tyro
 
 import lsajax as lsa
 from benchmarks.timing import interleave, ratio, write
@@ -35,6 +36,19 @@ PROGRAMS = (
     "action = {int(u): int(channels[0]) for u in users}",
     "action = dict(zip(users, channel))",
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The rewards benchmark.
+
+    Args:
+        quick: few runs.
+        out: file of the JSON.
+    """
+
+    quick: bool = False
+    out: pathlib.Path = pathlib.Path("results/benchmarks/rewards.json")
 
 
 def loop_gain(
@@ -146,15 +160,9 @@ def whole_step(box: Sandbox, setting: str, runs: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few runs")
-    parser.add_argument(
-        "--out", type=pathlib.Path, default=pathlib.Path("results/benchmarks/rewards.json")
-    )
-    options = parser.parse_args()
-    runs = 3 if options.quick else 15
+def main(config: Config) -> None:
+    """Measures, prints and writes."""
+    runs = 3 if config.quick else 15
     groups = [group_of_actions(size, runs) for size in (200, 2000)]
     for g in groups:
         print(
@@ -166,14 +174,14 @@ def main() -> None:
     steps = []
     with Sandbox(workers=2, limits=Limits(wall_s=20.0, cpu_s=10.0, memory_mb=1024)) as box:
         for setting in ("plain", "fading"):
-            steps.append(whole_step(box, setting, 3 if options.quick else 5))
+            steps.append(whole_step(box, setting, 3 if config.quick else 5))
             s = steps[-1]
             print(
                 f"reward step, scale III {setting}: {s['completions']} completions in "
                 f"{s['step_s']:.2f} s, {s['per_completion_ms']:.1f} ms each, {s['valid']} valid"
             )
-    write(options.out, {"runs": runs, "groups": groups, "steps": steps})
+    write(config.out, {"runs": runs, "groups": groups, "steps": steps})
 
 
 if __name__ == "__main__":
-    main()
+    main(tyro.cli(Config, prog="python -m benchmarks.rewards", description=__doc__))

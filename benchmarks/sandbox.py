@@ -4,7 +4,7 @@
 contestants take turns. JAX stays out of this process, so that forking it is as cheap as it can be.
 """
 
-import argparse
+import dataclasses
 import multiprocessing
 import os
 import pathlib
@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import tyro
 from scipy.optimize import linear_sum_assignment
 
 from llm.sandbox import Limits, Sandbox
@@ -44,6 +45,19 @@ exec(sys.argv[2], space)
 print(len(space["action"]))
 """
 _BWRAP = ("bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--unshare-all", "--die-with-parent")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The sandbox benchmark.
+
+    Args:
+        quick: few runs.
+        out: file of the JSON.
+    """
+
+    quick: bool = False
+    out: pathlib.Path = pathlib.Path("results/benchmarks/sandbox.json")
 
 
 def _in_fork(code: str, cost: np.ndarray, pipe: Any) -> None:
@@ -138,21 +152,15 @@ def start_up_seconds(runs: int) -> float:
     return statistics.median(seconds)
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few runs")
-    parser.add_argument(
-        "--out", type=pathlib.Path, default=pathlib.Path("results/benchmarks/sandbox.json")
-    )
-    options = parser.parse_args()
-    start_up = start_up_seconds(1 if options.quick else 3)
+def main(config: Config) -> None:
+    """Measures, prints and writes."""
+    start_up = start_up_seconds(1 if config.quick else 3)
     columns = f"{'':10}{'':36}{'median ms':>10}{'least ms':>10}{'per s':>9}{'ratio':>8}{'runs':>6}"
     print(columns)
     table = []
     with Sandbox(workers=1) as one, Sandbox(workers=2) as two:
         for name in WORKLOADS:
-            for row in measure(name, options.quick, {1: one, 2: two}):
+            for row in measure(name, config.quick, {1: one, 2: two}):
                 table.append(row)
                 print(
                     f"{name:10}{row['contestant']:36}{row['median_ms']:10.2f}"
@@ -170,9 +178,9 @@ def main() -> None:
     }
     from lsajax.runs import provenance  # not before the forks: it brings JAX
 
-    provenance.write(options.out, record)
-    print(f"wrote {options.out}")
+    provenance.write(config.out, record)
+    print(f"wrote {config.out}")
 
 
 if __name__ == "__main__":
-    main()
+    main(tyro.cli(Config, prog="python -m benchmarks.sandbox", description=__doc__))

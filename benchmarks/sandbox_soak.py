@@ -3,8 +3,8 @@
 `python -m benchmarks.sandbox_soak --programs 20000` exits with 1 if anything is amiss.
 """
 
-import argparse
 import collections
+import dataclasses
 import json
 import os
 import pathlib
@@ -13,6 +13,7 @@ import sys
 import time
 
 import numpy as np
+import tyro
 
 from llm.sandbox import Execution, Limits, Sandbox
 from lsajax.runs import provenance
@@ -43,6 +44,23 @@ HOSTILE = {
 ENDLESS_SHARE = 0.03  # of the hostile ones: each takes its whole limit
 LIMITS = Limits(wall_s=60, cpu_s=0.2, memory_mb=256)
 CHUNK = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The soak.
+
+    Args:
+        programs: programs to run.
+        workers: of the sandbox.
+        seed: of the choice of programs and of their data.
+        out: file of the JSON.
+    """
+
+    programs: int = 20_000
+    workers: int = 2
+    seed: int = 0
+    out: pathlib.Path = pathlib.Path("results/benchmarks/sandbox_soak.json")
 
 
 def own_memory_mb() -> float:
@@ -103,20 +121,12 @@ class Tally:
                 self.memory_mb.append(own_memory_mb())
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--programs", type=int, default=20_000)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--out", type=pathlib.Path, default=pathlib.Path("results/benchmarks/sandbox_soak.json")
-    )
-    options = parser.parse_args()
-    tally = Tally(options.programs, options.seed)
+def main(config: Config) -> None:
+    """Runs all programs and writes what became of them; exit code 1 if anything is amiss."""
+    tally = Tally(config.programs, config.seed)
     descriptors = len(os.listdir("/proc/self/fd"))
     start = time.monotonic()
-    with Sandbox(workers=options.workers, limits=LIMITS) as box:
+    with Sandbox(workers=config.workers, limits=LIMITS) as box:
         workers = {worker.pid for worker in box._workers}
         tally.run(box)
         replaced = len({worker.pid for worker in box._workers} - workers)
@@ -125,11 +135,11 @@ def main() -> None:
     settled, end = tally.memory_mb[len(tally.memory_mb) // 4], tally.memory_mb[-1]
     record = {
         "programs": sum(tally.statuses.values()),
-        "lost": options.programs - sum(tally.statuses.values()),
+        "lost": config.programs - sum(tally.statuses.values()),
         "wrong": len(tally.wrong),
         "statuses": dict(tally.statuses),
         "seconds": seconds,
-        "per_second": options.programs / seconds,
+        "per_second": config.programs / seconds,
         "host_memory_mb": {"settled": settled, "end": end, "most": max(tally.memory_mb)},
         "workers_replaced": replaced,
         "descriptors_left": len(os.listdir("/proc/self/fd")) - descriptors,
@@ -139,7 +149,7 @@ def main() -> None:
     print(json.dumps(record, indent=2))
     for code, got in tally.wrong[:10]:
         print("wrong:", repr(code[:80]), got, file=sys.stderr)
-    provenance.write(options.out, record)
+    provenance.write(config.out, record)
     faults = (
         "lost",
         "wrong",
@@ -150,8 +160,8 @@ def main() -> None:
     )
     if any(record[fault] for fault in faults) or end > settled + 10:
         sys.exit("the soak failed")
-    print(f"none lost, none wrong, nothing left behind; wrote {options.out}")
+    print(f"none lost, none wrong, nothing left behind; wrote {config.out}")
 
 
 if __name__ == "__main__":
-    main()
+    main(tyro.cli(Config, prog="python -m benchmarks.sandbox_soak", description=__doc__))

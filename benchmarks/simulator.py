@@ -4,7 +4,7 @@
 a figure of how each grows with N = M.
 """
 
-import argparse
+import dataclasses
 import functools
 import math
 import pathlib
@@ -13,12 +13,26 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tyro
 
 import lsajax as lsa
 from benchmarks.timing import compile_seconds, interleave, ratio, write
 
 BATCH = 256
 ACTIONS = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The simulator benchmark.
+
+    Args:
+        quick: few runs, two sizes.
+        out: file of the JSON; the figure is written beside it.
+    """
+
+    quick: bool = False
+    out: pathlib.Path = pathlib.Path("results/benchmarks/simulator.json")
 
 
 def scenario(size: int, fading: bool) -> lsa.Scenario:
@@ -204,16 +218,10 @@ def figure(curves: dict[str, dict[int, float]], path: pathlib.Path) -> None:
     plt.close(drawing)
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few runs, two sizes")
-    parser.add_argument(
-        "--out", type=pathlib.Path, default=pathlib.Path("results/benchmarks/simulator.json")
-    )
-    options = parser.parse_args()
-    runs = 5 if options.quick else 25
-    sizes = (125, 500) if options.quick else (125, 250, 500, 1000, 2000, 4000)
+def main(config: Config) -> None:
+    """Measures, prints and writes."""
+    runs = 5 if config.quick else 25
+    sizes = (125, 500) if config.quick else (125, 250, 500, 1000, 2000, 4000)
     curves: dict[str, dict[int, float]] = {}
     table = []
     for size in sizes:
@@ -250,9 +258,9 @@ def main() -> None:
     }
     print("growth, time ~ N^p:", ", ".join(f"{name} {p:.2f}" for name, p in slopes.items()))
     print(f"medians of {runs} interleaved turns; throughput over a batch of {BATCH}")
-    write(options.out, {"runs": runs, "batch": BATCH, "table": table, "growth": slopes})
-    figure(curves, options.out)
+    write(config.out, {"runs": runs, "batch": BATCH, "table": table, "growth": slopes})
+    figure(curves, config.out)
 
 
 if __name__ == "__main__":
-    main()
+    main(tyro.cli(Config, prog="python -m benchmarks.simulator", description=__doc__))

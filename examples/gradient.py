@@ -4,21 +4,39 @@ Everything from the link budget to the throughput is differentiable, so a power 
 sum constraint, here for proportional fairness, is plain gradient ascent on the shares' logits.
 
     python examples/gradient.py --steps 50
+
+Its command line needs the extra `runs`: `pip install '.[runs]'`.
 """
 
-import argparse
+import dataclasses
 
 import jax
 import jax.numpy as jnp
+import tyro
 
 import lsajax as lsa
 
 SCENARIO = lsa.Scenario(num_users=50, num_channels=50, num_active=20, fading=True)
 
 
-def main(steps: int = 50, learning_rate: float = 1.0, seed: int = 0) -> tuple[float, float]:
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The gradient ascent.
+
+    Args:
+        steps: of the ascent.
+        learning_rate: step over gradient.
+        seed: of the instance.
+    """
+
+    steps: int = 50
+    learning_rate: float = 1.0
+    seed: int = 0
+
+
+def main(config: Config) -> tuple[float, float]:
     """Prints and returns Jain's index of the rates before and after the optimisation."""
-    key = jax.random.key(seed)
+    key = jax.random.key(config.seed)
     inst = lsa.sample_instance(key, SCENARIO)
     assignment = lsa.solvers.hungarian(key, inst).assignment
 
@@ -33,13 +51,13 @@ def main(steps: int = 50, learning_rate: float = 1.0, seed: int = 0) -> tuple[fl
         utility, slope = jax.value_and_grad(lambda x: lsa.alpha_fair_utility(rates(x), alpha=1.0))(
             logits
         )
-        return logits + learning_rate * slope, utility
+        return logits + config.learning_rate * slope, utility
 
     logits = jnp.zeros(inst.num_rows)
     before = rates(logits)
-    for step in range(steps):
+    for step in range(config.steps):
         logits, utility = ascend(logits)
-        if step % (max(steps // 10, 1)) == 0:
+        if step % (max(config.steps // 10, 1)) == 0:
             print(f"step {step:4d}   sum of log rates {utility:8.4f}")
     after = rates(logits)
     for name, rate in (("before", before), ("after", after)):
@@ -52,8 +70,4 @@ def main(steps: int = 50, learning_rate: float = 1.0, seed: int = 0) -> tuple[fl
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    main(options.steps, seed=options.seed)
+    main(tyro.cli(Config, description=__doc__))

@@ -4,20 +4,38 @@ A measure is any function of one instance. `vmap` makes it one of a chunk of rea
 compiles it once, and memory is bounded by the chunk, however many realisations there are.
 
     python examples/monte_carlo.py --realizations 20000
+
+Its command line needs the extra `runs`: `pip install '.[runs]'`.
 """
 
-import argparse
+import dataclasses
 import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tyro
 
 import lsajax as lsa
 
 SCENARIO = lsa.Scenario(num_users=200, num_channels=200, num_active=100, fading=True)
 TARGET_BPS = 100e6
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """How much is sampled.
+
+    Args:
+        realizations: instances; every solver sees the same ones.
+        chunk: realisations computed at once; bounds the memory.
+        seed: of instances and solvers.
+    """
+
+    realizations: int = 4096
+    chunk: int = 512
+    seed: int = 0
 
 
 def outage(solver: Callable[..., lsa.solvers.Solution], key: jax.Array) -> jax.Array:
@@ -27,9 +45,10 @@ def outage(solver: Callable[..., lsa.solvers.Solution], key: jax.Array) -> jax.A
     return jnp.mean(lsa.user_rates(inst, solution.assignment) < TARGET_BPS)
 
 
-def main(realizations: int = 4096, chunk: int = 512, seed: int = 0) -> dict[str, float]:
+def main(config: Config) -> dict[str, float]:
     """Prints and returns the mean outage by solver, with 95 % intervals, on common instances."""
-    keys = jax.random.split(jax.random.key(seed), math.ceil(realizations / chunk) * chunk)
+    realizations, chunk = config.realizations, config.chunk
+    keys = jax.random.split(jax.random.key(config.seed), math.ceil(realizations / chunk) * chunk)
     means = {}
     for name in ("random", "sorted_matching", "greedy"):
         solver = getattr(lsa.solvers, name)
@@ -43,8 +62,4 @@ def main(realizations: int = 4096, chunk: int = 512, seed: int = 0) -> dict[str,
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--realizations", type=int, default=4096)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    main(options.realizations, seed=options.seed)
+    main(tyro.cli(Config, description=__doc__))

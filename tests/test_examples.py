@@ -30,10 +30,12 @@ def test_grpo_rewards(tmp_path):
 
 
 def test_monte_carlo():
-    outage = load("monte_carlo").main(realizations=200, chunk=100)
+    example = load("monte_carlo")
+    outage = example.main(example.Config(realizations=200, chunk=100))
     assert outage["greedy"] < outage["sorted_matching"] < outage["random"]
 
 
 def test_gradient():
-    before, after = load("gradient").main(steps=20)
+    example = load("gradient")
+    before, after = example.main(example.Config(steps=20))
     assert after > before  # proportional fairness evens the rates out
