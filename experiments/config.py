@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import pathlib
+import re
 from collections.abc import Collection
 from typing import Any, Literal, get_args
 
@@ -21,7 +22,7 @@ class RunConfig:
         realizations: instances per cell of the study; every method sees the same ones.
         seed: realisation i of a seed is the same instance, whatever else is asked for.
         out: folder for rows.parquet, run.json, summary.csv and the figure; by default a folder of
-            its own under results/ for each study, objective, setting and model.
+            its own under results/ for each study, objective, setting, model and seed.
         resume: go on with the rows that are in the folder.
     """
 
@@ -88,8 +89,9 @@ def out_folder(study: str, config: SlotConfig) -> pathlib.Path:
         return config.out
     parts: list[str] = [config.objective, config.setting]
     if config.model != EMBEDDED:
-        # The last word of a path or URL: no default may be shared by two models.
-        parts.append(config.model.rstrip("/").replace("#", "/").split("/")[-1])
+        parts.append(re.sub(r"\W+", "_", config.model).strip("_"))
+    if config.seed != RunConfig.seed:
+        parts.append(f"seed{config.seed}")
     return pathlib.Path("results") / study / "-".join(parts)
 
 

@@ -27,11 +27,13 @@ def scaling_table(summary: pd.DataFrame) -> str:
         cells = [str(method)]
         for scale in scales:
             paper = own.loc[scale, "paper_mbps"]
-            shown = f"{own.loc[scale, 'mean_mbps']:.0f}"
+            mean = own.loc[scale, "mean_mbps"]
+            shown = "N/A" if pd.isna(mean) else f"{mean:.0f}"
             cells.append(shown if pd.isna(paper) else f"{shown} ({paper:.0f})")
         gap = round(end["gap_percent"], 2) + 0.0  # no minus before a zero
-        cells.append(f"{gap:.2f} ± {end['gap_half_percent']:.2f}")
-        cells.append(f"{1e3 * end['seconds']:.2g}")
+        cells.append("–" if pd.isna(gap) else f"{gap:.2f} ± {end['gap_half_percent']:.2f}")
+        milliseconds = 1e3 * end["seconds"]
+        cells.append(f"{milliseconds:{'.0f' if milliseconds >= 10 else '.2g'}}")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -25,7 +25,7 @@ COLUMNS = {
     "status": "how the method ended: optimal, feasible, ok, error, timeout, ..., or skipped",
     "detail": "why it failed or was skipped, in a line; empty otherwise",
     "budget_s": "time given to an anytime method [s]",
-    "rounds": "improvements that an anytime method looked at its clock for",
+    "rounds": "looks of an anytime method at its clock: one per partition or chunk of steps",
     "raw_valid": "whether the model's raw assignment was valid",
     "raw_served": "users with a channel in the model's raw assignment",
     "prompt_tokens": "tokens of the prompt",

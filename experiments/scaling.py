@@ -135,7 +135,7 @@ def run(prepared: Prepared) -> None:
         figure(config, summary, folder.path / "scaling")
     tables.print_table(
         summary,
-        axes=["scale"],
+        axes=prepared.study.axes,
         title=_title(config),
         reference=prepared.study.reference,
         best="bound" if config.objective == "coupled" else "optimum",
@@ -149,7 +149,7 @@ def table(study: "Study", rows: "pd.DataFrame") -> "pd.DataFrame":
     """A row per scale and method."""
     from experiments.summary import summarise
 
-    return summarise(rows, axes=["scale"], reference=study.reference, paper=study.paper)
+    return summarise(rows, axes=study.axes, reference=study.reference, paper=study.paper)
 
 
 def figure(config: Config, summary: "pd.DataFrame", stem: pathlib.Path) -> None:

@@ -66,6 +66,11 @@ class Study:
     budget_from: str | None = None
     paper: Mapping[tuple[Any, ...], float] = dataclasses.field(default_factory=dict)
 
+    @property
+    def axes(self) -> list[str]:
+        """Names of the cells' axes."""
+        return list(self.cells[0].axes)
+
 
 _sample = jax.jit(lsa.sample_instance)
 
@@ -212,6 +217,7 @@ def _selected(study: Study, found: pd.DataFrame, realizations: int) -> pd.DataFr
         for name, value in cell.axes.items():
             own = own[own[name] == value]
         order = {name: i for i, name in enumerate(method_names(cell))}
+        own = own[own["method"].isin(order)]  # a method may have been left out since
         blocks.append(own.sort_values("method", key=lambda s: s.map(order), kind="stable"))
     return pd.concat(blocks, ignore_index=True)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from lsajax.runs import provenance
+from lsajax.runs.folder import BadRun
 
 Config = TypeVar("Config")
 Prepared = TypeVar("Prepared")
@@ -56,7 +57,7 @@ def main(
     _on_interrupt(f"interrupted; {_GOES_ON}")
     try:
         run(prepared)
-    except (OSError, Unavailable) as error:
+    except (OSError, Unavailable, BadRun) as error:
         print(f"error: {error}; {_GOES_ON}", file=sys.stderr)
         raise SystemExit(1) from None
 

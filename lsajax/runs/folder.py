@@ -7,6 +7,7 @@
 A kill at any moment leaves every row of the appends that returned.
 """
 
+import contextlib
 import fcntl
 import itertools
 import json
@@ -77,12 +78,18 @@ class RunFolder:
         self._origin: dict[str, Any] = {}
         self._lock: IO[str] | None = None
         _check_writable(self.path)
-        if any((self.path / name).exists() for name in (RUN, ROWS, PARTS)):
+        self._found = self._contents()
+        if self._found:
             try:
                 self._open(resume)
             except BadRun:
                 self.close()
                 raise
+
+    def _contents(self) -> list[str]:
+        """Names of what a run leaves: its record and files of rows."""
+        files = [self.path / RUN, self.path / ROWS, *self._parts()]
+        return sorted(file.name for file in files if file.exists())
 
     def _open(self, resume: bool) -> None:
         if not (self.path / RUN).exists():
@@ -126,7 +133,7 @@ class RunFolder:
         if changed:
             raise BadRun(
                 f"--resume needs the configuration that {self.path} was made with: "
-                f"{'; '.join(changed)}"
+                f"{'; '.join(changed)}; give another --out to keep both"
             )
 
     def _identities_of(self, file: pathlib.Path) -> set[tuple[Any, ...]]:
@@ -149,6 +156,12 @@ class RunFolder:
             lock.close()
             raise BadRun(f"--out {self.path}: another process is writing to it") from None
         self._lock = lock
+        if self._contents() != self._found:
+            self.close()
+            raise BadRun(
+                f"--out {self.path}: another process wrote to it since this one started; "
+                "--resume goes on with both"
+            )
 
     def __enter__(self) -> "RunFolder":
         return self
@@ -174,16 +187,20 @@ class RunFolder:
 
         Raises:
             ValueError: a row is there already.
+            BadRun: another process is writing to the folder, or wrote to it since it was opened.
             OSError: the disk is full, say. What was there stays, and `rows` are not.
         """
+        if not rows:
+            return
         new = [self._identity_of(row) for row in rows]
         twice = [i for n, i in enumerate(new) if i in self.identities or i in new[:n]]
         if twice:
             where = dict(zip(self.identity, twice[0], strict=True))
             raise ValueError(f"a row is there already: {where}")
-        (self.path / PARTS).mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
         self._take_lock()
         self._write_run()
+        (self.path / PARTS).mkdir(exist_ok=True)
         _write(self.path / PARTS / f"{self._next:06d}.parquet", _table(rows))
         self._next += 1
         self.identities |= set(new)
@@ -241,7 +258,7 @@ def _check_writable(path: pathlib.Path) -> None:
         raise BadRun(f"--out must be a folder that can be written: {error}") from None
     finally:
         for made in missing:
-            if made.is_dir():
+            with contextlib.suppress(OSError):  # not made, or somebody uses it by now
                 made.rmdir()
 
 

@@ -76,7 +76,11 @@ def run_budget(
     before = _traces
     _note_trace(inputs, static)
     if _traces > before:
-        _run(search, 1e-6)
+        try:
+            _run(search, 1e-6)
+        except BaseException:  # an interrupt too: the next call is to compile again
+            _note_trace.clear_cache()
+            raise
     return _run(search, budget_s)
 
 

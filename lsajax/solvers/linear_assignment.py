@@ -41,8 +41,8 @@ def linear_sum_assignment(
     The problem is solved in the precision in which it is given. NumPy's float64, integers and plain
     lists, which JAX would round to 32 bits, are solved in float64 whatever `jax_enable_x64` is;
     `value` and `duals` are then NumPy arrays of float64. JAX arrays and tracers keep their type,
-    half precision is taken as the default float. Under jit and vmap JAX itself rounds NumPy's
-    float64 to float32 before this function sees it.
+    half precision is taken as the default float. An argument of a jitted or mapped function is
+    rounded to float32 by JAX before this function sees it.
 
     Args:
         cost_matrix: [n, m] real numbers, any shape from empty on. `+inf` (`-inf` when maximising)
