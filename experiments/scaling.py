@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from experiments.methods import Method
     from experiments.study import Cell, Study
 
-TIME = "half a minute on 2 cores; a minute with --objective coupled"
+TIME = "a minute on 2 cores; a minute and a half with --objective coupled"
 
 _PAPER = {
     "LLM (code)": (26545, 41891, 55099),

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -55,8 +56,14 @@ def test_every_column_of_the_rows_is_documented():
         assert f"| `{column}` | {meaning} |" in page
 
 
+def test_the_wheel_holds_lsajax_alone():
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    assert built["targets"]["wheel"]["packages"] == ["lsajax"]
+
+
 def test_readme_is_a_front_door():
-    assert len((ROOT / "README.md").read_text().splitlines()) < 160
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) < 160
 
 
 def test_the_site_builds(tmp_path):

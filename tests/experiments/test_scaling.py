@@ -119,8 +119,9 @@ def test_options_name_every_setting_and_scale():
         ({}, "results/scaling/throughput-plain"),
         ({"setting": "fading", "objective": "coupled"}, "results/scaling/coupled-fading"),
         ({"model": "none"}, "results/scaling/throughput-plain-none"),
-        ({"model": "Qwen/Qwen2.5-0.5B"}, "results/scaling/throughput-plain-Qwen2.5-0.5B"),
-        ({"model": "http://host:1/v1#a/b"}, "results/scaling/throughput-plain-b"),
+        ({"model": "Qwen/Qwen2.5-0.5B"}, "results/scaling/throughput-plain-Qwen_Qwen2_5_0_5B"),
+        ({"model": "http://host:1/v1#a/b"}, "results/scaling/throughput-plain-http_host_1_v1_a_b"),
+        ({"seed": 7}, "results/scaling/throughput-plain-seed7"),
         ({"out": pathlib.Path("x")}, "x"),
     ],
 )

@@ -79,11 +79,7 @@ def test_a_kill_while_finishing_loses_and_doubles_nothing(tmp_path, monkeypatch)
 def test_a_full_disk_keeps_what_is_there(tmp_path, monkeypatch):
     run = opened(tmp_path)
     run.append([row(0)])
-
-    def full(_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", _no_space)
     with pytest.raises(OSError, match="No space left"):
         run.append([row(1)])
     monkeypatch.undo()
@@ -92,6 +88,42 @@ def test_a_full_disk_keeps_what_is_there(tmp_path, monkeypatch):
     run.finish()
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"rows.parquet", "run.json", ".lock"}
+
+
+def test_a_disk_that_is_full_at_the_first_row_can_be_used_again(tmp_path, monkeypatch):
+    run = opened(tmp_path / "run")
+    monkeypatch.setattr(os, "fsync", _no_space)
+    with pytest.raises(OSError, match="No space left"):
+        run.append([row(0)])
+    run.close()
+    monkeypatch.undo()
+    again = opened(tmp_path / "run")
+    again.append([row(0)])
+    assert list(again.rows()["realization"]) == [0]
+
+
+def _no_space(_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_second_writer_loses_nothing(tmp_path):
+    first, second = opened(tmp_path / "run"), opened(tmp_path / "run")
+    first.append([row(0, value_bps=1.0)])
+    with pytest.raises(BadRun, match="another process is writing"):
+        second.append([row(0, value_bps=2.0)])
+    first.close()
+    with pytest.raises(BadRun, match="another process wrote to it"):
+        second.append([row(0, value_bps=2.0)])
+    rows = opened(tmp_path / "run", resume=True).rows()
+    assert list(rows["value_bps"]) == [1.0]
+
+
+def test_no_rows_are_no_part(tmp_path):
+    run = opened(tmp_path / "run")
+    run.append([])
+    run.append([row(0)])
+    run.close()
+    assert opened(tmp_path / "run", resume=True).has(row(0))
 
 
 def test_another_configuration_is_not_resumed(tmp_path):
