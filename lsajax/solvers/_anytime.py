@@ -79,7 +79,7 @@ def run_budget(
         try:
             _run(search, 1e-6)
         except BaseException:  # an interrupt too: the next call is to compile again
-            _note_trace.clear_cache()
+            _note_trace.clear_cache()  # type: ignore[attr-defined]
             raise
     return _run(search, budget_s)
 
