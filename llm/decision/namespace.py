@@ -137,8 +137,6 @@ def _pairs(action: Mapping[int, int]) -> Int64[np.ndarray, "entries 2"]:
 
 
 _FUTURE = re.compile(r"^from __future__ import (\([^)]{0,400}\)|[^\n;#]*)", re.MULTILINE)
-
-
 _BY_COMPILER = re.compile(r"line \d+: (?:Syntax|Indentation|Tab)Error:")
 
 

@@ -26,6 +26,7 @@ _FIRST_DELAY_S = 0.25
 _LONGEST_DELAY_S = 8.0
 _PIECES = re.compile(r"[A-Za-z]+|\d|\n|[^\sA-Za-z\d]|[^\S\n]{2,}")
 _TEMPLATE_TOKENS = 32
+# Where a refusal says which field is wrong, and a key of a request that it repeats.
 _PLACE = re.compile(r"[\"'](?:param|loc)\\?[\"']\s*:\s*(\\?[\"'][\w.]+|[\[(][^])]{0,200})")
 _REQUEST_KEY = re.compile(r"\w+\\*[\"']\s*:")
 _NEUTRAL = {
@@ -53,8 +54,8 @@ class ServerModel:
 
     Args:
         spec: base URL such as "http://host:8000/v1", with "#model" behind it to name the model.
-            Only to choose a model is `{url}/models` asked: with a name, a server that does not
-            answer is found out at the first completion.
+            `{url}/models` is asked only where no model is named; a named model is taken at its
+            word, and a server that does not answer is noticed at the first completion.
         timeout_s: the most that one request may take [s].
         retries: further tries after a connection error, a time-out, or a status that may pass
             (408, 409, 425, 429, 500, 502, 503, 504), with doubled delays.
@@ -142,7 +143,7 @@ class ServerModel:
         try:
             response = self.client.post(f"{root}/tokenize", json=body)
             return int(response.json()["count"]) if response.is_success else None
-        except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
             return None
 
     def count_tokens(self, text: str) -> int:

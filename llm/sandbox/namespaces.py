@@ -1,6 +1,6 @@
 """An empty world: no files, no network, no other process in sight.
 
-Root with CAP_SYS_ADMIN makes the namespaces directly and then becomes nobody; everybody else makes
+Root with CAP_SYS_ADMIN makes the namespaces directly and then becomes uid 65534; other users make
 them inside a user namespace. Both end as uid 65534 in an empty, read-only root.
 """
 

@@ -153,6 +153,9 @@ def test_a_named_model_still_needs_a_server():
     model = models.load_model("http://127.0.0.1:9/v1#coder", retries=0, timeout_s=2)
     with pytest.raises(models.ModelUnavailable, match=r"127\.0\.0\.1:9/v1/chat/completions failed"):
         model.generate(["a"])
+    model = models.load_model("http://[bad/v1#coder", retries=0)
+    with pytest.raises(models.ModelUnavailable, match=r"is not a URL|failed"):
+        model.generate(["a"])
 
 
 NEUTRAL = {
