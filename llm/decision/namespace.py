@@ -137,6 +137,7 @@ def _pairs(action: Mapping[int, int]) -> Int64[np.ndarray, "entries 2"]:
 
 
 _FUTURE = re.compile(r"^from __future__ import (\([^)]{0,400}\)|[^\n;#]*)", re.MULTILINE)
+_BY_COMPILER = re.compile(r"line \d+: (?:Syntax|Indentation|Tab)Error:")
 
 
 def program_text(code: str) -> str:
@@ -151,5 +152,10 @@ def program_text(code: str) -> str:
 
 
 def program_detail(detail: str) -> str:
-    """A message of the sandbox with its line numbers counted in the program itself."""
-    return re.sub(r"\bline (\d+)", lambda m: f"line {max(1, int(m[1]) - PRELUDE_LINES)}", detail)
+    """A message of the sandbox with its line numbers counted in the program itself.
+
+    Only one stands at the start, except in what the compiler says ("on line 3"): the rest is the
+    program's own text.
+    """
+    number = r"\bline (\d+)" if _BY_COMPILER.match(detail) else r"^line (\d+)"
+    return re.sub(number, lambda m: f"line {max(1, int(m[1]) - PRELUDE_LINES)}", detail)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 MAX_CODE_CHARS = 1 << 16
 MAX_ENTRIES = 200_000
 _MAX_MAPPINGS = 1000
+_NO_MAPPING = "no mapping `action = {user_id: channel_id}`"
 
 # So much of a line is looked at where a pattern may backtrack.
 _MAX_LINE = 200
@@ -27,11 +28,17 @@ _PYTHON_TAG = re.compile(_PYTHON, re.IGNORECASE)
 _FENCE_BEHIND_TEXT = re.compile(rf"(?<!`)(`{{3,}}+)({_PYTHON}\s*)$", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"[\w-]+=[\"']?[\w./-]")
 
+# Before a quoted line. A space behind it goes when the code is dedented: not all write one.
+_QUOTE = re.compile(r"(?: {0,3}+>)*+")
+
 # `action = `, `action: dict = `, `a, action = `, `a = action = `; not `action[u] = `, `f(action=`.
 _BINDS_ACTION = re.compile(
-    r"^(?:[^#\n'\"(]*[;=:,])?[ \t]*+[(\[]?[ \t]*+action[ \t]*+[\])]?[ \t]*+"
-    r"(?:[:,][^=\n;(]{0,200})?=(?!=)",
-    re.MULTILINE,
+    r"(?:[^(]*[;=:,])?[ \t]*+[(\[]?[ \t]*+action[ \t]*+[\])]?[ \t]*+(?:[:,][^=;(]{0,200})?=(?!=)"
+)
+# Strings and comments, also those cut off.
+_LITERAL = re.compile(
+    r"#[^\n]*+|(\"{3}|'{3})[\s\S]*?(?:\1|\Z)|"
+    r"\"(?:[^\"\\\n]|\\[\s\S])*+\"?|'(?:[^'\\\n]|\\[\s\S])*+'?"
 )
 
 # The first line of a program, and lines that cannot be of one.
@@ -50,6 +57,7 @@ _MAPPING_START = re.compile(
     r"\baction[\"'`*]*+\s*+(?::[^={}\n]{0,80}=|:?=|:)[\"'`*]*+\s*+\{", re.IGNORECASE
 )
 _BARE_START = re.compile(r"^[ \t`]*+\{", re.MULTILINE)
+_ANY_START = re.compile(r"(?<!\d:)(?<!\d: )\{")
 _BODY = re.compile(r"(?:[^}#/]++|(?:#|//)[^\n]*+|/)*+\}")
 _COMMENT = re.compile(r"(?:#|//)[^\n]*")
 _PAIR = re.compile(r"\s*([\"']?)([0-9]{1,18})\1\s*:\s*([\"']?)(-?[0-9]{1,18})\3\s*")
@@ -108,7 +116,7 @@ def code_block(completion: str) -> Code:
         return Code(None, "no code block")
 
     def merit(block: _Block) -> tuple[bool, bool, int]:
-        return bool(block.text.strip()), bool(_BINDS_ACTION.search(block.text)), block.rank
+        return bool(block.text.strip()), _binds_action(block.text), block.rank
 
     # The first of the reversed list is the last of the equally good ones.
     code, detail, _ = max(reversed(blocks), key=merit)
@@ -121,23 +129,44 @@ def code_block(completion: str) -> Code:
     return Code(code, detail)
 
 
+def _binds_action(code: str) -> bool:
+    """Whether a line outside brackets and strings binds `action` as a whole."""
+    depth = 0
+    for line in _LITERAL.sub("", code).split("\n"):
+        if depth <= 0 and _BINDS_ACTION.match(line):
+            return True
+        depth += sum(map(line.count, "([{")) - sum(map(line.count, ")]}"))
+    return False
+
+
 def _split(text: str) -> tuple[list[_Block], list[str]]:
-    """Fenced blocks in order, and the lines outside them."""
+    """Fenced blocks in order, and the lines outside them, both without the marks of a quote.
+
+    A fence tagged as Python opens a block also within another block, unless that is Python.
+    """
     blocks: list[_Block] = []
     outside: list[str] = []
     body: list[str] | None = None
-    mark, rank = "", _OTHER
+    mark, rank, quoted = "", _OTHER, False
 
     def close(lines: list[str], detail: str = "fenced") -> None:
         blocks.append(_Block("\n".join(lines) + "\n", detail, rank))
 
     for line in text.split("\n"):
+        if body is None:
+            quoted = line.lstrip().startswith(">")
+        if quoted:
+            line = _QUOTE.sub("", line, count=1)
+        fence = _FENCE.match(line) or _FENCE_BEHIND_TEXT.search(line)
         if body is not None:
             if line.lstrip().startswith(mark):
                 close(body)
                 body = None
                 if not line.strip().strip(mark[0]):
                     continue  # with more on it, the line opens the next fence
+            elif rank != _TAGGED and fence and _PYTHON_TAG.match(fence[2]):
+                close(body)
+                body = None
             elif line.rstrip().endswith(mark) and "#" not in line:
                 close([*body, line.rstrip().rstrip(mark[0])])
                 body = None
@@ -145,9 +174,8 @@ def _split(text: str) -> tuple[list[_Block], list[str]]:
             else:
                 body.append(line)
                 continue
-        fence = _FENCE.match(line) or _FENCE_BEHIND_TEXT.search(line)
         if fence is None:
-            outside.append(line)
+            outside.append(line.removeprefix(" ") if quoted else line)
             continue
         mark, info = fence.groups()
         tag = _PYTHON_TAG.match(info)
@@ -166,6 +194,10 @@ def _split(text: str) -> tuple[list[_Block], list[str]]:
 def _unfenced(lines: list[str]) -> list[_Block]:
     """The program among lines outside fences, if there is one."""
     start = next((i for i, line in enumerate(lines) if _begins_code(line)), None)
+    if start is None:
+        # Indented by four spaces, as in Markdown.
+        lines = [line[4:] for line in lines if not line[:4].strip()]
+        start = next((i for i, line in enumerate(lines) if _begins_code(line)), None)
     if start is None:
         return []
     kept: list[str] = []
@@ -207,23 +239,34 @@ def mapping(completion: str) -> ParsedMapping:
     Also `action: {...}`, the name in quotes or Markdown emphasis, ids in quotes (JSON), comments
     (`#`, `//`), a trailing comma. Ids are decimal integers of at most 18 digits; nothing nests; a
     repeated user makes a mapping malformed, since it does not say which channel counts. An empty
-    mapping counts only if there is no other. Without `action`, braces at the start of a line do.
+    mapping counts only if there is no other. Where no such mapping holds a pair, the last one at
+    the start of a line counts, and then the last one anywhere (`Answer: {...}`).
     """
     text = completion.replace("\ufeff", "")
-    pattern = _MAPPING_START if _MAPPING_START.search(text) else _BARE_START
+    best = ParsedMapping(None, _NO_MAPPING)
+    for pattern in (_MAPPING_START, _BARE_START, _ANY_START):
+        found = _last_mapping(text, pattern)
+        if found.action:
+            return found
+        if best.detail == _NO_MAPPING:
+            best = found
+    return best
+
+
+def _last_mapping(text: str, pattern: re.Pattern[str]) -> ParsedMapping:
+    """The last mapping that holds a pair, or else the last empty one, or else what is wrong."""
     starts = [match.span() for match in deque(pattern.finditer(text), _MAX_MAPPINGS)]
+    last = ParsedMapping(None, _NO_MAPPING)
     if not starts:
-        return ParsedMapping(None, "no mapping `action = {user_id: channel_id}`")
-    last = None
+        return last
     # Each ends before the next begins, so that all of them together are read once.
     ends = [start for start, _ in starts[1:]] + [len(text)]
     for (_, start), end in zip(reversed(starts), reversed(ends), strict=True):
         found = _read(text, start, end)
         if found.action:
             return found
-        if last is None or (last.action is None and found.action is not None):
+        if last.detail == _NO_MAPPING or (last.action is None and found.action is not None):
             last = found
-    assert last is not None
     return last
 
 

@@ -26,6 +26,9 @@ _FIRST_DELAY_S = 0.25
 _LONGEST_DELAY_S = 8.0
 _PIECES = re.compile(r"[A-Za-z]+|\d|\n|[^\sA-Za-z\d]|[^\S\n]{2,}")
 _TEMPLATE_TOKENS = 32
+# Where a refusal says which field is wrong, and a key of a request that it repeats.
+_PLACE = re.compile(r"[\"'](?:param|loc)\\?[\"']\s*:\s*(\\?[\"'][\w.]+|[\[(][^])]{0,200})")
+_REQUEST_KEY = re.compile(r"\w+\\*[\"']\s*:")
 _NEUTRAL = {
     "top_p": 1.0,
     "presence_penalty": 0.0,
@@ -51,7 +54,8 @@ class ServerModel:
 
     Args:
         spec: base URL such as "http://host:8000/v1", with "#model" behind it to name the model.
-            A named model is taken at its word; `{url}/models` is asked only to choose one.
+            `{url}/models` is asked only where no model is named; a named model is taken at its
+            word, and a server that does not answer is noticed at the first completion.
         timeout_s: the most that one request may take [s].
         retries: further tries after a connection error, a time-out, or a status that may pass
             (408, 409, 425, 429, 500, 502, 503, 504), with doubled delays.
@@ -63,7 +67,7 @@ class ServerModel:
         refused: fields of `_NEUTRAL` that this server does not take.
 
     Raises:
-        ModelUnavailable: the server does not answer, or no model is named and it lists none.
+        ModelUnavailable: no model is named, and the server does not answer or lists none.
         ValueError: an option out of range.
     """
 
@@ -90,16 +94,12 @@ class ServerModel:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.client = httpx.Client(timeout=timeout_s, headers=headers)
         self.refused: set[str] = set()
-        self.model = self._choose(wanted)
+        self.model = wanted or self._choose()
         self.name = self.model
         self._can_tokenize = self._tokenize("a") is not None
 
-    def _choose(self, wanted: str) -> str:
+    def _choose(self) -> str:
         url = f"{self.url}/models"
-        if wanted:
-            # Any answer will do: some servers list nothing, or fail here, and yet have the model.
-            self._send("GET", url, retried=set())
-            return wanted
         answer = _decoded(self._send("GET", url))
         try:
             offered = [entry["id"] for entry in answer["data"]]
@@ -109,10 +109,8 @@ class ServerModel:
             raise ModelUnavailable(f"{self.url} lists no model; name one as {self.url}#model")
         return offered[0]
 
-    def _send(
-        self, method: str, url: str, body: dict | None = None, retried: set[int] = _RETRIED
-    ) -> httpx.Response:
-        """The answer, after as many tries as allowed; of any status but those in `retried`."""
+    def _send(self, method: str, url: str, body: dict | None = None) -> httpx.Response:
+        """The answer, after as many tries as allowed; of any status but those in `_RETRIED`."""
         reason = ""
         for attempt in range(self.retries + 1):
             if attempt:
@@ -129,7 +127,7 @@ class ServerModel:
                 continue
             except httpx.InvalidURL as error:
                 raise ModelUnavailable(f"{url!r} is not a URL: {error}") from error
-            if response.status_code not in retried:
+            if response.status_code not in _RETRIED:
                 return response
             reason = _status(response)
         raise ModelUnavailable(f"server {url} failed: {reason}")
@@ -145,7 +143,7 @@ class ServerModel:
         try:
             response = self.client.post(f"{root}/tokenize", json=body)
             return int(response.json()["count"]) if response.is_success else None
-        except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
             return None
 
     def count_tokens(self, text: str) -> int:
@@ -216,10 +214,10 @@ class ServerModel:
             start = time.perf_counter()
             response = self._send("POST", f"{self.url}/chat/completions", sent)
             seconds = time.perf_counter() - start
-            named = _refused(response) & sent.keys()
-            if not named:
+            field = _refused(response, sent)
+            if field is None:
                 break
-            refused |= named
+            refused.add(field)
         answer = _decoded(response)
         # Only now is it known that those fields were the reason.
         new = refused - self.refused
@@ -230,11 +228,16 @@ class ServerModel:
         return answer, seconds
 
 
-def _refused(response: httpx.Response) -> set[str]:
-    """Fields of `_NEUTRAL` that an answer "bad request" names."""
+def _refused(response: httpx.Response, sent: dict) -> str | None:
+    """The first sent field of `_NEUTRAL` that an answer "bad request" names.
+
+    Where the answer says which field is wrong (`param`, `loc`), only that counts; elsewhere any
+    mention but `"top_k":`, which is the request repeated.
+    """
     if response.status_code not in (400, 422):
-        return set()
-    return set(re.findall(r"\w+", response.text)) & _NEUTRAL.keys()
+        return None
+    said = " ".join(_PLACE.findall(response.text)) or _REQUEST_KEY.sub("", response.text)
+    return next((w for w in re.findall(r"\w+", said) if w in sent and w in _NEUTRAL), None)
 
 
 def _status(response: httpx.Response) -> str:

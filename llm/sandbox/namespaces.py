@@ -1,6 +1,6 @@
 """An empty world: no files, no network, no other process in sight.
 
-Root with CAP_SYS_ADMIN makes the namespaces directly and then becomes nobody; everybody else makes
+Root with CAP_SYS_ADMIN makes the namespaces directly and then becomes uid 65534; other users make
 them inside a user namespace. Both end as uid 65534 in an empty, read-only root.
 """
 
@@ -33,22 +33,22 @@ def enter() -> tuple[str, ...]:
         The names of the namespaces entered.
 
     Raises:
-        OSError: some namespace or mount is refused; the process may have kept its uid or be
-            nobody, and must not rely on any of the namespaces.
+        OSError: some namespace or mount is refused; the process may have kept its uid or have
+            become uid 65534, and must not rely on any of the namespaces.
     """
     own_proc = os.open("/proc/self", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if os.geteuid() == 0 and _may_unshare():
             _unshare(_ALL_BUT_USER, own_proc)
             _empty_root()
-            with contextlib.suppress(OSError):  # in a user namespace there may be no nobody ...
+            with contextlib.suppress(OSError):  # a user namespace may lack uid 65534 ...
                 become_nobody()
             try:
-                _new_user_namespace(own_proc, 0)  # ... before this one, which has nobody else
+                _new_user_namespace(own_proc, 0)  # ... before this one, which has no other uid
             except OSError:
                 if os.getuid() == 0:
                     raise
-                return tuple(_REST)  # a real nobody has no privilege that this could take
+                return tuple(_REST)  # uid 65534 has no privilege that this could take
             return ("user", *_REST)
         with contextlib.suppress(OSError):
             become_nobody()

@@ -127,3 +127,19 @@ def test_messages_count_lines_of_the_program():
         compile(namespace.program_text(code), "p", "exec")
     detail = namespace.program_detail(f"line {caught.value.lineno}: {caught.value.msg}")
     assert detail.startswith("line 2:")
+
+
+@pytest.mark.parametrize(
+    ("detail", "counted"),
+    [
+        ("line 5: ValueError: line 7 of 9", "line 4: ValueError: line 7 of 9"),
+        ("line 5: ValueError: a\nline 7", "line 4: ValueError: a\nline 7"),
+        ("no line 7", "no line 7"),
+        (
+            "line 5: SyntaxError: ']' does not match '(' on line 3 (<program>, line 5)",
+            "line 4: SyntaxError: ']' does not match '(' on line 2 (<program>, line 4)",
+        ),
+    ],
+)
+def test_a_program_s_own_words_keep_their_numbers(detail, counted):
+    assert namespace.program_detail(detail) == counted

@@ -82,6 +82,10 @@ FORMS = {
     "text behind the closing fence": f"```python\n{LOOP}``` That is all.",
     "no closing fence before the next block": f"```python\n{LOOP}```json\n{{}}\n```",
     "in a block of Markdown": f"```markdown\n# Answer\n```python\n{LOOP}```\n```",
+    "in a block of four marks": f"````markdown\n# Answer\n```python\n{LOOP}```\n````\nDone.",
+    "in a quote": indented(f"Here it is:\n```python\n{LOOP}```\n", "> ") + "Done.",
+    "in a quote without spaces": indented(f"```python\n{LOOP}```\n", ">"),
+    "in a quote in a quote": indented(f"```python\n{LOOP}```", "> > "),
 }
 
 
@@ -105,6 +109,9 @@ def test_a_fence_in_a_comment_closes_nothing():
     [
         "```python\naction[1] = 2\n```",
         "```python\naction.update(x)\nprint(f(action=action))\n```",
+        "```python\nrun(\n    action=3,\n)\n```",
+        "```python\nrun(  # :)\n    ')',\n    action=3,\n)\n```",
+        '```python\ntext = """\naction = 3\n"""\n```',
         "```python\naction |= {1: 2}\nassert action == {1: 2}\n```",
         "Output:\n```\naction = {7: 8}\n```",
         "Then action is\naction = {user_id: channel_id}",
@@ -127,6 +134,9 @@ def test_what_comes_later_and_is_not_the_program(later):
         "(action, cost) = f()",
         "x = 1; action = {}",
         "action={}",
+        "y = ':('  # :(\naction = {}",
+        "y = 'a'; action = {}",
+        "y = f(\n    1,\n)\naction = {}",
     ],
 )
 def test_bindings_of_the_action_as_a_whole(binding):
@@ -176,6 +186,15 @@ def test_unfenced_code(first, before, after):
     found = parse.code_block(f"{before}{code}\n{after}")
     assert found.detail == "no fence"
     assert found.text.removesuffix("### Explanation\n\n").rstrip("\n") == code.rstrip("\n")
+
+
+def test_code_indented_as_in_markdown():
+    text = f"The program:\n\n{indented(LOOP, '    ')}\nIt sorts users.\n"
+    assert parse.code_block(text) == (LOOP + "\n\n", "no fence")
+
+
+def test_a_quoted_remark_ends_code():
+    assert parse.code_block(f"{LOOP}> It sorts users.\n") == (LOOP, "no fence")
 
 
 @pytest.mark.parametrize(
@@ -243,6 +262,13 @@ def test_no_code_block(completion, detail):
         ("**action = {1: 2}**", {1: 2}),
         ("`action` = {1: 2}", {1: 2}),
         ("action =\n{1: 2}", {1: 2}),
+        # Braces anywhere, if there is nothing better.
+        ("The action is {1: 2}", {1: 2}),
+        ("Answer: {3: 4}, or rather {1: 2}.", {1: 2}),
+        ("action = dict({1: 2})", {1: 2}),
+        ('{"assignment": {"1": 2}}', {1: 2}),
+        ("Answer: {1: 2}, in the form action = {user_id: channel_id}", {1: 2}),
+        ("action = {1: 2} beats {3: 4}", {1: 2}),
     ],
 )
 def test_mapping(completion, action):
@@ -253,15 +279,14 @@ def test_mapping(completion, action):
     ("completion", "detail"),
     [
         ("no idea", "no mapping"),
-        ("the set {1: 2} would do", "no mapping"),
         ("action = {1: 2", "not closed"),
+        ("x = {}\naction = {1: 2", "not closed"),
         ("action = {1: 2, 1: 3}", "user 1 appears twice"),
         ("action = {1: 2.0}", "not `user_id: channel_id`: '1: 2.0'"),
         ("action = {True: 2}", "not `user_id"),
         ("action = {'1\": 2}", "not `user_id"),
         ("action = {'a': 2}", "not `user_id"),
-        ("action == {1: 2}", "no mapping"),
-        ("reaction = {1: 2}", "no mapping"),
+        ("the set {1, 2} would do", "not `user_id"),
         ("action = {1: 2  # }", "not closed"),
         ("action = {1: 2, ...}", "not `user_id"),
         ("action = {1: 2,, 3: 4}", "not `user_id"),
@@ -324,6 +349,13 @@ def test_anything_goes_in(text):
         "action = {" + "'" * 10**6 + "}",
         "action = {1" + " " * 10**6 + "}",
         "action = {" + "/" * 10**6,
+        ">" * 10**6,
+        "> ```python\n" + ">" * 10**6,
+        "````\n" + "```python\n" * 100_000,
+        "```python\n" + "'''" * 330_000,
+        "```python\n" + "'\\" * 500_000,
+        "    x\n" * 160_000,
+        "{1:" * 300_000,
     ],
 )
 def test_hostile_text_costs_linear_time(text):

@@ -29,6 +29,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         names = self.server.models
+        self.server.listed += 1
         status = self.server.list_status if self.path == "/v1/models" else 404
         self.send(status, {"data": [{"id": name} for name in names]})
 
@@ -53,14 +54,39 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if fault == "empty":
             return self.send(200, {"choices": []})
         unknown = sorted(state.unknown & body.keys())
-        if unknown and state.names_all:
-            return self.send(422, {"detail": f"Unexpected fields in the request: {set(unknown)}"})
         if unknown:
-            error = {"message": f"Unrecognized request argument supplied: {unknown[0]}"}
-            return self.send(400, {"error": error})
+            return self.send(*state.refuse(unknown, body))
         choice = {"message": {"content": text[::-1]}, "finish_reason": state.finish_reason}
         usage = {"prompt_tokens": 11, "completion_tokens": 7}
         return self.send(200, {"choices": [choice], "usage": usage if state.usage else None})
+
+
+def by_message(unknown, body):
+    return 400, {"error": {"message": f"Unrecognized request argument supplied: {unknown[0]}"}}
+
+
+def by_param(unknown, body):
+    error = {"message": f"Bad request {body}", "param": unknown[0], "code": None}
+    return 400, {"error": error}
+
+
+def by_loc(unknown, body):
+    entries = [{"loc": ["body", name], "msg": "extra", "input": body} for name in unknown]
+    return 422, {"detail": entries}
+
+
+REFUSALS = {
+    "all names": lambda unknown, body: (422, {"detail": f"Unexpected fields: {set(unknown)}"}),
+    "message": by_message,
+    "message and request": lambda unknown, body: (
+        400,
+        {"request": body, **by_message(unknown, body)[1]},
+    ),
+    "param": by_param,
+    "loc": by_loc,
+    "loc in a message": lambda unknown, body: (400, {"message": str(by_loc(unknown, body)[1])}),
+}
+"""How servers refuse fields; some repeat the request."""
 
 
 @pytest.fixture
@@ -71,8 +97,8 @@ def http_server(monkeypatch):
     made.models, made.plan, made.requests = ["coder", "other"], [], []
     made.lock, made.running, made.most_running = threading.Lock(), 0, 0
     made.delay_s, made.can_tokenize, made.usage = 0.0, True, True
-    made.list_status, made.finish_reason = 200, "stop"
-    made.unknown, made.names_all = set(), True
+    made.list_status, made.listed, made.finish_reason = 200, 0, "stop"
+    made.unknown, made.refuse = set(), REFUSALS["all names"]
     made.url = f"http://127.0.0.1:{made.server_address[1]}/v1"
     thread = threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True)
     thread.start()
@@ -118,14 +144,18 @@ def test_a_named_model_need_not_be_listed(http_server, listed, status):
     """`transformers serve FOLDER` lists nothing, or fails to list, and answers all the same."""
     http_server.models, http_server.list_status = listed, status
     model = models.load_model(f"{http_server.url}#/a/folder")
-    assert model.name == "/a/folder"
+    assert (model.name, http_server.listed) == ("/a/folder", 0)
     assert model.generate(["ab"])[0].text == "ba"
     assert http_server.requests[-1][0]["model"] == "/a/folder"
 
 
 def test_a_named_model_still_needs_a_server():
-    with pytest.raises(models.ModelUnavailable, match=r"127\.0\.0\.1:9/v1/models failed"):
-        models.load_model("http://127.0.0.1:9/v1#coder", retries=0, timeout_s=2)
+    model = models.load_model("http://127.0.0.1:9/v1#coder", retries=0, timeout_s=2)
+    with pytest.raises(models.ModelUnavailable, match=r"127\.0\.0\.1:9/v1/chat/completions failed"):
+        model.generate(["a"])
+    model = models.load_model("http://[bad/v1#coder", retries=0)
+    with pytest.raises(models.ModelUnavailable, match=r"is not a URL|failed"):
+        model.generate(["a"])
 
 
 NEUTRAL = {
@@ -146,15 +176,16 @@ def test_a_server_s_own_sampling_defaults_do_not_apply(http_server):
     assert model.refused == set()
 
 
-@pytest.mark.parametrize("names_all", [True, False])
-def test_fields_that_a_server_refuses_are_left_out_from_then_on(http_server, names_all):
-    http_server.unknown, http_server.names_all = {"top_k", "min_p", "repetition_penalty"}, names_all
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_fields_that_a_server_refuses_are_left_out_from_then_on(http_server, refusal):
+    http_server.unknown = {"top_k", "min_p", "repetition_penalty"}
+    http_server.refuse = REFUSALS[refusal]
     model = models.load_model(http_server.url)
     with pytest.warns(UserWarning, match="does not take min_p, repetition_penalty, top_k"):
         assert model.generate(["ab"])[0].text == "ba"
     assert model.refused == http_server.unknown
     tries = len(http_server.requests)
-    assert tries == (2 if names_all else 4)
+    assert tries == 4
     model.generate(["ab"])
     body = http_server.requests[-1][0]
     assert len(http_server.requests) == tries + 1
@@ -162,10 +193,11 @@ def test_fields_that_a_server_refuses_are_left_out_from_then_on(http_server, nam
     assert (body["top_p"], body["presence_penalty"]) == (1, 0)
 
 
-def test_a_bad_request_for_another_reason_stays_an_error(http_server):
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_bad_request_for_another_reason_stays_an_error(http_server, refusal):
     model = models.load_model(http_server.url)
-    http_server.unknown, http_server.plan = {"max_tokens"}, []
-    with pytest.raises(models.ModelUnavailable, match=r"status 422: .*max_tokens"):
+    http_server.unknown, http_server.refuse = {"max_tokens"}, REFUSALS[refusal]
+    with pytest.raises(models.ModelUnavailable, match=r"status 4\d\d: .*max_tokens"):
         model.generate(["abc"])
     assert len(http_server.requests) == 1
     assert model.refused == set()
