@@ -1,7 +1,8 @@
 """Where the zygote's libraries lie, so that the filter can keep a program's hands off them.
 
 A program is a fork of the zygote: its libraries are at the zygote's addresses, and below them (the
-kernel looks for room from the top down) is all the memory that it asks for.
+kernel looks for room from the top down) are its code and data, and then all the memory that it asks
+for.
 """
 
 from dataclasses import dataclass
@@ -26,14 +27,14 @@ class Layout:
     files: tuple[Span, ...]
     libraries: int
 
-    def floor(self, memory_bytes: int) -> int:
-        """The lowest address that a program may let go of.
+    def floor(self, memory_bytes: int, mapped_bytes: int) -> int:
+        """The lowest address that a program with `mapped_bytes` of code and data may let go of.
 
         Page tables cost up to 8 KiB for each page that lies alone in its GiB, and no limit of the
         kernel counts them. Above the floor there is too little room to spread pages out, and what
         is mapped below it stays mapped and counts as used.
         """
-        return max(self.libraries - _ROOM * memory_bytes - _LEAST_ROOM, 0)
+        return max(self.libraries - mapped_bytes - _ROOM * memory_bytes - _LEAST_ROOM, 0)
 
 
 def layout() -> Layout:

@@ -56,6 +56,7 @@ class Job:
     answer: int
     cpu_ns: int
     memory_bytes: int  # beyond the zygote's own address space
+    mapped_bytes: int  # what the filter takes code and data for
     output_bytes: int
     seed: int
 
@@ -68,14 +69,14 @@ class Walls:
         pid: of the zygote.
         address_space: of the zygote [bytes].
         ruleset: Landlock's descriptor; -1 where it is waived and missing.
-        program: the seccomp filter of a memory limit [bytes].
+        program: the seccomp filter of a memory limit and the size of code and data [bytes].
         descriptors: no descriptor has this number or a higher one.
     """
 
     pid: int
     address_space: int
     ruleset: int
-    program: Callable[[int], bytes]
+    program: Callable[[int, int], bytes]
     descriptors: int
 
 
@@ -93,7 +94,7 @@ def main(job: Job, walls: Walls, ready: int) -> NoReturn:
             landlock.restrict_self(walls.ruleset)
         step = "seccomp"
         _close_all_but(job.answer, ready, bound=walls.descriptors)
-        seccomp.install(walls.program(job.memory_bytes))
+        seccomp.install(walls.program(job.memory_bytes, job.mapped_bytes))
         os.write(ready, READY.pack(0))
         os.close(ready)
     except BaseException as error:

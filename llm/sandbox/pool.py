@@ -144,8 +144,9 @@ class Sandbox:
             TypeError, ValueError: a bad argument; nothing was run.
             SandboxUnavailable, RuntimeError: as `run`.
         """
-        futures, call = self._start(jobs, limits, deadline_s)
+        futures: list[Future] = []
         try:
+            call = self._start(futures, jobs, limits, deadline_s)
             wait(futures, deadline_s, FIRST_EXCEPTION)
             return _results(futures, call)
         finally:
@@ -155,8 +156,9 @@ class Sandbox:
         self, jobs: Iterable[Job], limits: Limits | None = None, deadline_s: float | None = None
     ) -> list[Execution]:
         """`map` for an event loop, which goes on meanwhile. Cancelling it drops what waits."""
-        futures, call = self._start(jobs, limits, deadline_s)
+        futures: list[Future] = []
         try:
+            call = self._start(futures, jobs, limits, deadline_s)
             ended = asyncio.gather(*map(asyncio.wrap_future, futures))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ended, deadline_s)
@@ -179,14 +181,16 @@ class Sandbox:
         self.close()
 
     def _start(
-        self, jobs: Iterable[Job], limits: Limits | None, deadline_s: float | None
-    ) -> tuple[list[Future], "_Call"]:
-        """Check every job before the first one starts."""
+        self,
+        futures: list[Future],
+        jobs: Iterable[Job],
+        limits: Limits | None,
+        deadline_s: float | None,
+    ) -> "_Call":
+        """Check every job before the first one starts; `futures` gets one after the other."""
         self._check_usable()
         limits = _checked_limits(limits or self.limits)
-        if deadline_s is not None and not deadline_s > 0:
-            raise ValueError(f"deadline_s must be above 0 or None, not {deadline_s!r}")
-        call = _Call(limits, time.monotonic(), deadline_s)
+        call = _Call(limits, time.monotonic(), _checked_deadline(deadline_s))
         jobs = list(jobs)
         layouts: dict[int, Packed | Layout] = {}
         for code, data in jobs:
@@ -194,11 +198,9 @@ class Sandbox:
                 raise TypeError(f"code must be a str, not {type(code).__name__}")
             if id(data) not in layouts:
                 layouts[id(data)] = _laid_out(data)
-        futures = [
-            self._threads.submit(self._execute, code, layouts[id(data)], call)
-            for code, data in jobs
-        ]
-        return futures, call
+        for code, data in jobs:
+            futures.append(self._threads.submit(self._execute, code, layouts[id(data)], call))
+        return call
 
     def _check_usable(self) -> None:
         if os.getpid() != self._owner:
@@ -219,7 +221,7 @@ class Sandbox:
                 if not worker.alive():
                     worker = self._replaced(worker)
                 if (bounded := call.bounded()) is None:
-                    return call.unfinished()
+                    return call.unfinished(queue_s)
                 try:
                     execution = worker.execute(code, data, bounded)
                     return replace(call.result(execution, bounded), queue_s=queue_s)
@@ -278,11 +280,15 @@ class _Call(NamedTuple):
     def result(self, execution: Execution, bounded: Limits) -> Execution:
         """`execution`, or `unfinished` where the deadline and not a limit of its own ended it."""
         cut = execution.status == "timeout" and bounded.wall_s < self.limits.wall_s
-        return self.unfinished() if cut and execution.cpu_s < self.limits.cpu_s else execution
+        if not cut or execution.cpu_s >= self.limits.cpu_s:
+            return execution
+        return replace(execution, status="unfinished", detail=self._over())
 
-    def unfinished(self) -> Execution:
-        detail = f"not finished when the {self.deadline_s:g} s of its call were over"
-        return Execution("unfinished", None, 0.0, 0.0, detail)
+    def unfinished(self, queue_s: float = 0.0) -> Execution:
+        return Execution("unfinished", None, 0.0, 0.0, self._over(), queue_s)
+
+    def _over(self) -> str:
+        return f"not finished when the {self.deadline_s:g} s of its call were over"
 
 
 def _results(futures: list[Future], call: _Call) -> list[Execution]:
@@ -327,6 +333,17 @@ def _checked_limits(limits: object) -> Limits:
     if not isinstance(limits, Limits):
         raise TypeError(f"limits must be a Limits, not {type(limits).__name__}")
     return limits
+
+
+def _checked_deadline(deadline_s: object) -> float | None:
+    if deadline_s is None:
+        return None
+    if isinstance(deadline_s, bool) or not isinstance(deadline_s, (int, float)):
+        raise TypeError(f"deadline_s must be a number or None, not {type(deadline_s).__name__}")
+    if not 0 < deadline_s <= threading.TIMEOUT_MAX:  # also refuses NaN
+        most = f"{threading.TIMEOUT_MAX:g}"
+        raise ValueError(f"deadline_s must be above 0 and at most {most}, not {deadline_s!r}")
+    return float(deadline_s)
 
 
 def _checked_waive(waive: Iterable[str]) -> frozenset[str]:

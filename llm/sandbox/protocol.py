@@ -39,7 +39,8 @@ class Ended(enum.IntEnum):
     SIGNALED = 1
     CPU_LIMIT = 2
     WALL_LIMIT = 3
-    NOT_CONFINED = 4  # died while its walls were being built: the program never ran
+    NOT_CONFINED = 4  # a step of building its walls failed: the program never ran
+    CUT_SHORT = 5  # ended otherwise while its walls were being built: the program never ran
 
 
 class Kind(enum.IntEnum):

@@ -75,6 +75,10 @@ _NO_CODE = OnlyIf(2, mask=PROT_EXEC, values=(0,))
 # the kernel chooses the place (no address, in both words), from the top down: scattered pages take
 # more memory for their page tables than for themselves
 _ANYWHERE = (OnlyIf(0, values=(0,)), OnlyIf(0, values=(0,), word=1))
+# Shared memory without a file outlives the part of its mapping that is given back, and no limit
+# counts it. Private and nothing else is the low nibble's 2; also refused: a fixed place (0x10),
+# growing downwards (0x100), huge pages (0x40000), which are the machine's and not the process's.
+_ONLY_PRIVATE = OnlyIf(3, mask=0x4011F, values=(2,))
 # as realloc does: to a place of the kernel's choice, the old place given up
 _ONLY_RESIZE = OnlyIf(3, values=(0, 1))
 # a single thread waits (0, 9) and wakes (1, 10), within its process (128), by either clock (256);
@@ -118,16 +122,17 @@ KILLED = (
 )
 
 
-def program_rules(layout: Layout, memory_bytes: int) -> dict[str, Rule]:
+def program_rules(layout: Layout, memory_bytes: int, mapped_bytes: int) -> dict[str, Rule]:
     """The filter of a stranger's program: name -> rule.
 
     Args:
         layout: of the zygote, whose libraries stay as and where they are.
         memory_bytes: what the program may use beyond the zygote's address space.
+        mapped_bytes: of code and data, mapped between the libraries and the program's memory.
     """
-    below = (0, layout.floor(memory_bytes))
+    below = (0, layout.floor(memory_bytes, mapped_bytes))
     rules: dict[str, Rule] = {
-        "mmap": (_NO_CODE, *_ANYWHERE),
+        "mmap": (_NO_CODE, _ONLY_PRIVATE, *_ANYWHERE),
         "munmap": (Outside(0, (below,)),),
         # stretched, the mapping of a library's code would make the rest of the file code too
         "mremap": (_ONLY_RESIZE, Outside(0, _ordered(below, *layout.files))),

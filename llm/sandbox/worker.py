@@ -52,12 +52,13 @@ _ENVIRONMENT = {
     "MKL_NUM_THREADS": "1",
 }
 _SEARCH_PATHS = ("PYTHONPATH", "LD_LIBRARY_PATH")  # where a cluster's modules put NumPy
-# Signals that a program can bring on itself: faults, timers, a closed pipe, limits. Under its
-# filter it can send none, so any other came from outside.
+# Signals that a program can bring on itself: faults, timers, a closed pipe, its file size. Under
+# its filter it can send none, so any other came from outside, also SIGXCPU: where the kernel sends
+# it for a CPU limit, the zygote says so.
 _OF_ITS_OWN = {
     *(signal.SIGSYS, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP),
     *(signal.SIGABRT, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGPIPE),
-    *(signal.SIGXCPU, signal.SIGXFSZ),
+    signal.SIGXFSZ,
 }
 
 
@@ -230,7 +231,7 @@ def _execution(reply: tuple, request: Request, limits: Limits) -> Execution:
     """What became of a program that ran.
 
     Raises:
-        WorkerLostError: a signal from outside ended it.
+        WorkerLostError: a signal from outside ended it, or it ended before it was confined.
     """
     ended, code, _, cpu_ns, wall_ns, peak_bytes = reply
     status: Status
@@ -240,6 +241,8 @@ def _execution(reply: tuple, request: Request, limits: Limits) -> Execution:
             status, detail = "timeout", f"used up {limits.cpu_s:g} s of CPU time"
         case Ended.WALL_LIMIT:
             status, detail = "timeout", f"not finished after {limits.wall_s:g} s"
+        case Ended.CUT_SHORT:
+            raise WorkerLostError(f"it ended after {wall_ns / 1e9:.3g} s, before it was confined")
         case Ended.SIGNALED if code not in _OF_ITS_OWN:
             raise WorkerLostError(f"signal {_signal_name(code)} from outside")
         case Ended.SIGNALED if code == signal.SIGSYS:

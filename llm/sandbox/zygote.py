@@ -31,7 +31,10 @@ _SPARE_DESCRIPTORS = 32
 _READY = select.POLLIN | select.POLLHUP | select.POLLERR
 _TICK_NS = 100_000_000
 # Batch systems and terminals send these to every process of a job; none is meant for a worker.
-_IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+_IGNORED = (
+    *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT),
+    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU),
+)
 
 
 def main(control_fd: int, host_pidfd: int, cpus: int) -> None:
@@ -106,9 +109,14 @@ def _bound_descriptors() -> int:
     return bound
 
 
-def _program(layout: addresses.Layout, memory_bytes: int) -> bytes:
-    rules = seccomp.program_rules(layout, memory_bytes)
+def _program(layout: addresses.Layout, memory_bytes: int, mapped_bytes: int) -> bytes:
+    rules = seccomp.program_rules(layout, memory_bytes, mapped_bytes)
     return seccomp.assemble(rules, seccomp.refuse(errno.EPERM))
+
+
+def _mapped_bytes(*descriptors: int) -> int:
+    """The size of code and data, to the next power of two: few filters serve all programs."""
+    return 1 << sum(os.fstat(descriptor).st_size for descriptor in descriptors).bit_length()
 
 
 def _connect_to_loopback() -> int:
@@ -195,7 +203,12 @@ def _serve(control: socket.socket, host_pidfd: int, walls: child.Walls, idle_byt
 
 def _run(request: bytes, descriptors: list[int], walls: child.Walls, life: tuple) -> tuple:
     operation, cpu_ns, wall_ns, memory_bytes, output_bytes, seed = REQUEST.unpack(request)
-    walls.program(memory_bytes)  # on the zygote's time, and once for all that have the same limit
+    probe = operation == Operation.PROBE_LANDLOCK
+    if not probe:
+        code, data, answer = descriptors
+        room = memory_bytes, _mapped_bytes(code, data)
+        walls.program(*room)  # on the zygote's time, and once for all that have the same room
+        job = child.Job(code, data, answer, cpu_ns, *room, output_bytes, seed)
     ready, ready_end = os.pipe2(os.O_CLOEXEC)
     start = time.monotonic_ns()
     try:
@@ -205,10 +218,8 @@ def _run(request: bytes, descriptors: list[int], walls: child.Walls, life: tuple
         os.close(ready_end)
         raise
     if pid == 0:
-        if operation == Operation.PROBE_LANDLOCK:
+        if probe:
             child.probe_landlock(walls.ruleset)
-        code, data, answer = descriptors
-        job = child.Job(code, data, answer, cpu_ns, memory_bytes, output_bytes, seed)
         child.main(job, walls, ready_end)
     os.close(ready_end)
     stopped = _wait(pid, cpu_ns, wall_ns, life)
@@ -223,7 +234,7 @@ def _run(request: bytes, descriptors: list[int], walls: child.Walls, life: tuple
     os.close(ready)
     number = max(0, READY.unpack(said)[0]) if said else 0
     used_ns = round((usage.ru_utime + usage.ru_stime) * 1e9)
-    confined = said == READY.pack(0)
+    confined = probe or said == READY.pack(0)
     how = _ended(stopped, status, confined, used_ns > cpu_ns)
     return (*how, number, used_ns, wall_ns, usage)
 
@@ -258,17 +269,18 @@ def _reap_orphans() -> None:
 
 
 def _ended(stopped: Ended | None, status: int, confined: bool, overspent: bool) -> tuple:
-    if not confined and stopped is None and os.WIFEXITED(status):
-        step = os.WEXITSTATUS(status) - EXIT_NOT_CONFINED
-        if 0 <= step < len(SETUP_STEPS):
-            return Ended.NOT_CONFINED, step
+    """How it ended, and the exit code, signal or step that goes with it."""
+    signalled = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    by_kernel_clock = overspent and signalled in (signal.SIGXCPU, signal.SIGKILL)
+    if stopped == Ended.CPU_LIMIT or (stopped is None and by_kernel_clock):
+        return Ended.CPU_LIMIT, signalled
+    if not confined:
+        step = -1 if signalled else os.WEXITSTATUS(status) - EXIT_NOT_CONFINED
+        failed = 0 <= step < len(SETUP_STEPS)
+        return (Ended.NOT_CONFINED, step) if failed else (Ended.CUT_SHORT, signalled)
     if stopped is not None:
         return stopped, 0
-    if os.WIFSIGNALED(status):
-        signalled = os.WTERMSIG(status)
-        by_kernel_clock = overspent and signalled in (signal.SIGXCPU, signal.SIGKILL)
-        return (Ended.CPU_LIMIT if by_kernel_clock else Ended.SIGNALED), signalled
-    return Ended.EXITED, os.WEXITSTATUS(status)
+    return (Ended.SIGNALED, signalled) if signalled else (Ended.EXITED, os.WEXITSTATUS(status))
 
 
 def run_as_script() -> None:

@@ -145,7 +145,19 @@ hoard = np.multiply.outer(np.multiply.outer(cost, cost), cost)
     + cases(
         "error",
         PATIENT,
-        huge_mapping="import mmap\nmmap.mmap(-1, 1 << 36)",
+        huge_mapping="""
+import mmap
+mmap.mmap(-1, 1 << 36, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+""",
+        shared_memory_kept_by_a_small_mapping="""
+import mmap
+hoard = []
+for _ in range(24):
+    hoard.append(mmap.mmap(-1, 16 << 20))
+    hoard[-1].write(bytes(16 << 20))
+    hoard[-1].resize(4096)
+action = {}
+""",
         memory_limit_lifted="""
 import resource
 resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

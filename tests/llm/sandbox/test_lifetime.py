@@ -148,7 +148,21 @@ def test_a_program_killed_from_outside_thrice_is_no_status(lone):
     assert lone.run(ADD, {"a": 1}).action == {0: 2}
 
 
-@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGINT])
+def test_a_cpu_signal_from_outside_is_not_the_programs_own(lone):
+    as_by_default = "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_DFL)\n"
+    with running(lone, as_by_default + NAP.format(2)) as results:
+        time.sleep(1)
+        os.kill(program(lone), signal.SIGXCPU)
+    assert results[0].action == {0: 1}
+
+
+SENT_TO_A_JOB = (
+    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT),
+    signal.SIGXCPU,
+)
+
+
+@pytest.mark.parametrize("number", SENT_TO_A_JOB)
 def test_signals_that_a_batch_system_sends_to_a_whole_job_touch_no_worker(lone, number):
     worker, restarts = launcher(lone), lone.restarts
     with running(lone, NAP.format(1)) as results:
@@ -284,6 +298,33 @@ def test_no_process_to_be_had_is_the_machines_fault_and_not_a_programs():
             assert box.run(ADD, {"a": 1}).action == {0: 2}  # the second time by a new worker
             with pytest.raises(SandboxUnavailable, match=r"process step .* errno 11, Resource"):
                 box.run(ADD, {"a": 1}, limits=Limits(wall_s=7))
+
+
+ENDS_IN_SET_UP = """
+child = importlib.import_module("sandbox_inside.child")
+zygote = importlib.import_module("sandbox_inside.zygote")
+real_run = zygote._run
+def end(*_):
+    {end}
+def run(request, *rest):
+    if zygote.REQUEST.unpack(request)[2] == 7 * 10**8:
+        child._limit = end
+    return real_run(request, *rest)
+zygote._run = run
+"""
+ENDS = {
+    "a bad signal": "child.os.kill(child.os.getpid(), 11)",
+    "another exit code": "child.os._exit(1)",
+    "no end": "zygote.time.sleep(60)",
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_ends_before_it_is_confined_gets_no_status(end):
+    with sabotaged(ENDS_IN_SET_UP.format(end=ENDS[end])), Sandbox(workers=1, limits=PATIENT) as box:
+        assert box.run(ADD, {"a": 1}).action == {0: 2}
+        with pytest.raises(SandboxUnavailable, match="before it was confined"):
+            box.run(ADD, {"a": 1}, limits=Limits(wall_s=0.7))
 
 
 def test_closing_ends_everything_and_may_be_repeated(as_process_1):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import math
 import os
 import resource
@@ -14,7 +15,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from llm.sandbox import Limits, Sandbox, SandboxUnavailable, packing
+from llm.sandbox import Execution, Limits, Sandbox, SandboxUnavailable, packing, pool
 
 ADD = "action = {0: a + 1}"
 PATIENT = Limits(wall_s=30, cpu_s=10)
@@ -145,8 +146,42 @@ def test_a_deadline_for_a_whole_call(pair, call):
 def test_a_limit_of_its_own_is_a_timeout_under_a_deadline_too(pair):
     busy = Limits(cpu_s=0.2, wall_s=20)
     assert pair.map([("while True: pass", None)], busy, deadline_s=15)[0].status == "timeout"
-    with pytest.raises(ValueError, match="deadline_s"):
-        pair.map([("", None)], deadline_s=0)
+
+
+@pytest.mark.parametrize("deadline_s", [0, -1, math.inf, math.nan, 1e300, "1", True])
+@pytest.mark.parametrize("call", [Sandbox.map, in_a_loop])
+def test_a_bad_deadline_is_refused_before_anything_is_run(pair, call, deadline_s, monkeypatch):
+    monkeypatch.setattr(pair._threads, "submit", lambda *_: pytest.fail("submitted"))
+    with pytest.raises((TypeError, ValueError), match="deadline_s must be"):
+        call(pair, [("", None)], deadline_s=deadline_s)
+
+
+def test_the_longest_deadline_is_accepted(pair):
+    assert pair.map([(ADD, {"a": 1})], deadline_s=threading.TIMEOUT_MAX)[0].action == {0: 2}
+
+
+def test_what_a_deadline_cut_keeps_its_counters():
+    call = pool._Call(PATIENT, time.monotonic(), 5.0)
+    ran = Execution("timeout", None, 1.0, 4.0, "not finished after 4 s", peak_mb=7.0)
+    cut = call.result(ran, dataclasses.replace(PATIENT, wall_s=4.0))
+    assert (cut.status, cut.cpu_s, cut.wall_s, cut.peak_mb) == ("unfinished", 1.0, 4.0, 7.0)
+    assert "5 s" in cut.detail
+    assert call.unfinished(3.0).queue_s == 3.0
+
+
+def test_what_is_submitted_when_a_call_is_interrupted_is_dropped(pair, monkeypatch):
+    submitted, real = [], pair._threads.submit
+
+    def submit(*arguments):
+        if len(submitted) == 6:
+            raise KeyboardInterrupt
+        submitted.append(real(*arguments))
+        return submitted[-1]
+
+    monkeypatch.setattr(pair._threads, "submit", submit)
+    with pytest.raises(KeyboardInterrupt):
+        pair.map([(NAP.format(0.5), None)] * 10)
+    assert [future.cancelled() for future in submitted[2:]] == [True] * 4
 
 
 def test_counters_of_a_program(pair):
@@ -376,7 +411,7 @@ def test_the_smallest_limits_are_enough_for_a_small_program(pair):
 
 
 def test_limits_too_small_to_start_are_a_timeout(pair):
-    tiny = Limits(wall_s=0.01, cpu_s=0.01)
+    tiny = Limits(wall_s=30, cpu_s=0.01)
     assert pair.run("while True: pass", {}, limits=tiny).status == "timeout"
 
 

@@ -39,7 +39,7 @@ def test_raw_system_call_kills(arena: Arena, name: str):
 
 @pytest.mark.parametrize("argument", [0, -1])
 def test_every_other_raw_system_call_is_refused(arena: Arena, argument: int):
-    named = set(seccomp.program_rules(addresses.layout(), 0))
+    named = set(seccomp.program_rules(addresses.layout(), 0, 0))
     named -= {"clone", "clone3", "fork", "vfork"}
     known = {number for name, number in syscalls.numbers().items() if name in named}
     # 335 and 336 are the kernel's own trampolines for uprobes, which seccomp lets pass on purpose;
@@ -91,7 +91,7 @@ def test_dangerous_commands_of_allowed_calls_are_refused(arena: Arena, name: str
     number = syscalls.numbers()[name.partition(" ")[0]]
     code = f"""
 import mmap
-block = mmap.mmap(-1, 4096)
+block = mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 page = word = ctypes.addressof(ctypes.c_char.from_buffer(block))
 action = {{command: call({number}, *{arguments}) for command in {list(commands)}}}
 """
@@ -117,7 +117,7 @@ def test_no_library_is_stretched_and_nothing_is_put_at_a_place(arena: Arena, nam
 import mmap
 code = ctypes.cast(libc.getpid, ctypes.c_void_p).value & ~4095
 constants = ctypes.c_void_p.in_dll(libc, "Py_hexdigits").value & ~4095
-block = mmap.mmap(-1, 8192)
+block = mmap.mmap(-1, 8192, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 own = ctypes.addressof(ctypes.c_char.from_buffer(block))
 action = {{0: call({syscalls.numbers()["mremap"]}, *{REMAPPINGS[name]})}}
 """

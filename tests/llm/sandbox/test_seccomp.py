@@ -1,5 +1,6 @@
 """The BPF program, instruction by instruction, on both architectures, without a kernel."""
 
+import os
 import re
 import shutil
 import struct
@@ -7,7 +8,7 @@ import subprocess
 
 import pytest
 
-from llm.sandbox import addresses, syscalls
+from llm.sandbox import addresses, syscalls, zygote
 from llm.sandbox.seccomp import (
     ALLOW,
     ALLOWED,
@@ -25,7 +26,9 @@ BINARY = (0x5555_0000_1000, 0x5555_0010_0000)
 LIBRARIES = (0x7FFF_1234_5000, 0x7FFF_4000_0000)
 LAYOUT = addresses.Layout((BINARY, LIBRARIES), LIBRARIES[0])
 MEMORY = 512 << 20
-RULES = program_rules(LAYOUT, MEMORY)
+MAPPED = 2 << 30
+RULES = program_rules(LAYOUT, MEMORY, MAPPED)
+PRIVATE = 0x22
 
 
 def interpret(program: bytes, machine: int, number: int, *arguments: int) -> int:
@@ -99,13 +102,22 @@ def test_every_rule_names_a_known_call():
 def test_executable_memory_is_refused(verdict, call):
     for protection in range(8):
         expected = refuse(1) if protection & 4 else ALLOW
-        assert verdict(call, 0, 4096, protection) == expected
-        assert verdict(call, 0, 4, protection | 1 << 40) == expected
+        assert verdict(call, 0, 4096, protection, PRIVATE) == expected
+        assert verdict(call, 0, 4, protection | 1 << 40, PRIVATE) == expected
 
 
 @pytest.mark.parametrize("address", [1, 4096, 1 << 16, 1 << 32, 1 << 47, 1 << 63, LIBRARIES[0]])
 def test_the_kernel_chooses_the_place_of_a_mapping(verdict, address):
-    assert verdict("mmap", address, 4096, 3) == refuse(1)
+    assert verdict("mmap", address, 4096, 3, PRIVATE) == refuse(1)
+
+
+def test_a_mapping_is_private_and_of_common_pages(verdict):
+    for kind in range(16):
+        expected = ALLOW if kind == 2 else refuse(1)
+        assert verdict("mmap", 0, 4096, 3, 0x20 | kind) == expected, kind
+    for flag in (0x10, 0x100, 0x40000):  # a fixed place, growing downwards, huge pages
+        assert verdict("mmap", 0, 4096, 3, PRIVATE | flag) == refuse(1), flag
+    assert verdict("mmap", 0, 4096, 3, PRIVATE | 0x4000 | 0x20000) == ALLOW  # as for a stack
 
 
 def test_a_futex_can_wait_and_wake_in_its_own_process_only(verdict):
@@ -130,7 +142,7 @@ def test_a_program_learns_its_own_cpus_only(verdict):
     ]
 
 
-FLOOR = LAYOUT.floor(MEMORY)
+FLOOR = LAYOUT.floor(MEMORY, MAPPED)
 
 
 @pytest.mark.parametrize(
@@ -158,9 +170,20 @@ def test_libraries_stay_where_they_are_and_holes_are_made_above_the_floor(
         assert verdict("mremap", address, 4096, 8192, flags) == expected
 
 
-def test_the_floor_leaves_room_in_proportion_to_the_memory_limit():
-    assert LIBRARIES[0] - FLOOR == 8 * MEMORY + (1 << 30)
-    assert LAYOUT.floor(1 << 60) == 0
+def test_the_floor_leaves_room_for_the_data_and_in_proportion_to_the_memory_limit():
+    assert LIBRARIES[0] - FLOOR == MAPPED + 8 * MEMORY + (1 << 30)
+    assert LAYOUT.floor(1 << 60, 0) == LAYOUT.floor(0, 1 << 60) == 0
+
+
+@pytest.mark.parametrize("nbytes", [1, 4096, (1 << 20) - 1, 1 << 20, 3 << 29])
+def test_the_room_for_code_and_data_is_a_power_of_two(nbytes):
+    descriptor = os.memfd_create("sparse")
+    try:
+        os.truncate(descriptor, nbytes // 2)
+        room = zygote._mapped_bytes(descriptor, descriptor)
+        assert 2 * (nbytes // 2) <= room <= max(1, 2 * nbytes) and room.bit_count() == 1
+    finally:
+        os.close(descriptor)
 
 
 def test_layout_of_this_process():
