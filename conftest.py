@@ -20,6 +20,7 @@ pytest_collect_file = Sybil(
 ).pytest()
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist's own hook reads the marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The blocks of a page go on from one another: one process runs them all."""
     for item in items:

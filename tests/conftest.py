@@ -25,6 +25,8 @@ def _compiled_code_is_dropped():
     jax.clear_caches()
 
 
+# First, since xdist's own hook reads the marker.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     for item in items:
         if "/llm/sandbox/" in item.path.as_posix():

@@ -111,6 +111,7 @@ NAP = "import time\ntime.sleep({})\naction = {{0: 1}}"
 
 def test_a_program_whose_worker_dies_thrice_is_no_status(lone, monkeypatch):
     monkeypatch.setattr(selftest, "check", lambda *_: {})  # its programs are not to be killed
+    lone.run(ADD, {"a": 1})  # replaces a worker that an earlier test killed
     before = lone.restarts
     with running(lone, NAP.format(20)) as results:
         for _ in range(3):
