@@ -4,65 +4,119 @@ import dataclasses
 from typing import Any
 
 import jax
-from jaxtyping import Array, Bool, Float, Int32, UInt32
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int32
+
+from lsajax.fading import Fading
+
+OBJECTIVES = ("throughput", "fair", "coupled")
+"""What an assignment is worth, see `lsajax.objective.objective_value`."""
+
+# Fields that another part alone reads.
+_READ_WITH = {
+    "alpha": ("objective", "fair"),
+    **dict.fromkeys(
+        ("coupling_bps", "coupling_length_m", "adjacent_leakage", "coupling", "leakage"),
+        ("objective", "coupled"),
+    ),
+}
 
 
-def _static(default: bool = False) -> Any:
-    return dataclasses.field(default=default, metadata={"static": True})
+def _scalar(value: float) -> Any:
+    return dataclasses.field(default_factory=lambda: jnp.asarray(value, float))
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Instance:
-    """K requesting users (rows, padded) and M channels of one slot.
+    """K requesting users (rows, padded) and M channels of one slot, on the uplink to one station.
 
-    Received power is `mean_power_w[i] * carrier_gain[m] * h_im` with h_im the fading power gain,
-    a hash of (`fading_seed`, `user_id[i]`, m): nothing here has K x M entries.
+    Received power is `mean_power_w[i] * carrier_gain[m] * h_im` with h_im the fading power gain, a
+    hash of (seed, user, channel): nothing has K x M entries unless it is given so. Users on one
+    channel interfere at the station, each with its own received power. A downlink, where what a
+    user hears is its own affair, is expressed by `interference_w` per pair.
+
+    What is None is absent, which is static: nothing is computed for it.
 
     Attributes:
         user_id: id in 0..N-1 of each row; the keys of an action are such ids.
         user_mask: False where a row is padding.
         position_m: positions, the station at the origin [m].
-        mean_power_w: Eq. (2) at the reference carrier, with shadowing [W].
+        mean_power_w: received power of each user, Eq. (2) at the reference carrier with
+            shadowing, or of each user on each channel [W].
         bandwidth_hz: B_m [Hz].
-        carrier_gain: (lambda_m / lambda_reference)^2 [1].
-        interference_w: I_m [W].
         occupied: o_m, channels held by a primary user; forbidden.
-        noise_psd_w_hz: N_0 [W/Hz].
-        fading_seed: counter key of the fading.
+        noise_psd_w_hz: N_0, noise figure included [W/Hz].
+        carrier_gain: (lambda_m / lambda_reference)^2 [1].
+        interference_w: I_m of each channel, or of each user on each channel [W].
+        fading: what h_im is drawn from.
+        snr_gap: SINR that a real code needs over what Shannon's needs [1].
+        max_spectral_efficiency: most bit/s/Hz of the highest modulation and code.
+        objective: one of `OBJECTIVES` (static).
+        weight: priority of each user, a factor of its value [1].
+        alpha: of the fair objective: 0 is throughput, 1 proportional fairness [1].
+        min_rate_bps: rate that each user needs [bit/s].
+        min_rate_value: worth of a user's reaching it, in proportion below, in the objective's unit.
         coupling_bps: mu of Eq. (8) [bit/s].
         coupling_length_m: see `objective.user_coupling` [m].
         adjacent_leakage: see `objective.channel_leakage` [1].
-        fading: power depends on (user, channel) through h_im (static).
-        wideband: `carrier_gain` is not all ones (static).
-        interference: `interference_w` is not all zeros (static).
+        coupling: one's own G of Eq. (8), symmetric and 0 on the diagonal [1].
+        leakage: one's own rho of Eq. (8), symmetric and 0 on the diagonal [1].
     """
 
     user_id: Int32[Array, "users"]
     user_mask: Bool[Array, "users"]
     position_m: Float[Array, "users 2"]
-    mean_power_w: Float[Array, "users"]
+    mean_power_w: Float[Array, "users"] | Float[Array, "users channels"]
     bandwidth_hz: Float[Array, "channels"]
-    carrier_gain: Float[Array, "channels"]
-    interference_w: Float[Array, "channels"]
     occupied: Bool[Array, "channels"]
     noise_psd_w_hz: Float[Array, ""]
-    fading_seed: UInt32[Array, "2"]
-    coupling_bps: Float[Array, ""]
-    coupling_length_m: Float[Array, ""]
-    adjacent_leakage: Float[Array, ""]
-    fading: bool = _static()
-    wideband: bool = _static()
-    interference: bool = _static()
+    carrier_gain: Float[Array, "channels"] | None = None
+    interference_w: Float[Array, "channels"] | Float[Array, "users channels"] | None = None
+    fading: Fading | None = None
+    snr_gap: Float[Array, ""] | None = None
+    max_spectral_efficiency: Float[Array, ""] | None = None
+    objective: str = dataclasses.field(default="throughput", metadata={"static": True})
+    weight: Float[Array, "users"] | None = None
+    alpha: Float[Array, ""] = _scalar(1.0)
+    min_rate_bps: Float[Array, "users"] | None = None
+    min_rate_value: Float[Array, ""] = _scalar(0.0)
+    coupling_bps: Float[Array, ""] = _scalar(0.0)
+    coupling_length_m: Float[Array, ""] = _scalar(1.0)
+    adjacent_leakage: Float[Array, ""] = _scalar(0.0)
+    coupling: Float[Array, "users users"] | None = None
+    leakage: Float[Array, "channels channels"] | None = None
 
     def replace(self, **changes: Any) -> "Instance":
-        """A copy with `changes`."""
-        return dataclasses.replace(self, **changes)
+        """A copy with `changes`.
+
+        Raises:
+            ValueError: a change that nothing would read: `alpha` where the objective is not
+                'fair', a part of the coupling where it is not 'coupled', `min_rate_value` without
+                `min_rate_bps`.
+        """
+        new = dataclasses.replace(self, **changes)
+        for name in changes:
+            reader, value = _READ_WITH.get(name, ("objective", new.objective))
+            if getattr(new, reader) != value:
+                raise ValueError(
+                    f"{name} has no effect with {reader}={getattr(new, reader)!r}: "
+                    f"replace {reader} by {value!r} too"
+                )
+        if "min_rate_value" in changes and new.min_rate_bps is None:
+            raise ValueError("min_rate_value has no effect without min_rate_bps: replace it too")
+        return new
+
+    def without_coupling(self) -> "Instance":
+        """Itself, or with objective 'coupled' that of its separable part alone."""
+        if self.objective != "coupled":
+            return self
+        return self.replace(objective="throughput")
 
     @property
     def num_rows(self) -> int:
         """K, padding included."""
-        return self.mean_power_w.shape[-1]
+        return self.user_mask.shape[-1]
 
     @property
     def num_channels(self) -> int:
@@ -70,6 +124,28 @@ class Instance:
         return self.bandwidth_hz.shape[-1]
 
     @property
+    def power_per_pair(self) -> bool:
+        """Whether `mean_power_w` is of each user on each channel."""
+        return self.mean_power_w.ndim > self.user_mask.ndim
+
+    @property
+    def interference_per_pair(self) -> bool:
+        """Whether `interference_w` is of each user on each channel."""
+        return self.interference_w is not None and self.interference_w.ndim > self.user_mask.ndim
+
+    @property
+    def rate_by_power(self) -> bool:
+        """Whether rates depend on a user's one power and a channel's bandwidth alone."""
+        parts = (self.carrier_gain, self.fading, self.interference_w)
+        return not self.power_per_pair and all(part is None for part in parts)
+
+    @property
     def sortable(self) -> bool:
-        """Whether sorting both sides is exactly optimal: power alike on all channels, I_m = 0."""
-        return not (self.fading or self.wideband or self.interference)
+        """Whether strong users on wide channels are exactly optimal, whatever the values are.
+
+        So it is for the throughput of rates by power alone: then d2r / dP dB > 0. Of another
+        objective `solvers.sorted_matching` finds out, and says so in its status.
+        """
+        extras = (self.weight, self.min_rate_bps, self.max_spectral_efficiency)
+        alike = self.rate_by_power and all(part is None for part in extras)
+        return alike and self.objective == "throughput"

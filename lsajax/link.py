@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int32, Integer
+from jaxtyping import Array, Bool, Float, Int, Int32, Integer
 
-from lsajax import hashing, units
+from lsajax import units
 from lsajax._numerics import as_float, log1p_ratio
+from lsajax.fading import power_gain
 from lsajax.instance import Instance
 
 
@@ -73,22 +74,88 @@ def shannon_rate(
     return log1p_ratio(power.astype(dtype), floor_w) * (1 / math.log(2)) * bandwidth
 
 
-def channel_power(inst: Instance) -> Float[Array, "users channels"]:
-    """Received power P_im [users, channels] in W, fading included; [users, 1] where it is alike."""
-    power = inst.mean_power_w[:, None]
-    if inst.wideband:
-        power = power * inst.carrier_gain
-    if inst.fading:
-        channel = jnp.arange(inst.num_channels)
-        power = power * hashing.exponential(inst.fading_seed, inst.user_id[:, None], channel)
+def power_at(
+    inst: Instance, row: Int[ArrayLike, "..."] | None, channel: Int[ArrayLike, "..."] | None
+) -> Float[Array, "..."]:
+    """Received power P_im in W, fading included, at pairs of rows and channels.
+
+    Args:
+        row: indices that broadcast against `channel`; None for all rows, in their order.
+        channel: indices; None for all channels along a last axis of their own, which has length 1
+            where the power is alike on all.
+    """
+    power, user = inst.mean_power_w, inst.user_id
+    if inst.power_per_pair and channel is not None:
+        power = power[jnp.arange(inst.num_rows) if row is None else row, channel]
+        user = user if row is None else user[row]
+    else:
+        power, user = (power, user) if row is None else (power[row], user[row])
+        if channel is None:
+            power, user = power if inst.power_per_pair else power[..., None], user[..., None]
+    if inst.carrier_gain is not None:
+        power = power * _at(inst.carrier_gain, channel)
+    if inst.fading is not None:
+        at = jnp.arange(inst.num_channels) if channel is None else channel
+        power = power * power_gain(inst.fading, user, at)
     return power
 
 
+def interference_at(
+    inst: Instance, row: Int[ArrayLike, "..."] | None, channel: Int[ArrayLike, "..."] | None
+) -> Float[Array, "..."]:
+    """I_m in W at pairs of rows and channels, as in `power_at`; 0 where there is none."""
+    if inst.interference_w is None:
+        return jnp.zeros(())
+    if not inst.interference_per_pair:
+        return _at(inst.interference_w, channel)
+    if channel is None:
+        return inst.interference_w if row is None else inst.interference_w[row]
+    return inst.interference_w[jnp.arange(inst.num_rows) if row is None else row, channel]
+
+
+def rate_at(
+    inst: Instance,
+    row: Int[ArrayLike, "..."] | None,
+    channel: Int[ArrayLike, "..."] | None,
+    co_channel_w: Float[ArrayLike, "..."] | None = None,
+) -> Float[Array, "..."]:
+    """r_im in bit/s at pairs of rows and channels, as in `power_at`, whoever may use them.
+
+    `co_channel_w` [W] is added to I_m.
+    """
+    interference = interference_at(inst, row, channel)
+    if co_channel_w is not None:
+        interference = interference + co_channel_w
+    return _rate(inst, power_at(inst, row, channel), _at(inst.bandwidth_hz, channel), interference)
+
+
+def _at(of_channels: Array, channel: ArrayLike | None) -> Array:
+    return of_channels if channel is None else of_channels[channel]
+
+
+def _rate(inst: Instance, power: Array, bandwidth: Array, interference: ArrayLike) -> Array:
+    """Eq. (3) with the instance's gap to capacity and its highest spectral efficiency."""
+    if inst.snr_gap is not None:
+        power = power / inst.snr_gap
+    rate = shannon_rate(power, bandwidth, inst.noise_psd_w_hz, interference)
+    if inst.max_spectral_efficiency is not None:
+        rate = jnp.minimum(rate, inst.max_spectral_efficiency * bandwidth)
+    return rate
+
+
+def channel_power(inst: Instance) -> Float[Array, "users channels"]:
+    """Received power P_im [users, channels] in W, fading included; [users, 1] where it is alike."""
+    return power_at(inst, None, None)
+
+
 def rate_matrix(inst: Instance) -> Float[Array, "users channels"]:
-    """r_im [users, channels] in bit/s; 0 at occupied channels and padded users."""
-    interference = inst.interference_w if inst.interference else 0.0
-    rate = shannon_rate(channel_power(inst), inst.bandwidth_hz, inst.noise_psd_w_hz, interference)
-    return jnp.where(inst.user_mask[:, None] & ~inst.occupied, rate, 0.0)
+    """r_im [users, channels] in bit/s; 0 at occupied channels and padded users.
+
+    Raises:
+        ValueError: a batch of instances, which has to come through `jax.vmap`.
+    """
+    check_one_slot(inst)
+    return jnp.where(inst.user_mask[:, None] & ~inst.occupied, rate_at(inst, None, None), 0.0)
 
 
 def as_channels(inst: Instance, raw: Integer[ArrayLike, "..."]) -> Int32[Array, "..."]:
@@ -138,12 +205,15 @@ def assigned_power(
 ) -> Float[Array, "users"]:
     """P_im [users] in W on each user's own channel; 0 where `is_served` is False."""
     placed = place(inst, assignment)
-    power = inst.mean_power_w
-    if inst.wideband:
-        power = power * inst.carrier_gain[placed.channel]
-    if inst.fading:
-        power = power * hashing.exponential(inst.fading_seed, inst.user_id, placed.channel)
-    return jnp.where(placed.served, power, 0.0)
+    return jnp.where(placed.served, power_at(inst, None, placed.channel), 0.0)
+
+
+def assigned_interference(
+    inst: Instance, assignment: Integer[ArrayLike, "users"]
+) -> Float[Array, "users"]:
+    """I_m [users] in W on each user's own channel."""
+    channel = place(inst, assignment).channel
+    return jnp.broadcast_to(interference_at(inst, None, channel), channel.shape)
 
 
 def assigned_rate(
@@ -157,9 +227,15 @@ def assigned_rate(
         assignment: [users] channel of each user; anything out of range has rate 0.
         co_channel_w: [users] power of other users on the same channel [W], added to I_m.
     """
-    power = assigned_power(inst, assignment)
-    channel = place(inst, assignment).channel
-    interference = inst.interference_w[channel] if inst.interference else jnp.zeros(())
-    if co_channel_w is not None:
-        interference = interference + co_channel_w
-    return shannon_rate(power, inst.bandwidth_hz[channel], inst.noise_psd_w_hz, interference)
+    placed = place(inst, assignment)
+    rate = rate_at(inst, None, placed.channel, co_channel_w)
+    return jnp.where(placed.served, rate, 0.0)
+
+
+def check_one_slot(inst: Instance) -> None:
+    """Raises ValueError for a batch of instances, which has to come through vmap."""
+    if inst.user_mask.ndim != 1 or inst.bandwidth_hz.ndim != 1:
+        raise ValueError(
+            f"inst must be one slot, got a batch with mean_power_w {list(inst.mean_power_w.shape)} "
+            f"and bandwidth_hz {list(inst.bandwidth_hz.shape)}; map over a batch with jax.vmap"
+        )

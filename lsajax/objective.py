@@ -1,33 +1,51 @@
-"""What an assignment is worth: throughput, violations, fairness, Eq. (8), utility over slots."""
+"""What an assignment is worth: the objective of an instance, its parts, and broken constraints.
+
+Three objectives, each with priorities (`weight`) and needs (`min_rate_bps`) where the instance has
+them. With r_i the rate of user i in bit/s:
+
+- `throughput`: sum_i w_i r_i, LSA Eq. (4);
+- `fair`: sum_i w_i u(r_i) with the alpha-fair utility u of `fair_utility`;
+- `coupled`: the throughput less `coupling_loss`, LSA Eq. (8).
+
+The first two are separable: a sum of values v_im of pairs, `value_matrix`, and so a linear
+assignment problem. The third is a quadratic one.
+"""
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int32, Integer, Num
+from jaxtyping import Array, Bool, Float, Int, Int32, Integer, Num
 
 from lsajax import link
 from lsajax._numerics import as_float, sum_of_others
+from lsajax.coupling import coupling_loss
 from lsajax.instance import Instance
 
-LEAKAGE_REACH = 2
-"""Channels further apart than this leak nothing into each other."""
+UTILITY_UNIT_BPS = 1e6
+"""Rates of the fair utility are counted in this unit, which is also what is added to them."""
+
+_MANY = 2**24  # entries of a matrix that is not to be held as a whole
+_ROWS = 128  # of it at a time
 
 
 class Violations(NamedTuple):
-    """Counts i32[] by kind; all 0 means feasible and complete.
+    """Counts i32[] by kind; all but the last are 0 for what is feasible and complete.
 
     Attributes:
         unknown: users with an index that is neither a channel nor -1.
         occupied: users on a primary user's channel.
         duplicate: users beyond the first on an idle channel.
         unserved: users at -1.
+        below_min_rate: users whose rate is below their `min_rate_bps`; a soft constraint.
     """
 
     unknown: Int32[Array, ""]
     occupied: Int32[Array, ""]
     duplicate: Int32[Array, ""]
     unserved: Int32[Array, ""]
+    below_min_rate: Int32[Array, ""]
 
 
 def channel_load(
@@ -39,7 +57,7 @@ def channel_load(
 
 
 def violations(inst: Instance, assignment: Integer[ArrayLike, "users"]) -> Violations:
-    """Broken constraints of LSA Eq. (5)-(7) by kind."""
+    """Broken constraints of LSA Eq. (5)-(7) by kind, and needs that are not met."""
     assignment = link.as_assignment(inst, assignment)
     known = (assignment >= 0) & (assignment < inst.num_channels)
     taken = inst.occupied[jnp.where(known, assignment, 0)]
@@ -48,11 +66,15 @@ def violations(inst: Instance, assignment: Integer[ArrayLike, "users"]) -> Viola
     def count(x: Array) -> Int32[Array, ""]:
         return jnp.sum(x & inst.user_mask, dtype=jnp.int32)
 
+    needy = jnp.zeros(inst.num_rows, bool)
+    if inst.min_rate_bps is not None:
+        needy = user_rates(inst, assignment) < inst.min_rate_bps
     return Violations(
         unknown=count(~known & (assignment != -1)),
         occupied=count(known & taken),
         duplicate=jnp.sum(jnp.maximum(load - 1, 0), dtype=jnp.int32),
         unserved=count(assignment == -1),
+        below_min_rate=count(needy),
     )
 
 
@@ -78,9 +100,120 @@ def throughput(inst: Instance, assignment: Integer[ArrayLike, "users"]) -> Float
 
     An occupied, unknown or missing channel carries nothing. Users on the same channel are each
     other's co-channel interference in Eq. (3): that is the collision rule, under which Eq. (13)
-    values a raw action.
+    values a raw action. Weights do not enter; `objective_value` is what an instance asks for.
     """
     return jnp.sum(user_rates(inst, assignment))
+
+
+def objective_value(inst: Instance, assignment: Integer[ArrayLike, "users"]) -> Float[Array, ""]:
+    """What `inst.objective` says of an assignment, raw ones included; K entries, no matrix.
+
+    In bit/s, or without unit for the objective 'fair'. Collisions count as in `throughput`.
+    """
+    return value_of_rates(inst, assignment, user_rates(inst, assignment))
+
+
+def feasible_value(inst: Instance, assignment: Integer[ArrayLike, "users"]) -> Float[Array, ""]:
+    """`objective_value` of an assignment in which no two users share a channel, at less cost."""
+    return value_of_rates(inst, assignment, link.assigned_rate(inst, assignment))
+
+
+def value_of_rates(
+    inst: Instance, assignment: Integer[ArrayLike, "users"], rate_bps: Float[Array, "users"]
+) -> Float[Array, ""]:
+    """`objective_value` where the rates of the assignment are known already [bit/s]."""
+    value = jnp.sum(user_values(inst, rate_bps))
+    return value - coupling_loss(inst, assignment) if inst.objective == "coupled" else value
+
+
+def assigned_values(
+    inst: Instance, assignment: Integer[ArrayLike, "users"]
+) -> Float[Array, "users"]:
+    """v_im [users] of the pairs of an assignment; equals `value_matrix` there."""
+    return user_values(inst, link.assigned_rate(inst, assignment))
+
+
+def fair_utility(rate_bps: Num[ArrayLike, "..."], alpha: ArrayLike) -> Float[Array, "..."]:
+    """u(r) = ((1 + x)^(1 - alpha) - 1) / (1 - alpha) with x = r / (1 Mbit/s); log(1 + x) at 1.
+
+    The alpha-fair utility of Mo and Walrand (IEEE/ACM Trans. Networking 8, 2000), shifted so that
+    an unserved user is worth 0 and its slope is finite. alpha = 0 is the throughput, 1
+    proportional fairness; towards infinity it becomes max-min fairness.
+    """
+    log = jnp.log1p(as_float(rate_bps) / UTILITY_UNIT_BPS)
+    exponent = (1.0 - as_float(alpha)) * log
+    # expm1(z) / z, which is 1 + z / 2 at 0.
+    tiny = jnp.abs(exponent) < 1e-4
+    safe = jnp.where(tiny, 1.0, exponent)
+    return log * jnp.where(tiny, 1.0 + exponent / 2, jnp.expm1(safe) / safe)
+
+
+def user_values(
+    inst: Instance,
+    rate_bps: Float[Array, "users *channels"],
+    row: Int[ArrayLike, "..."] | None = None,
+) -> Float[Array, "users *channels"]:
+    """Value of each user at a rate, without the coupling: 0 at rate 0.
+
+    Args:
+        inst: whose objective counts.
+        rate_bps: [users] or [users, channels] rates [bit/s].
+        row: rows of the leading axes of `rate_bps`, where they are not all in their order.
+    """
+
+    def of_rows(x: Array) -> Array:
+        x = x if row is None else x[row]
+        return x.reshape(*x.shape, *(1,) * (rate_bps.ndim - x.ndim))
+
+    value = fair_utility(rate_bps, inst.alpha) if inst.objective == "fair" else rate_bps
+    if inst.weight is not None:
+        value = value * of_rows(inst.weight)
+    if inst.min_rate_bps is not None:
+        need = of_rows(inst.min_rate_bps)
+        met = jnp.minimum(rate_bps / jnp.where(need > 0, need, 1.0), 1.0)
+        value = value + inst.min_rate_value * jnp.where(need > 0, met, 0.0)
+    return value
+
+
+def value_at(
+    inst: Instance, row: Int[ArrayLike, "..."] | None, channel: Int[ArrayLike, "..."] | None
+) -> Float[Array, "..."]:
+    """v_im at pairs of rows and channels, as in `link.power_at`, whoever may use them."""
+    return user_values(inst, link.rate_at(inst, row, channel), row)
+
+
+def value_matrix(inst: Instance) -> Float[Array, "users channels"]:
+    """v_im [users, channels] whose sum a separable objective is; 0 at closed channels and padding.
+
+    Raises:
+        ValueError: the objective is 'coupled', of which `inst.without_coupling()` is the separable
+            part; or a batch of instances.
+    """
+    check_separable(inst, "value_matrix")
+    return user_values(inst, link.rate_matrix(inst))
+
+
+def check_separable(inst: Instance, what: str) -> None:
+    """Raises ValueError where the objective is no sum over users."""
+    if inst.objective == "coupled":
+        raise ValueError(
+            f"{what} needs a separable objective, got 'coupled': give it inst.without_coupling(), "
+            "or use solvers.local_search, which takes the coupling into account"
+        )
+
+
+def sum_of_values(inst: Instance) -> Float[Array, ""]:
+    """Sum of all separable values; the matrix is never whole in memory where it is large."""
+    inst = inst.without_coupling()
+    rows, channels = inst.num_rows, inst.num_channels
+    if rows * channels <= _MANY:
+        return jnp.sum(value_matrix(inst))
+
+    def of_row(row: Array) -> Array:
+        value = jnp.where(inst.occupied, 0.0, value_at(inst, row, None))
+        return jnp.where(inst.user_mask[row], jnp.sum(value), 0.0)
+
+    return jnp.sum(jax.lax.map(of_row, jnp.arange(rows), batch_size=_ROWS))
 
 
 def jain_index(
@@ -102,85 +235,6 @@ def jain_index(
     return jnp.where(peak > 0, jnp.sum(share) ** 2 / jnp.where(peak > 0, squares, 1.0), 0.0)
 
 
-def alpha_fair_utility(
-    rate_bps: Num[ArrayLike, "users"],
-    alpha: float,
-    mask: Bool[ArrayLike, "users"] | None = None,
-    floor_bps: float = 1.0,
-) -> Float[Array, ""]:
-    """Mo and Walrand's utility of rates r in Mbit/s: sum log r for alpha = 1, else
-    sum r^(1 - alpha) / (1 - alpha).
-
-    Args:
-        rate_bps: [users] rates [bit/s].
-        alpha: static number of at least 0; 0 is the sum, 1 proportional fairness.
-        mask: [users] who counts, `inst.user_mask`; None for all.
-        floor_bps: rates below it count as that much, with gradient 0: an unserved user costs
-            utility and neither infinity nor an infinite gradient [bit/s]. From alpha = 5.4 on,
-            where float32 could not hold that utility, the floor is raised as far as need be.
-
-    Raises:
-        ValueError: `alpha` is negative or not finite, or `floor_bps` not above 0.
-    """
-    if not 0 <= alpha < float("inf"):
-        raise ValueError(f"alpha must be a finite number of at least 0, got {alpha!r}")
-    if not floor_bps > 0:
-        raise ValueError(f"floor_bps must be above 0, got {floor_bps!r}")
-    rate = as_float(rate_bps)
-    floor = floor_bps / 1e6
-    if alpha > 1:
-        # The utility of a million users at the floor, and its slope r^-alpha, stay finite.
-        floor = max(floor, (float(jnp.finfo(rate.dtype).max) / 4e6) ** (-1 / alpha))
-    rate = jnp.maximum(rate / 1e6, floor)
-    each = jnp.log(rate) if alpha == 1 else rate ** (1 - alpha) / (1 - alpha)
-    return jnp.sum(each if mask is None else jnp.where(mask, each, 0.0))
-
-
-def user_coupling(inst: Instance) -> Float[Array, "users users"]:
-    """G_ij of Eq. (8) [users, users], in [0, 1]: exp(-||p_i - p_j|| / length), 0 on the diagonal.
-
-    Users close together cannot be told apart in space, so what one leaks into the other's channel
-    is received in full.
-    """
-    offset = inst.position_m[:, None] - inst.position_m[None]
-    eye = jnp.eye(inst.num_rows, dtype=bool)
-    mask = inst.user_mask[:, None] & inst.user_mask & ~eye
-    return jnp.where(mask, _coupling(inst, offset), 0.0)
-
-
-def channel_leakage(inst: Instance) -> Float[Array, "channels channels"]:
-    """rho_mn of Eq. (8) [channels, channels]: leakage^|m - n| for |m - n| of 1 and 2, else 0."""
-    channel = jnp.arange(inst.num_channels)
-    apart = jnp.abs(channel[:, None] - channel)
-    near = (apart >= 1) & (apart <= LEAKAGE_REACH)
-    return jnp.where(near, inst.adjacent_leakage**apart, 0.0)
-
-
-def coupling_loss(inst: Instance, assignment: Integer[ArrayLike, "users"]) -> Float[Array, ""]:
-    """mu sum_{i,j} sum_{m,n} G_ij rho_mn x_im x_jn [bit/s] in O(K): only near channels leak.
-
-    Needs a feasible assignment: of users that share a channel one alone is seen.
-    """
-    placed = link.place(inst, assignment)
-    rows = jnp.arange(inst.num_rows, dtype=jnp.int32)
-    holder = jnp.full(inst.num_channels, -1, jnp.int32).at[placed.target].set(rows, mode="drop")
-    loss = jnp.zeros(())
-    for apart in range(1, LEAKAGE_REACH + 1):
-        # A pair is met once, from its lower channel; the sum in Eq. (8) counts it twice.
-        upper = placed.channel + apart
-        in_range = placed.served & (upper < inst.num_channels)
-        rival = jnp.where(in_range, holder[jnp.where(in_range, upper, 0)], -1)
-        offset = inst.position_m - inst.position_m[jnp.maximum(rival, 0)]
-        coupling = jnp.where(rival >= 0, _coupling(inst, offset), 0.0)
-        loss = loss + 2 * inst.adjacent_leakage**apart * jnp.sum(coupling)
-    return inst.coupling_bps * loss
-
-
-def coupled_objective(inst: Instance, assignment: Integer[ArrayLike, "users"]) -> Float[Array, ""]:
-    """LSA Eq. (8) for one slot [bit/s]: `throughput` minus `coupling_loss`."""
-    return throughput(inst, assignment) - coupling_loss(inst, assignment)
-
-
 def discounted_utility(
     utility: Num[ArrayLike, "slots *batch"], discount: ArrayLike
 ) -> Float[Array, "*batch"]:
@@ -188,10 +242,3 @@ def discounted_utility(
     utility = as_float(utility)
     weight = as_float(discount) ** jnp.arange(utility.shape[0])
     return jnp.sum(weight.reshape(-1, *(1,) * (utility.ndim - 1)) * utility, axis=0)
-
-
-def _coupling(inst: Instance, offset_m: Float[Array, "... 2"]) -> Float[Array, "..."]:
-    squared = jnp.sum(offset_m**2, axis=-1)
-    positive = squared > 0
-    distance = jnp.sqrt(jnp.where(positive, squared, 1.0))
-    return jnp.where(positive, jnp.exp(-distance / inst.coupling_length_m), 1.0)

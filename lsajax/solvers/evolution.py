@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int32
 from lsajax import objective
 from lsajax.hashing import named_key
 from lsajax.instance import Instance
-from lsajax.solvers._checks import check_one_slot
+from lsajax.link import check_one_slot
 from lsajax.solvers.solution import Solution, Status, Trace
 
 ENCODINGS = ("random_key", "rounding")

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int32
 from lsajax import link
 from lsajax._numerics import exact_sum
 from lsajax.instance import Instance
-from lsajax.solvers._checks import check_one_slot
+from lsajax.link import check_one_slot
 from lsajax.solvers.solution import Solution, Status
 
 _CHUNK = 2**17  # assignments valued at a time

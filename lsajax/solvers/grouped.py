@@ -11,7 +11,7 @@ from lsajax import link
 from lsajax.hashing import named_key
 from lsajax.instance import Instance
 from lsajax.solvers import _anytime
-from lsajax.solvers._checks import check_one_slot
+from lsajax.link import check_one_slot
 from lsajax.solvers.linear_assignment import linear_sum_assignment
 from lsajax.solvers.solution import Solution, Status, Trace
 

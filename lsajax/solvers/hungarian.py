@@ -5,7 +5,7 @@ import jax
 from lsajax import link
 from lsajax.instance import Instance
 from lsajax.solvers import linear_assignment
-from lsajax.solvers._checks import check_one_slot
+from lsajax.link import check_one_slot
 from lsajax.solvers.solution import Duals, Solution
 from lsajax.solvers.sorted_matching import sorted_matching
 

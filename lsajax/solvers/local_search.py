@@ -12,7 +12,7 @@ from lsajax import hashing, link, objective
 from lsajax.instance import Instance
 from lsajax.repair import repair
 from lsajax.solvers import _anytime, _coupled_quadratic, _local_moves
-from lsajax.solvers._checks import check_one_slot
+from lsajax.link import check_one_slot
 from lsajax.solvers._local_moves import Start
 from lsajax.solvers.hungarian import hungarian
 from lsajax.solvers.linear_assignment import linear_sum_assignment

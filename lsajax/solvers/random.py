@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from lsajax import assignments, hashing, link
 from lsajax.instance import Instance
-from lsajax.solvers._checks import check_one_slot
+from lsajax.link import check_one_slot
 from lsajax.solvers.solution import Solution, Status
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int32
 from lsajax import link
 from lsajax._numerics import exact_sum
 from lsajax.instance import Instance
-from lsajax.solvers._checks import check_one_slot
+from lsajax.link import check_one_slot
 from lsajax.solvers.solution import Duals, Solution, Status
 
 
