@@ -96,4 +96,3 @@ def expected_random_loss(inst: Instance) -> Float[Array, ""]:
             leakage = leakage + 2 * inst.adjacent_leakage**apart * pairs
     n = jnp.maximum(jnp.maximum(jnp.sum(idle), jnp.sum(inst.user_mask)), 2).astype(leakage.dtype)
     return inst.coupling_bps * jnp.sum(of_rows) * leakage / (n * (n - 1))
-

@@ -126,20 +126,24 @@ def rate_at(
     interference = interference_at(inst, row, channel)
     if co_channel_w is not None:
         interference = interference + co_channel_w
-    return _rate(inst, power_at(inst, row, channel), _at(inst.bandwidth_hz, channel), interference)
+    return rate_of(
+        inst, power_at(inst, row, channel), _at(inst.bandwidth_hz, channel), interference
+    )
 
 
 def _at(of_channels: Array, channel: ArrayLike | None) -> Array:
     return of_channels if channel is None else of_channels[channel]
 
 
-def _rate(inst: Instance, power: Array, bandwidth: Array, interference: ArrayLike) -> Array:
-    """Eq. (3) with the instance's gap to capacity and its highest spectral efficiency."""
+def rate_of(
+    inst: Instance, power_w: ArrayLike, bandwidth_hz: ArrayLike, interference_w: ArrayLike
+) -> Float[Array, "..."]:
+    """Eq. (3) with the instance's gap to capacity and its highest spectral efficiency [bit/s]."""
     if inst.snr_gap is not None:
-        power = power / inst.snr_gap
-    rate = shannon_rate(power, bandwidth, inst.noise_psd_w_hz, interference)
+        power_w = power_w / inst.snr_gap
+    rate = shannon_rate(power_w, bandwidth_hz, inst.noise_psd_w_hz, interference_w)
     if inst.max_spectral_efficiency is not None:
-        rate = jnp.minimum(rate, inst.max_spectral_efficiency * bandwidth)
+        rate = jnp.minimum(rate, inst.max_spectral_efficiency * bandwidth_hz)
     return rate
 
 

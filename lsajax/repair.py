@@ -5,9 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int32, Integer
+from jaxtyping import Array, Int32, Integer
 
-from lsajax import link
+from lsajax import link, objective
 from lsajax.instance import Instance
 
 
@@ -15,7 +15,7 @@ class SortedOrder(NamedTuple):
     """Rows and channels of an instance, best first.
 
     Attributes:
-        user: rows by mean received power.
+        user: rows by mean received power, over the idle channels where it is given per pair.
         user_rank: the place of each row in `user`.
         channel: channels by bandwidth.
     """
@@ -31,7 +31,10 @@ def sorted_order(inst: Instance) -> SortedOrder:
     Sorting is most of a repair's cost, and belongs to the instance: with `vmap` over raw actions
     alone it happens once; a caller that repairs one action at a time passes it in.
     """
-    user = jnp.argsort(jnp.where(inst.user_mask, -inst.mean_power_w, jnp.inf)).astype(jnp.int32)
+    power = inst.mean_power_w
+    if inst.power_per_pair:
+        power = jnp.mean(power, axis=1, where=~inst.occupied)
+    user = jnp.argsort(jnp.where(inst.user_mask, -power, jnp.inf)).astype(jnp.int32)
     rank = jnp.zeros_like(user).at[user].set(jnp.arange(user.size, dtype=jnp.int32))
     return SortedOrder(user, rank, jnp.argsort(-inst.bandwidth_hz).astype(jnp.int32))
 
@@ -46,11 +49,12 @@ def repair(
     """A feasible assignment that keeps as much of `raw` as can be kept.
 
     (a) Channels that do not exist or are occupied are dropped; (b) a contested channel stays with
-    the user of the highest instantaneous gain P_im there (ties: the higher mean power, then the
-    lower row); (c) users left over get the idle channels left over:
+    the user of the highest instantaneous gain P_im there, or of the highest value v_im where users
+    differ in more than their power: by weights, needs or interference of their own (ties: the
+    higher mean power, then the lower row); (c) users left over get the idle channels left over:
 
     - `"sorted"`: the k-th strongest by power the k-th widest; O(N + M).
-    - `"greedy"`: the strongest first, each the channel of its best rate; O(leftover x M).
+    - `"greedy"`: the strongest first, each the channel of its best value; O(leftover x M).
 
     With K <= idle channels every user ends up served. With more users than that, all idle channels
     are in use, the strongest leftover users have the rest, and the others stay at -1:
@@ -82,9 +86,10 @@ def _contest(
     """Rank of the user that keeps each channel [channels], -1 where no user asks for it."""
     served, channel, target = link.place(inst, raw)
     contender = served
-    if inst.fading:
-        # Without fading the order by gain is the same on every channel and the rank decides alone.
-        gain = link.assigned_power(inst, raw)
+    own = inst.weight is not None or inst.min_rate_bps is not None or inst.interference_per_pair
+    if own or inst.fading is not None or inst.power_per_pair:
+        # Else the order by gain is the same on every channel, and the rank decides alone.
+        gain = objective.assigned_values(inst, raw) if own else link.assigned_power(inst, raw)
         best = jnp.zeros(inst.num_channels, gain.dtype).at[target].max(gain, mode="drop")
         contender = served & (gain == best[channel])
     # Filled with the largest rank + 1 and counted down, so that a channel without users is -1.
@@ -126,14 +131,8 @@ def _fill_greedy(
 
     def body(k: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         assignment, free = carry
-        rate = jnp.where(free, _rates_of_row(inst, rows[k]), -1.0)
-        best = jnp.argmax(rate).astype(jnp.int32)
+        value = jnp.where(free, objective.value_at(inst, rows[k], None), -jnp.inf)
+        best = jnp.argmax(value).astype(jnp.int32)
         return assignment.at[rows[k]].set(best), free.at[best].set(False)
 
     return jax.lax.fori_loop(0, count, body, (kept, free))[0]
-
-
-def _rates_of_row(inst: Instance, row: Array) -> Float[Array, "channels"]:
-    fields = ("user_id", "user_mask", "position_m", "mean_power_w")
-    one = inst.replace(**{name: getattr(inst, name)[row][None] for name in fields})
-    return link.rate_matrix(one)[0]

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from lsajax import link, objective
+from lsajax import coupling, link
 from lsajax.instance import Instance
 from lsajax.solvers import _local_moves, _swap_search
 from lsajax.solvers._anytime import Search
@@ -44,11 +44,11 @@ def as_quadratic(inst: Instance) -> Problem:
     K, M = inst.num_rows, inst.num_channels
     n = max(K, M)
     open_ = ~inst.occupied
-    leakage = jnp.where(open_[:, None] & open_, objective.channel_leakage(inst), 0.0)
+    leakage = jnp.where(open_[:, None] & open_, coupling.channel_leakage(inst), 0.0)
     return Problem(
-        jnp.pad(inst.coupling_bps * objective.user_coupling(inst), (0, n - K)),
+        jnp.pad(_local_moves.strength(inst) * coupling.user_coupling(inst), (0, n - K)),
         jnp.pad(leakage, (0, n - M)),
-        jnp.pad(-_local_moves.rates(inst), ((0, n - K), (0, 0))),
+        jnp.pad(-_local_moves.values(inst), ((0, n - K), (0, 0))),
     )
 
 

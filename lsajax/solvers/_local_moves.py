@@ -16,11 +16,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from lsajax import hashing, link, objective
+from lsajax import coupling, hashing, link, objective
 from lsajax.instance import Instance
 from lsajax.solvers._anytime import Phase, Search
 
-_BLOCK = 2 * (2 * objective.LEAKAGE_REACH + 1)
+_BLOCK = 2 * (2 * coupling.LEAKAGE_REACH + 1)
 """Channels per proposal; a block's channel is among its first six, so two are five apart."""
 
 
@@ -28,13 +28,13 @@ class Table(NamedTuple):
     """What the moves of one instance look up; row K is no user: a place that is left empty.
 
     Attributes:
-        rate: [bit/s], negative where a user would be unserved.
+        value: v_im [bit/s], negative where a user would be unserved.
         coupling: 2 mu G: both orders of a pair at once [bit/s].
         leakage: at distance 1, 2, ...
         open: whether a place is an idle channel.
     """
 
-    rate: Float[Array, "holders places"]
+    value: Float[Array, "holders places"]
     coupling: Float[Array, "holders holders"]
     leakage: Float[Array, "reach"]
     open: Bool[Array, "places"]
@@ -115,28 +115,43 @@ def search(key: jax.Array, inst: Instance, cooling: float, begin: Callable[[], S
 def tabulate(inst: Instance) -> Table:
     """Dense tables [K + 1, max(K, M)] and [K + 1, K + 1]."""
     spare = max(inst.num_rows - inst.num_channels, 0)
-    distance = jnp.arange(1, objective.LEAKAGE_REACH + 1)
+    distance = jnp.arange(1, coupling.LEAKAGE_REACH + 1)
     return Table(
-        jnp.pad(rates(inst), ((0, 1), (0, 0))),
-        jnp.pad(2 * inst.coupling_bps * objective.user_coupling(inst), ((0, 1), (0, 1))),
+        jnp.pad(values(inst), ((0, 1), (0, 0))),
+        jnp.pad(2 * strength(inst) * coupling.user_coupling(inst), ((0, 1), (0, 1))),
         inst.adjacent_leakage**distance,
         jnp.pad(~inst.occupied, (0, spare)),
     )
 
 
-def rates(inst: Instance) -> Float[Array, "users places"]:
-    """r_im [bit/s] over max(K, M) places; minus a penalty on places without service.
+def strength(inst: Instance) -> Float[Array, ""]:
+    """mu where the objective is 'coupled', else 0 [bit/s]."""
+    return inst.coupling_bps if inst.objective == "coupled" else jnp.zeros_like(inst.coupling_bps)
+
+
+def values(inst: Instance) -> Float[Array, "users places"]:
+    """v_im over max(K, M) places; minus a penalty on places without service.
 
     The penalty exceeds all that leaving a user unserved could save, so the best places serve as
     many users as there are idle channels.
     """
-    rate = link.rate_matrix(inst)
+    value = objective.value_matrix(inst.without_coupling())
     spare = max(inst.num_rows - inst.num_channels, 0)
-    most_coupling = 4 * objective.LEAKAGE_REACH * inst.coupling_bps * inst.adjacent_leakage
-    penalty = 2.0 * (jnp.max(rate, initial=0.0) + most_coupling)
-    rate = jnp.where(inst.user_mask[:, None] & inst.occupied, -penalty, rate)
+    penalty = 2.0 * (jnp.max(value, initial=0.0) + most_loss(inst))
+    value = jnp.where(inst.user_mask[:, None] & inst.occupied, -penalty, value)
     unserved = jnp.where(inst.user_mask, -penalty, 0.0)
-    return jnp.concatenate([rate, jnp.tile(unserved[:, None], (1, spare))], axis=1)
+    return jnp.concatenate([value, jnp.tile(unserved[:, None], (1, spare))], axis=1)
+
+
+def most_loss(inst: Instance) -> Float[Array, ""]:
+    """At least what one user's presence can cost by its coupling with all others [bit/s]."""
+    # A user without a neighbour at a place couples with none, at each with one other at most.
+    if inst.leakage is not None:
+        leakage = jnp.max(jnp.sum(inst.leakage, axis=1))
+    else:
+        leakage = 2 * coupling.LEAKAGE_REACH * inst.adjacent_leakage
+    strongest = 1.0 if inst.coupling is None else jnp.max(inst.coupling)
+    return 2 * strength(inst) * leakage * strongest
 
 
 def begin_walk(inst: Instance, assignment: Int[Array, "users"]) -> Walk:
@@ -168,10 +183,10 @@ def swap_gains(
 ) -> Float[Array, "swaps"]:
     """Change of Eq. (8) [bit/s] by each swap of the holders of m and n, five or more apart."""
     i, j = holder[m], holder[n]
-    change = t.rate[j, m] + t.rate[i, n] - t.rate[i, m] - t.rate[j, n]
+    change = t.value[j, m] + t.value[i, n] - t.value[i, m] - t.value[j, n]
     empty = t.coupling.shape[0] - 1
     for place, out, into in ((m, i, j), (n, j, i)):
-        for distance in range(1, objective.LEAKAGE_REACH + 1):
+        for distance in range(1, coupling.LEAKAGE_REACH + 1):
             for neighbour in (place - distance, place + distance):
                 inside = (neighbour >= 0) & (neighbour < holder.shape[0])
                 at = jnp.where(inside, neighbour, 0)

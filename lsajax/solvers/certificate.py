@@ -30,7 +30,7 @@ def certify(
 
     Args:
         cost_matrix: the problem, as given to `linear_sum_assignment`; likewise `maximize` and the
-            masks. For a solver of instances it is `rate_matrix(inst)` with `maximize=True`,
+            masks. For a solver of instances it is `value_matrix(inst)` with `maximize=True`,
             `row_mask=inst.user_mask` and `col_mask=~inst.occupied`.
         solution: its assignment and duals are read; value and status are not.
         maximize: whether the problem is a maximisation.

@@ -48,7 +48,7 @@ def evolution(
         encoding: 'random_key' or 'rounding'.
 
     Returns:
-        Solution with the throughput [bit/s] and a trace of the best value per generation (times
+        Solution with a trace of the best value per generation (times
         NaN). Status FEASIBLE; ITERATION_LIMIT where `rounding` ended on a broken constraint.
 
     Raises:
@@ -74,7 +74,7 @@ def evolution(
     size = max(inst.num_rows, inst.num_channels) if encoding == "random_key" else inst.num_rows
 
     def fitness(vector: Array) -> Array:
-        return objective.throughput(inst, decode(inst, vector))
+        return objective.objective_value(inst, decode(inst, vector))
 
     vectors, values = _evolve(
         key, fitness, (population, size), generations, weight=weight, crossover=crossover

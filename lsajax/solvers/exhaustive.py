@@ -10,10 +10,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int32
 
-from lsajax import link
-from lsajax._numerics import exact_sum
+from lsajax import coupling, link, objective
 from lsajax.instance import Instance
 from lsajax.link import check_one_slot
+from lsajax.solvers import _local_moves
 from lsajax.solvers.solution import Solution, Status
 
 _CHUNK = 2**17  # assignments valued at a time
@@ -35,7 +35,8 @@ def exhaustive(key: jax.Array, inst: Instance, *, max_assignments: int = 1_000_0
             larger problem enumerated.
 
     Returns:
-        Solution with the throughput [bit/s] and status OPTIMAL.
+        Solution with status OPTIMAL; under the coupling of Eq. (8) it is the best of those that
+        serve as many users as there are idle channels.
 
     Raises:
         ValueError: there are more assignments than `max_assignments`; says how many, what storing
@@ -50,14 +51,23 @@ def exhaustive(key: jax.Array, inst: Instance, *, max_assignments: int = 1_000_0
             f"max_assignments is {max_assignments}, but {inst.num_rows} users and "
             f"{inst.num_channels} channels have {_estimate(items, places)}"
         )
-    rates = link.rate_matrix(inst)
+    linear, pairs = objective.value_matrix(inst.without_coupling()), None
+    if inst.objective == "coupled":
+        # Whom to leave unserved is not up to the coupling: service outweighs all of it.
+        bonus = jnp.max(linear) + _local_moves.most_loss(inst)
+        linear = jnp.where(inst.user_mask[:, None] & ~inst.occupied, linear + bonus, 0.0)
+        open_ = ~inst.occupied[:, None] & ~inst.occupied
+        leakage = jnp.where(open_, coupling.channel_leakage(inst), 0.0)
+        pairs = (2 * inst.coupling_bps * coupling.user_coupling(inst), leakage)
     transposed = inst.num_rows > inst.num_channels
-    best = _best_injection(rates.T if transposed else rates)
+    if transposed:
+        linear, pairs = linear.T, None if pairs is None else (pairs[1], pairs[0])
+    best = _best_injection(linear, pairs)
     if transposed:
         row = jnp.full(inst.num_rows, -1, jnp.int32)
         best = row.at[best].set(jnp.arange(inst.num_channels, dtype=jnp.int32))
     assignment = jnp.where(link.is_served(inst, best), best, -1)
-    value = exact_sum(link.assigned_rate(inst, assignment))
+    value = objective.feasible_value(inst, assignment)
     return Solution(assignment, value, jnp.int32(Status.OPTIMAL))
 
 
@@ -80,9 +90,15 @@ def _size(num_bytes: float) -> str:
     return f"{num_bytes:.0f} TB"
 
 
-def _best_injection(rates: Float[Array, "items places"]) -> Int32[Array, "items"]:
-    """Items in front are placed by a loop; all ways to place the others are valued at once."""
-    items, places = rates.shape
+def _best_injection(
+    linear: Float[Array, "items places"], pairs: tuple[Array, Array] | None
+) -> Int32[Array, "items"]:
+    """The injection p of the largest sum_k linear[k, p_k] - sum_{k<l} a[k, l] b[p_k, p_l].
+
+    Items in front are placed by a loop; all ways to place the others are valued at once. `pairs`
+    is (a, b), both symmetric, or None.
+    """
+    items, places = linear.shape
     front = 0
     while front < items and math.perm(places - front, items - front) > _CHUNK:
         front += 1
@@ -96,17 +112,18 @@ def _best_injection(rates: Float[Array, "items places"]) -> Int32[Array, "items"
 
     def visit(index: Array, best: tuple[Array, Array]) -> tuple[Array, Array]:
         head, free = _decode(index, places, front)
-        value = jnp.sum(rates[jnp.arange(front), head])
-        behind = rates[front:][:, free]  # [item, free place]
-        total = jnp.full(ways.shape[0], value)
-        for k in range(items - front):
-            total = total + behind[k][ways[:, k]]
+        place = [*head, *(free[way] for way in ways.T)]  # of each item: [] or [way]
+        total = jnp.zeros(ways.shape[0], linear.dtype)
+        for k in range(items):
+            total = total + linear[k][place[k]]
+            for j in range(k if pairs is not None else 0):
+                total = total - pairs[0][k, j] * pairs[1][place[k], place[j]]
         way = jnp.argmax(total)
         injection = jnp.concatenate([head, free[jnp.asarray(ways)[way]]])
         better = total[way] > best[0]
         return jnp.where(better, total[way], best[0]), jnp.where(better, injection, best[1])
 
-    none = (jnp.asarray(-1.0, rates.dtype), jnp.zeros(items, jnp.int32))
+    none = (jnp.asarray(-jnp.inf, linear.dtype), jnp.zeros(items, jnp.int32))
     return lax.fori_loop(0, math.perm(places, front), visit, none)[1]
 
 

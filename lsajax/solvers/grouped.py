@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32
 
-from lsajax import link
+from lsajax import link, objective
 from lsajax.hashing import named_key
 from lsajax.instance import Instance
 from lsajax.solvers import _anytime
@@ -23,7 +23,7 @@ class _Layout(NamedTuple):
         blocks: how many.
         users: rows of a block.
         spare: channels of a block beyond those its users hold.
-        columns: channels, and dummy columns of rate 0 where users outnumber channels.
+        columns: channels, and dummy columns of value 0 where users outnumber channels.
     """
 
     blocks: int
@@ -37,7 +37,7 @@ class _State(NamedTuple):
 
     Attributes:
         held: column of each row.
-        value: throughput [bit/s].
+        value: of the objective.
         rounds: partitions solved.
     """
 
@@ -72,13 +72,15 @@ def grouped(
         method: of `linear_sum_assignment`.
 
     Returns:
-        Solution with the throughput [bit/s], status FEASIBLE, and a trace with the value after
+        Solution with status FEASIBLE, and a trace with the value after
         each partition (times NaN without `budget_s`).
 
     Raises:
-        ValueError: `block_size` below 1, `rounds` below 0, `budget_s` not above 0 or traced input.
+        ValueError: `block_size` below 1, `rounds` below 0, `budget_s` not above 0 or traced input;
+            the objective is 'coupled', see `hungarian`.
     """
     check_one_slot(inst)
+    objective.check_separable(inst, "grouped")
     if block_size < 1:
         raise ValueError(f"block_size must be at least 1, got {block_size}")
     if rounds < 0:
@@ -159,7 +161,7 @@ def _plan(inst: Instance, block_size: int) -> _Layout:
 def _deal(key: jax.Array, inst: Instance, layout: _Layout) -> _State:
     """A distinct column for each row, at random, idle channels to requesting users.
 
-    Rows hold a column at all times, be it an occupied channel or a dummy column, both of rate 0:
+    Rows hold a column at all times, be it an occupied channel or a dummy column, both of value 0:
     then all shapes are static, and giving a user no channel is one more pairing.
     """
     row = jax.random.permutation(named_key(key, "rows"), inst.num_rows)
@@ -187,9 +189,9 @@ def _reblock(
     columns = jnp.concatenate([own, free], axis=1)  # [block, column]
 
     def solve(block_rows: Array, block_columns: Array) -> Array:
-        rates = _block_rates(inst, block_rows, block_columns)
+        values = _block_values(inst, block_rows, block_columns)
         best = linear_sum_assignment(
-            rates,
+            values,
             maximize=True,
             row_mask=block_rows >= 0,
             col_mask=block_columns >= 0,
@@ -210,19 +212,15 @@ def _split(items: Array, blocks: int, size: int) -> Int32[Array, "blocks size"]:
     return padded.reshape(size, blocks).T
 
 
-def _block_rates(
+def _block_values(
     inst: Instance, rows: Int32[Array, "rows"], columns: Int32[Array, "columns"]
 ) -> Float[Array, "rows columns"]:
-    """r_im of a block alone: the full matrix is never formed."""
-    user = jnp.repeat(jnp.maximum(rows, 0), columns.shape[0])
-    entry = inst.replace(
-        user_id=inst.user_id[user],
-        user_mask=inst.user_mask[user],
-        position_m=inst.position_m[user],
-        mean_power_w=inst.mean_power_w[user],
-    )
-    channel = jnp.tile(columns, rows.shape[0])
-    return link.assigned_rate(entry, channel).reshape(rows.shape[0], columns.shape[0])
+    """v_im of a block alone: the full matrix is never formed."""
+    row, column = jnp.maximum(rows, 0), jnp.clip(columns, 0, inst.num_channels - 1)
+    idle = (columns >= 0) & (columns < inst.num_channels) & ~inst.occupied[column]
+    open_ = (inst.user_mask[row] & (rows >= 0))[:, None] & idle
+    value = objective.value_at(inst, row[:, None], column)
+    return jnp.where(open_, value, 0.0)
 
 
 @jax.jit
@@ -232,4 +230,4 @@ def _served(inst: Instance, held: Int32[Array, "users"]) -> Int32[Array, "users"
 
 @jax.jit
 def _value(inst: Instance, held: Int32[Array, "users"]) -> Float[Array, ""]:
-    return jnp.sum(link.assigned_rate(inst, held))
+    return jnp.sum(objective.assigned_values(inst, held))

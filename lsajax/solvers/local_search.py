@@ -1,4 +1,4 @@
-"""Local search for the extended, quadratic objective of Eq. (8)."""
+"""Local search, for the extended, quadratic objective of Eq. (8) above all."""
 
 from functools import partial
 
@@ -8,7 +8,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-from lsajax import hashing, link, objective
+from lsajax import coupling, hashing, link, objective
 from lsajax.instance import Instance
 from lsajax.repair import repair
 from lsajax.solvers import _anytime, _coupled_quadratic, _local_moves
@@ -35,13 +35,14 @@ def local_search(
     chains: int = 16,
     initial: ArrayLike | None = None,
 ) -> Solution:
-    """Maximises throughput minus coupling loss, LSA Eq. (8), by many chains of swaps.
+    """Maximises the instance's objective by many chains of swaps; made for 'coupled', Eq. (8).
 
-    Starts from the exact optimum of the throughput alone (or `initial`), and is never worse than
-    that. Small instances are a quadratic assignment problem with a linear term: annealing, then
+    Starts from the exact optimum of the separable part (or `initial`), and is never worse than
+    that; of a separable objective that optimum is the answer. Small instances are a quadratic assignment problem with a linear term: annealing, then
     robust tabu search, with all swaps valued in each step, see `_coupled_quadratic`. Large ones use
     that leakage ends two channels away, see `_local_moves`. As many users are served as there are
-    idle channels.
+    idle channels. With one's own `leakage`, which may reach far, large instances go the way of small
+    ones.
 
     Args:
         key: PRNG key.
@@ -53,7 +54,8 @@ def local_search(
             serves unserved users and ignores padded rows; a concrete one must be feasible.
 
     Returns:
-        Solution with the value of Eq. (8) [bit/s], status FEASIBLE, and with `budget_s` a trace.
+        Solution with status FEASIBLE, and with `budget_s` a trace; that of `hungarian` where the
+        objective is separable and there is no `initial`.
 
     Raises:
         ValueError: `steps` or `chains` below 1, `budget_s` not above 0, traced input with
@@ -67,6 +69,8 @@ def local_search(
         _anytime.check_concrete("local_search with budget_s", (key, inst, initial))
     if initial is not None:
         initial = _check_initial(inst, initial)
+    if inst.objective != "coupled" and initial is None:
+        return hungarian(key, inst)
     if max(inst.num_rows, inst.num_channels) < 2:
         steps, budget_s = 0, None
     if budget_s is None:
@@ -83,7 +87,10 @@ def _check_initial(inst: Instance, initial: ArrayLike) -> Int[Array, "users"]:
         return start
     with jax.ensure_compile_time_eval():  # known under jit too, if both were closed over
         broken = objective.violations(inst, start)._asdict()
-        kinds = {kind: int(count) for kind, count in broken.items() if kind != "unserved" and count}
+        harmless = ("unserved", "below_min_rate")
+        kinds = {
+            kind: int(count) for kind, count in broken.items() if kind not in harmless and count
+        }
     if kinds:
         raise ValueError(f"initial must be a feasible assignment, got violations {kinds}")
     return start
@@ -103,34 +110,36 @@ def _by_steps(
 
 def _search(key: jax.Array, inst: Instance, initial: Array | None, chains: int) -> _anytime.Search:
     places = max(inst.num_rows, inst.num_channels)
-    small = places <= max(DENSE_LIMIT, _local_moves.smallest())
+    small = inst.leakage is not None or places <= max(DENSE_LIMIT, _local_moves.smallest())
     search = _coupled_quadratic.search if small else _local_moves.search
     begin = partial(_start, key, inst, initial, chains)
     return search(hashing.named_key(key, "local search"), inst, COLD, begin)
 
 
 def _start(key: jax.Array, inst: Instance, initial: Array | None, chains: int) -> Start:
-    """Temperatures are relative to the mean change of rate when served users move at random.
+    """Temperatures are relative to the mean change of value when served users move at random.
 
     How much of it is worth accepting depends on the setting (with fading nearly every move is far
     too bad), so the chains start from different temperatures.
     """
-    start = hungarian(key, inst).assignment if initial is None else repair(inst, initial)
+    linear = inst.without_coupling()
+    start = hungarian(key, linear).assignment if initial is None else repair(inst, initial)
     served = link.is_served(inst, start)
-    random_rate = jnp.sum(link.rate_matrix(inst), axis=1) / jnp.maximum(jnp.sum(~inst.occupied), 1)
-    change = jnp.abs(link.assigned_rate(inst, start) - random_rate)
+    idle = jnp.maximum(jnp.sum(~inst.occupied), 1)
+    random_value = jnp.sum(objective.value_matrix(linear), axis=1) / idle
+    change = jnp.abs(objective.assigned_values(inst, start) - random_value)
     mean = jnp.sum(jnp.where(served, change, 0.0)) / jnp.maximum(jnp.sum(served), 1)
-    # With rates all alike the coupling alone sets the scale.
-    scale = jnp.maximum(mean, 0.1 * inst.coupling_bps * inst.adjacent_leakage)
+    # With values all alike the coupling alone sets the scale.
+    scale = jnp.maximum(mean, _local_moves.most_loss(inst) / 80)
     scale = jnp.maximum(scale, jnp.finfo(scale.dtype).tiny * 1e6)
     hot = scale * jnp.geomspace(*HOT, chains).astype(scale.dtype)
-    return Start(start, objective.coupled_objective(inst, start), hot)
+    return Start(start, objective.feasible_value(inst, start), hot)
 
 
 def _solution(
     inst: Instance, start: Int[Array, "users"], found: Int[Array, "users"], trace: Trace | None
 ) -> Solution:
-    value, before = (objective.coupled_objective(inst, a) for a in (found, start))
+    value, before = (objective.feasible_value(inst, a) for a in (found, start))
     assignment = jnp.where(value >= before, found, start)
     value = jnp.maximum(value, before)
     return Solution(assignment, value, jnp.int32(Status.FEASIBLE), trace=trace)
@@ -138,28 +147,29 @@ def _solution(
 
 @jax.jit
 def coupled_bound(inst: Instance) -> Float[Array, ""]:
-    """Upper bound on Eq. (8) [bit/s] over assignments that serve as many users as they can.
+    """Upper bound on the objective over assignments that serve as many users as they can.
 
     In the manner of Gilmore and Lawler: each user on each channel loses at least what it would
-    beside the users that it couples least with, as few as there must be; the rates less these
-    losses are a linear assignment problem. Where idle channels outnumber the users by four or
-    more, all neighbours may be empty, and the bound is the optimum of the throughput alone.
+    beside the users that it couples least with, as few as there must be; the values less these
+    losses are a linear assignment problem. Where idle channels outnumber the users by as many as
+    a channel has neighbours (four), all of these may be empty, and the bound is the optimum of the
+    separable part alone, as it is for a separable objective.
     """
     check_one_slot(inst)
     K = inst.num_rows
-    rates = link.rate_matrix(inst)
-    leakage = jnp.where(inst.occupied, 0.0, objective.channel_leakage(inst))
+    values = objective.value_matrix(inst.without_coupling())
+    leakage = jnp.where(inst.occupied, 0.0, coupling.channel_leakage(inst))
     empty = jnp.maximum(jnp.sum(~inst.occupied) - jnp.sum(inst.user_mask), 0)
     others = inst.user_mask & ~jnp.eye(K, dtype=bool)
-    coupling = jnp.sort(jnp.where(others, objective.user_coupling(inst), jnp.inf), axis=1)
-    near = min(2 * objective.LEAKAGE_REACH, K)
-    coupling = jnp.where(jnp.isfinite(coupling[:, :near]), coupling[:, :near], 0.0)
-    strongest = -jnp.sort(-leakage, axis=1)[:, : 2 * objective.LEAKAGE_REACH]
+    weakest = jnp.sort(jnp.where(others, coupling.user_coupling(inst), jnp.inf), axis=1)
+    reach = 2 * coupling.LEAKAGE_REACH if inst.leakage is None else inst.num_channels - 1
+    near = min(reach, K)
+    weakest = jnp.where(jnp.isfinite(weakest[:, :near]), weakest[:, :near], 0.0)
+    strongest = -jnp.sort(-leakage, axis=1)[:, :reach]
     # The strongest neighbours stay empty, the next is the least coupled user, and so on.
     order = jnp.arange(strongest.shape[1]) - empty
     taken = (order >= 0) & (order < near)
-    pick = jnp.where(taken, order, 0)
-    weight = coupling[:, pick] * taken
+    weight = weakest[:, jnp.where(taken, order, 0)] * taken if near else jnp.zeros((K, order.size))
     least = jnp.einsum("kp,mp->km", weight, strongest, precision=lax.Precision.HIGHEST)
-    gain = jnp.maximum(rates - inst.coupling_bps * least, 0.0)
+    gain = jnp.maximum(values - _local_moves.strength(inst) * least, 0.0)
     return jnp.asarray(linear_sum_assignment(gain, maximize=True).value)

@@ -7,7 +7,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from lsajax import assignments, hashing, link
+from lsajax import assignments, hashing, objective
 from lsajax.instance import Instance
 from lsajax.link import check_one_slot
 from lsajax.solvers.solution import Solution, Status
@@ -27,14 +27,14 @@ def random(key: jax.Array, inst: Instance, *, exchangeable: bool = False) -> Sol
             instance, nor where the rows carry an order (sorted by power, say).
 
     Returns:
-        Solution with status FEASIBLE and the throughput as its value [bit/s].
+        Solution with status FEASIBLE.
     """
     check_one_slot(inst)
     if exchangeable:
         assignment = _in_order(inst)
     else:
         assignment = assignments.random(hashing.named_key(key, "random"), inst, 1)[0]
-    value = jnp.sum(link.assigned_rate(inst, assignment))
+    value = objective.feasible_value(inst, assignment)
     return Solution(assignment, value, jnp.int32(Status.FEASIBLE))
 
 

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int32
 
-from lsajax import link
+from lsajax import link, objective
 from lsajax._numerics import exact_sum
 from lsajax.instance import Instance
 from lsajax.link import check_one_slot
@@ -43,15 +44,18 @@ def sorted_matching(key: jax.Array, inst: Instance) -> Solution:
 
     with zeros beyond the last user or channel.
 
+    Of the fair utility that holds for small alpha alone: the more it asks for the weak, the sooner
+    the weak belong on the wide channels. The same sums of its values are then checked against all
+    pairs, in O(K M).
+
     Args:
         key: unused; the method is deterministic.
-        inst: one slot; on one that is not `sortable` the matching goes by mean power and is a
-            heuristic.
+        inst: one slot; where rates do not go by power alone (`rate_by_power`), or users differ by
+            weights and needs, the matching goes by mean power and is a heuristic.
 
     Returns:
-        Solution with the throughput [bit/s]. Status OPTIMAL, with duals for `certify`, where the
-        instance is sortable and the inequalities of neighbouring ranks (Monge) hold numerically;
-        else FEASIBLE.
+        Solution with status OPTIMAL, with duals for `certify`, where the inequalities that prove
+        it hold numerically; else FEASIBLE.
     """
     del key
     check_one_slot(inst)
@@ -60,15 +64,20 @@ def sorted_matching(key: jax.Array, inst: Instance) -> Solution:
     by_rank = jnp.full(K, -1, jnp.int32).at[: min(K, M)].set(ranked.channel[:K])
     by_rank = jnp.where(_served(inst), by_rank, -1)
     assignment = jnp.full(K, -1, jnp.int32).at[ranked.user].set(by_rank)
-    rate = link.assigned_rate(inst, assignment)
-    value = exact_sum(rate)
-    if not inst.sortable:
+    values = objective.assigned_values(inst, assignment)
+    value = exact_sum(values)
+    if inst.objective == "coupled":
+        value = objective.feasible_value(inst, assignment)
+    by_rank_alone = inst.rate_by_power and inst.weight is None and inst.min_rate_bps is None
+    if not by_rank_alone or inst.objective == "coupled":
         return Solution(assignment, value, jnp.int32(Status.FEASIBLE))
-    price, verified = _prices(inst, ranked)
-    column = jnp.zeros(M, rate.dtype).at[ranked.channel].set(price[:M])
-    row = jnp.maximum(rate - jnp.where(assignment >= 0, column[assignment], 0.0), 0.0)
-    status = jnp.where(verified, Status.OPTIMAL, Status.FEASIBLE).astype(jnp.int32)
-    return Solution(assignment, value, status, Duals(row, column))
+    price, ordered = _prices(inst, ranked) if inst.sortable else _utility_prices(inst, ranked)
+    column = jnp.zeros(M, values.dtype).at[ranked.channel].set(price[:M])
+    row = jnp.maximum(values - jnp.where(assignment >= 0, column[assignment], 0.0), 0.0)
+    duals = Duals(row, column)
+    proven = ordered if inst.sortable else ordered & _cover(inst, duals)
+    status = jnp.where(proven, Status.OPTIMAL, Status.FEASIBLE).astype(jnp.int32)
+    return Solution(assignment, value, status, duals)
 
 
 def _served(inst: Instance) -> Bool[Array, "users"]:
@@ -79,7 +88,10 @@ def _served(inst: Instance) -> Bool[Array, "users"]:
 
 def _rank(inst: Instance) -> _Ranked:
     K, M = inst.num_rows, inst.num_channels
-    power = jnp.where(inst.user_mask, inst.mean_power_w, -1.0)
+    power = inst.mean_power_w
+    if inst.power_per_pair:
+        power = jnp.mean(power, axis=1, where=~inst.occupied)
+    power = jnp.where(inst.user_mask, power, -1.0)
     bandwidth = jnp.where(inst.occupied, -1.0, inst.bandwidth_hz)
     user = jnp.argsort(-power).astype(jnp.int32)
     channel = jnp.argsort(-bandwidth).astype(jnp.int32)
@@ -95,14 +107,43 @@ def _rank(inst: Instance) -> _Ranked:
 def _prices(inst: Instance, ranked: _Ranked) -> tuple[Float[Array, "ranks"], Bool[Array, ""]]:
     """g by rank of the channel, and whether neighbouring ranks satisfy the inequalities."""
     power, wide, narrow = ranked.power_w, ranked.bandwidth_hz[:-1], ranked.bandwidth_hz[1:]
-    own, own_size = _rate_step(power[:-1], wide, narrow, inst.noise_psd_w_hz)
-    weaker, _ = _rate_step(power[1:], wide, narrow, inst.noise_psd_w_hz)
+    noise = inst.noise_psd_w_hz if inst.snr_gap is None else inst.noise_psd_w_hz * inst.snr_gap
+    own, own_size = _rate_step(power[:-1], wide, narrow, noise)
+    weaker, _ = _rate_step(power[1:], wide, narrow, noise)
     # A rank's user values the wider channel at least as much as the next user does; both gain.
     slack = 16 * jnp.finfo(own.dtype).eps * own_size
     ordered = (power[:-1] >= power[1:]) & (wide >= narrow)
     verified = jnp.all(ordered & (weaker >= -slack) & (own >= weaker - slack))
     price = jnp.cumsum(jnp.maximum(weaker, 0.0)[::-1])[::-1]
     return jnp.append(price, 0.0), verified
+
+
+def _utility_prices(
+    inst: Instance, ranked: _Ranked
+) -> tuple[Float[Array, "ranks"], Bool[Array, ""]]:
+    """g by rank of the channel for any value that grows with the rate, and whether it is >= 0."""
+    power, wide, narrow = ranked.power_w[1:], ranked.bandwidth_hz[:-1], ranked.bandwidth_hz[1:]
+    step = _value_of(inst, power, wide) - _value_of(inst, power, narrow)
+    price = jnp.cumsum(step[::-1])[::-1]
+    return jnp.append(price, 0.0), jnp.all(price >= 0)
+
+
+def _value_of(inst: Instance, power_w: Array, bandwidth_hz: Array) -> Array:
+    rate = link.rate_of(inst, power_w, jnp.where(bandwidth_hz > 0, bandwidth_hz, 1.0), 0.0)
+    return objective.user_values(inst, jnp.where(bandwidth_hz > 0, rate, 0.0))
+
+
+def _cover(inst: Instance, duals: Duals) -> Bool[Array, ""]:
+    """Whether no pair is worth more than its two duals, up to rounding; a row at a time."""
+    limit = 16 * jnp.finfo(duals.row.dtype).eps
+
+    def of_row(i: Array) -> Array:
+        value = objective.value_at(inst, i, None)
+        dual = duals.row[i] + duals.column
+        fits = value <= dual + limit * jnp.maximum(jnp.abs(value), jnp.abs(dual))
+        return jnp.all(fits | inst.occupied) | ~inst.user_mask[i]
+
+    return jnp.all(lax.map(of_row, jnp.arange(inst.num_rows), batch_size=64))
 
 
 def _rate_step(
