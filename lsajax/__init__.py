@@ -2,8 +2,10 @@
 
 from importlib import metadata
 
-from lsajax import hashing, solvers, traffic
-from lsajax.instance import Instance
+from lsajax import hashing, solvers, traffic, units
+from lsajax.coupling import coupling_loss
+from lsajax.fading import Fading, Multipath
+from lsajax.instance import OBJECTIVES, Instance
 from lsajax.link import (
     assigned_power,
     assigned_rate,
@@ -15,21 +17,21 @@ from lsajax.link import (
 from lsajax.measured import check_assignment, check_instance, make_instance
 from lsajax.objective import (
     Violations,
-    alpha_fair_utility,
-    coupled_objective,
-    coupling_loss,
     discounted_utility,
+    fair_utility,
     jain_index,
+    objective_value,
     throughput,
     user_rates,
+    value_matrix,
     violations,
 )
 from lsajax.presets import SCALES, SETTINGS, SMALL_SCALES
 from lsajax.repair import repair
 from lsajax.reward import (
-    expected_random_throughput,
+    expected_random_value,
     performance_gain,
-    sampled_random_throughput,
+    sampled_random_value,
 )
 from lsajax.sampling import sample_instance, slot_instance
 from lsajax.scenario import Scenario
@@ -40,37 +42,42 @@ except metadata.PackageNotFoundError:  # a checkout on the path that was never i
     __version__ = "0+unknown"
 
 __all__ = [
+    "OBJECTIVES",
     "SCALES",
     "SETTINGS",
     "SMALL_SCALES",
+    "Fading",
     "Instance",
+    "Multipath",
     "Scenario",
     "Violations",
     "__version__",
-    "alpha_fair_utility",
     "assigned_power",
     "assigned_rate",
     "channel_power",
     "check_assignment",
     "check_instance",
-    "coupled_objective",
     "coupling_loss",
     "discounted_utility",
-    "expected_random_throughput",
+    "expected_random_value",
+    "fair_utility",
     "hashing",
     "jain_index",
     "make_instance",
+    "objective_value",
     "performance_gain",
     "rate_matrix",
     "received_power",
     "repair",
     "sample_instance",
-    "sampled_random_throughput",
+    "sampled_random_value",
     "shannon_rate",
     "slot_instance",
     "solvers",
     "throughput",
     "traffic",
+    "units",
     "user_rates",
+    "value_matrix",
     "violations",
 ]

@@ -4,7 +4,6 @@ import dataclasses
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int32
 
 from lsajax.fading import Fading
@@ -20,10 +19,6 @@ _READ_WITH = {
         ("objective", "coupled"),
     ),
 }
-
-
-def _scalar(value: float) -> Any:
-    return dataclasses.field(default_factory=lambda: jnp.asarray(value, float))
 
 
 @jax.tree_util.register_dataclass
@@ -71,6 +66,11 @@ class Instance:
     bandwidth_hz: Float[Array, "channels"]
     occupied: Bool[Array, "channels"]
     noise_psd_w_hz: Float[Array, ""]
+    alpha: Float[Array, ""]
+    min_rate_value: Float[Array, ""]
+    coupling_bps: Float[Array, ""]
+    coupling_length_m: Float[Array, ""]
+    adjacent_leakage: Float[Array, ""]
     carrier_gain: Float[Array, "channels"] | None = None
     interference_w: Float[Array, "channels"] | Float[Array, "users channels"] | None = None
     fading: Fading | None = None
@@ -78,12 +78,7 @@ class Instance:
     max_spectral_efficiency: Float[Array, ""] | None = None
     objective: str = dataclasses.field(default="throughput", metadata={"static": True})
     weight: Float[Array, "users"] | None = None
-    alpha: Float[Array, ""] = _scalar(1.0)
     min_rate_bps: Float[Array, "users"] | None = None
-    min_rate_value: Float[Array, ""] = _scalar(0.0)
-    coupling_bps: Float[Array, ""] = _scalar(0.0)
-    coupling_length_m: Float[Array, ""] = _scalar(1.0)
-    adjacent_leakage: Float[Array, ""] = _scalar(0.0)
     coupling: Float[Array, "users users"] | None = None
     leakage: Float[Array, "channels channels"] | None = None
 

@@ -10,7 +10,6 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Int32
 
 from lsajax import link, units
-from lsajax._numerics import as_float
 from lsajax.fading import Fading
 from lsajax.instance import OBJECTIVES, Instance
 
@@ -93,7 +92,7 @@ def make_instance(
         raise ValueError("min_rate_value has no effect without min_rate_bps: give both")
     if min_rate_bps is not None and np.ndim(min_rate_bps) == 0:
         min_rate_bps = jnp.full(K, _floats("min_rate_bps", min_rate_bps))
-    optional = {
+    optional: dict[str, Any] = {
         "carrier_gain": carrier_gain,
         "interference_w": interference_w,
         "snr_gap": None if snr_gap_db is None else units.db_to_linear(snr_gap_db),
@@ -101,13 +100,19 @@ def make_instance(
         "weight": weight,
         "min_rate_bps": min_rate_bps,
     }
-    defaults = {
+    defaults: dict[str, Any] = {
         "position_m": (position_m, jnp.zeros((K, 2))),
         "alpha": (alpha, 1.0),
         "min_rate_value": (min_rate_value, 0.0),
         **coupled,
     }
-    given = {**optional, **{name: v if v is not None else d for name, (v, d) in defaults.items()}}
+    given: dict[str, Any] = {
+        **optional,
+        **{name: v if v is not None else d for name, (v, d) in defaults.items()},
+    }
+    fields: dict[str, Any] = {
+        name: value if value is None else _floats(name, value) for name, value in given.items()
+    }
     inst = Instance(
         user_id=_integers("user_id", user_id, K),
         user_mask=_bools("user_mask", user_mask, jnp.ones(K, bool)),
@@ -117,7 +122,7 @@ def make_instance(
         noise_psd_w_hz=units.dbm_to_w(_floats("noise_psd_dbm_hz", noise_psd_dbm_hz)),
         fading=fading,
         objective=objective,
-        **{name: None if v is None else _floats(name, v) for name, v in given.items()},
+        **fields,
     )
     names = {
         "mean_power_w": "received_power_w",
@@ -159,12 +164,9 @@ def check_assignment(inst: Instance, assignment: ArrayLike) -> Int32[Array, "use
 
 def _floats(name: str, value: ArrayLike) -> Array:
     try:
-        array = as_float(value)
+        return jnp.asarray(value, float)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be an array of numbers, got {value!r}") from error
-    if np.asarray(value, object).dtype == bool:
-        raise ValueError(f"{name} must be an array of numbers, got {value!r}")
-    return array
 
 
 def _bools(name: str, value: ArrayLike | None, default: Array) -> Array:

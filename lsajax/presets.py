@@ -1,5 +1,7 @@
 """The scenarios of the paper's tables, and the settings that vary them."""
 
+from typing import Any
+
 from lsajax.scenario import Scenario
 
 
@@ -29,11 +31,13 @@ SMALL_SCALES: dict[tuple[int, int, int], Scenario] = {
 }
 """Triples (N, M, K) of the paper's Table III."""
 
-SETTINGS: dict[str, dict[str, bool]] = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "plain": {},
     "fading": {"fading": True},
+    "multipath": {"multipath": True},
     "wideband": {"wideband": True},
     "interference": {"interference": True},
     "poisson": {"poisson": True},
+    "fair": {"objective": "fair"},
 }
 """Variants of a scenario: `SCALES["I"].replace(**SETTINGS["fading"])`."""

@@ -80,9 +80,9 @@ def performance_gain(
     C is the objective of the instance; raw assignments are valued as they are: no repair. The
     baseline depends on the instance alone and is computed once for a whole group.
 
-    With `best` the gain is anchored at both ends, (eta C(a) - C(a_rand)) / (best - C(a_rand)): 0 for
-    a random answer and 1 for the best one, in every setting and for every objective. Eq. (13) by
-    itself rewards more where the gap between random and best is wide, and has no meaning where
+    With `best` the gain is anchored at both ends: (eta C(a) - C(a_rand)) / (best - C(a_rand)) is 0
+    for a random answer and 1 for the best one, in every setting and for every objective. Eq. (13)
+    by itself rewards more where the gap between random and best is wide, and has no meaning where
     C(a_rand) is not above 0, as it may be under 'coupled'.
 
     Args:

@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from lsajax.instance import OBJECTIVES
+
 
 def _static(default: Any = dataclasses.MISSING) -> Any:
     return dataclasses.field(default=default, metadata={"static": True})
@@ -30,20 +32,33 @@ class Scenario:
         num_active_min: fewest requesting users of a slot; None means exactly `num_active`.
         poisson: users form a Poisson process, so that the requesting ones, a thinning of it, are
             Poisson with mean `num_active`; rows are padded to `max_active` and masked.
-        fading: independent Rayleigh fading per user and channel.
+        fading: independent Rayleigh fading per user and channel, drawn anew in each slot.
+        multipath: fading by paths of each user: alike on near channels and in near slots.
         shadowing: log-normal shadowing per user.
-        wideband: a carrier per channel, uniform in [`carrier_min_hz`, `carrier_max_hz`].
+        wideband: power falls with the carrier's square along the band, see `band_start_hz`.
         interference: I_m > 0 of Eq. (3) on some channels.
+        objective: 'throughput', 'fair' or 'coupled', see `lsajax.objective`.
         radius_m: radius of the disc [m].
         tx_power_dbm: transmit power [dBm].
         tx_gain_dbi: transmit antenna gain [dBi].
         rx_gain_dbi: receive antenna gain [dBi].
         path_loss_exponent: alpha of Eq. (2).
         carrier_hz: carrier, and the reference carrier in the wideband variant [Hz].
-        carrier_min_hz: lowest carrier of the wideband variant [Hz].
-        carrier_max_hz: highest carrier of the wideband variant [Hz].
+        band_start_hz: lower edge of channel 0; the channels lie side by side above it, in the
+            order of their indices [Hz].
+        rician_factor_db: power of the direct path over that of all others, with `fading` or
+            `multipath` [dB]; None for no direct path (Rayleigh).
+        delay_spread_s: mean delay of the paths of `multipath` after the first; its inverse over
+            2 pi is the distance of channels at which their correlation falls to 0.7 [s].
+        speed_m_s: of the users, which sets the Doppler shift of `multipath` [m/s].
+        slot_s: time from slot to slot [s].
         shadowing_std_db: standard deviation of the shadowing [dB].
+        shadowing_distance_m: distance over which the correlation of two users' shadowing falls
+            by 1/e (Gudmundson's model) [m]; None for independent users.
         noise_psd_dbm_hz: noise power spectral density [dBm/Hz].
+        noise_figure_db: noise that the receiver adds [dB].
+        snr_gap_db: SINR that a real code needs over what Shannon's needs [dB]; None for 0.
+        max_spectral_efficiency: most bit/s/Hz of a link; None for no limit.
         bandwidth_min_hz: narrowest channel [Hz].
         bandwidth_max_hz: widest channel [Hz].
         interference_share: share of channels with I_m > 0.
@@ -51,6 +66,10 @@ class Scenario:
         occupancy: stationary share of channels held by a primary user.
         occupancy_dwell_slots: mean stay of a primary user [slots].
         activity_dwell_slots: mean length of a user's burst of requests [slots].
+        weight_max: priorities of the users are uniform in [1, `weight_max`]; None for none.
+        alpha: of the objective 'fair': 0 is throughput, 1 proportional fairness.
+        min_rate_bps: rate that every user needs [bit/s]; None for no needs.
+        min_rate_value: worth of a user's reaching it, in the objective's unit.
         coupling_bps: mu of Eq. (8), the rate lost per unit of coupling x leakage [bit/s].
         coupling_length_m: distance over which the coupling of two users falls by 1/e [m].
         adjacent_leakage: leakage between neighbouring channels; its square at distance two.
@@ -65,19 +84,28 @@ class Scenario:
     num_active_min: int | None = _static(None)
     poisson: bool = _static(False)
     fading: bool = _static(False)
+    multipath: bool = _static(False)
     shadowing: bool = _static(False)
     wideband: bool = _static(False)
     interference: bool = _static(False)
+    objective: str = _static("throughput")
     radius_m: float = 500.0
     tx_power_dbm: float = 23.0
     tx_gain_dbi: float = 0.0
     rx_gain_dbi: float = 0.0
     path_loss_exponent: float = 2.5
     carrier_hz: float = 2.4e9
-    carrier_min_hz: float = 0.7e9
-    carrier_max_hz: float = 3.8e9
+    band_start_hz: float = 0.7e9
+    rician_factor_db: float | None = None
+    delay_spread_s: float = 20e-9
+    speed_m_s: float = 1.0
+    slot_s: float = 1e-3
     shadowing_std_db: float = 8.0
+    shadowing_distance_m: float | None = None
     noise_psd_dbm_hz: float = -174.0
+    noise_figure_db: float = 0.0
+    snr_gap_db: float | None = None
+    max_spectral_efficiency: float | None = None
     bandwidth_min_hz: float = 10e6
     bandwidth_max_hz: float = 20e6
     interference_share: float = 0.3
@@ -85,6 +113,10 @@ class Scenario:
     occupancy: float = 0.1
     occupancy_dwell_slots: float = 10.0
     activity_dwell_slots: float = 5.0
+    weight_max: float | None = None
+    alpha: float = 1.0
+    min_rate_bps: float | None = None
+    min_rate_value: float = 0.0
     coupling_bps: float = 50e6
     coupling_length_m: float = 200.0
     adjacent_leakage: float = 0.5
@@ -166,9 +198,17 @@ def _check_sizes(s: Scenario) -> None:
         # bool is an int to Python, and a slot of True users is a mistake.
         if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
-    for name in ("poisson", "fading", "shadowing", "wideband", "interference"):
+    for name in ("poisson", "fading", "multipath", "shadowing", "wideband", "interference"):
         if not isinstance(getattr(s, name), bool):
             raise ValueError(f"{name} must be True or False, got {getattr(s, name)!r}")
+    if s.objective not in OBJECTIVES:
+        raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {s.objective!r}")
+    if s.fading and s.multipath:
+        raise ValueError("fading and multipath exclude each other: each is a law of the same gain")
+    if s.rician_factor_db is not None and not (s.fading or s.multipath):
+        raise ValueError("rician_factor_db has no effect without fading=True or multipath=True")
+    if s.shadowing_distance_m is not None and not s.shadowing:
+        raise ValueError("shadowing_distance_m has no effect without shadowing=True")
     if s.num_active > s.num_users:
         raise ValueError(
             f"num_active must be at most num_users={s.num_users}, got {s.num_active}: "
@@ -185,7 +225,7 @@ def _check_sizes(s: Scenario) -> None:
 def _constant(s: Scenario, name: str) -> float | None:
     """The value where it is one concrete number; None for a tracer or a batch."""
     value = getattr(s, name)
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, jax.core.Tracer) or (value is None and name in _OPTIONAL):
         return None
     is_array = isinstance(value, (jax.Array, np.ndarray))
     if isinstance(value, bool) or not (is_array or isinstance(value, numbers.Real)):
@@ -197,11 +237,13 @@ _POSITIVE = (
     "radius_m",
     "path_loss_exponent",
     "carrier_hz",
-    "carrier_min_hz",
-    "carrier_max_hz",
+    "band_start_hz",
     "bandwidth_min_hz",
     "bandwidth_max_hz",
     "coupling_length_m",
+    "shadowing_distance_m",
+    "max_spectral_efficiency",
+    "slot_s",
 )
 _FINITE = (
     "tx_power_dbm",
@@ -209,12 +251,32 @@ _FINITE = (
     "rx_gain_dbi",
     "noise_psd_dbm_hz",
     "interference_to_noise_db",
+    "rician_factor_db",
+    "noise_figure_db",
+    "snr_gap_db",
+)
+_NOT_NEGATIVE = (
+    "shadowing_std_db",
+    "coupling_bps",
+    "delay_spread_s",
+    "speed_m_s",
+    "alpha",
+    "min_rate_bps",
+    "min_rate_value",
+)
+_OPTIONAL = (
+    "rician_factor_db",
+    "shadowing_distance_m",
+    "snr_gap_db",
+    "max_spectral_efficiency",
+    "weight_max",
+    "min_rate_bps",
 )
 _BOUNDS: dict[str, tuple[float, float, str]] = {
     **{name: (math.ulp(0.0), math.inf, "a finite number above 0") for name in _POSITIVE},
     **dict.fromkeys(_FINITE, (-math.inf, math.inf, "a finite number")),
-    "shadowing_std_db": (0, math.inf, "a finite number of at least 0"),
-    "coupling_bps": (0, math.inf, "a finite number of at least 0"),
+    **dict.fromkeys(_NOT_NEGATIVE, (0, math.inf, "a finite number of at least 0")),
+    "weight_max": (1, math.inf, "a finite number of at least 1"),
     "interference_share": (0, 1, "within [0, 1]"),
     "adjacent_leakage": (0, 1, "within [0, 1]"),
     "occupancy": (0, math.nextafter(1, 0), "within [0, 1)"),
@@ -224,17 +286,13 @@ _BOUNDS: dict[str, tuple[float, float, str]] = {
 
 
 def _check_constants(s: Scenario) -> None:
-    for name, (low, high, accepted) in _BOUNDS.items():
+    for name, (least, most, accepted) in _BOUNDS.items():
         value = _constant(s, name)
-        if value is not None and not (math.isfinite(value) and low <= value <= high):
+        if value is not None and not (math.isfinite(value) and least <= value <= most):
             raise ValueError(f"{name} must be {accepted}, got {value!r}")
-    for low_name, high_name in (
-        ("bandwidth_min_hz", "bandwidth_max_hz"),
-        ("carrier_min_hz", "carrier_max_hz"),
-    ):
-        a, b = _constant(s, low_name), _constant(s, high_name)
-        if a is not None and b is not None and a > b:
-            raise ValueError(f"{low_name} must be at most {high_name}={b:g}, got {a:g}")
+    low, high = _constant(s, "bandwidth_min_hz"), _constant(s, "bandwidth_max_hz")
+    if low is not None and high is not None and low > high:
+        raise ValueError(f"bandwidth_min_hz must be at most bandwidth_max_hz={high:g}, got {low:g}")
     occupancy, dwell = _constant(s, "occupancy"), _constant(s, "occupancy_dwell_slots")
     if occupancy is not None and dwell is not None and occupancy / (1 - occupancy) > dwell:
         raise ValueError(

@@ -1,11 +1,11 @@
 """Where users are: a homogeneous Poisson process in a disc around the base station."""
 
-import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int32, UInt32
+from jaxtyping import Array, Float, Int32, UInt32
 
 from lsajax import hashing
+
+WAVES = 128
 
 
 def disc_polar(
@@ -31,18 +31,35 @@ def cartesian(
 
 
 def stratified_ids(seed: UInt32[Array, "2"], num: int, num_users: int) -> Int32[Array, "num"]:
-    """`num` distinct user ids out of `num_users`, ascending, one drawn from each of `num` strata.
+    """`num` distinct user ids out of `num_users`, one drawn from each of `num` strata.
 
-    Users are exchangeable (their positions do not depend on their ids), so any choice of distinct
-    ids gives a slot of the same law; this one needs no sort. `num` is at most `num_users`.
+    Which ids they are does not matter to the law of a slot, since a user's position does not depend
+    on its id; so they need no sort. The strata are turned around by a random shift: each id is
+    drawn with the same probability. `num` is at most `num_users`.
     """
     edges = [k * num_users // num for k in range(num + 1)]
     low = jnp.asarray(edges[:-1], jnp.int32)
     width = jnp.asarray(edges[1:], jnp.int32) - low
     step = (hashing.uniform(seed, jnp.arange(num)) * width).astype(jnp.int32)
-    return low + jnp.minimum(step, width - 1)
+    shift = (hashing.uniform(seed, -1) * num_users).astype(jnp.int32)
+    return (low + jnp.minimum(step, width - 1) + shift) % num_users
 
 
-def poisson_mask(key: jax.Array, mean: ArrayLike, size: int) -> Bool[Array, "size"]:
-    """Mask [size] whose first entries are True, their number Poisson with `mean`, cut at `size`."""
-    return jnp.arange(size) < jax.random.poisson(key, mean)
+def correlated_normal(
+    seed: UInt32[Array, "2"],
+    position_m: Float[Array, "users 2"],
+    distance_m: Float[Array, ""] | float,
+) -> Float[Array, "users"]:
+    """Standard normal draws [users] of one field over the plane, correlation exp(-d / distance_m).
+
+    A sum of `WAVES` plane waves whose wave numbers follow the spectral density of that correlation
+    (over draws of the seed it is exact; the marginal law is normal but for its far tail). A user's
+    draw is a function of where it is: no matrix of users by users.
+    """
+    wave = jnp.arange(WAVES)
+    u, angle, phase = (hashing.uniform(seed, wave, k) for k in range(3))
+    # In the plane the density of the wave number k is (1 + (k d)^2)^(-3/2) k d^2.
+    number = jnp.sqrt(1.0 / u**2 - 1.0) / distance_m
+    direction = 2 * jnp.pi * angle
+    along = position_m @ jnp.stack([number * jnp.cos(direction), number * jnp.sin(direction)])
+    return jnp.sqrt(2.0 / WAVES) * jnp.sum(jnp.cos(along + 2 * jnp.pi * phase), axis=-1)

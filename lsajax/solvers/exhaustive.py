@@ -116,7 +116,9 @@ def _best_injection(
         total = jnp.zeros(ways.shape[0], linear.dtype)
         for k in range(items):
             total = total + linear[k][place[k]]
-            for j in range(k if pairs is not None else 0):
+            if pairs is None:
+                continue
+            for j in range(k):
                 total = total - pairs[0][k, j] * pairs[1][place[k], place[j]]
         way = jnp.argmax(total)
         injection = jnp.concatenate([head, free[jnp.asarray(ways)[way]]])

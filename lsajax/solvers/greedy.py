@@ -14,7 +14,8 @@ from lsajax.solvers.solution import Solution, Status
 def greedy(key: jax.Array, inst: Instance) -> Solution:
     """In order of mean received power, each user takes the idle channel of its highest value.
 
-    The coupling of Eq. (8) is not looked at, but counted. O(K M) values, one row at a time: no matrix is stored.
+    The coupling of Eq. (8) is not looked at, but counted. O(K M) values, one row at a time: no
+    matrix is stored.
 
     Args:
         key: unused; the method is deterministic.

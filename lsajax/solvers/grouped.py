@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, Int32
 from lsajax import link, objective
 from lsajax.hashing import named_key
 from lsajax.instance import Instance
-from lsajax.solvers import _anytime
 from lsajax.link import check_one_slot
+from lsajax.solvers import _anytime
 from lsajax.solvers.linear_assignment import linear_sum_assignment
 from lsajax.solvers.solution import Solution, Status, Trace
 

@@ -4,8 +4,8 @@ import jax
 
 from lsajax import objective
 from lsajax.instance import Instance
-from lsajax.solvers import linear_assignment
 from lsajax.link import check_one_slot
+from lsajax.solvers import linear_assignment
 from lsajax.solvers.solution import Duals, Solution
 from lsajax.solvers.sorted_matching import sorted_matching
 

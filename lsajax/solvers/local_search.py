@@ -10,9 +10,9 @@ from jaxtyping import Array, Float, Int
 
 from lsajax import coupling, hashing, link, objective
 from lsajax.instance import Instance
+from lsajax.link import check_one_slot
 from lsajax.repair import repair
 from lsajax.solvers import _anytime, _coupled_quadratic, _local_moves
-from lsajax.link import check_one_slot
 from lsajax.solvers._local_moves import Start
 from lsajax.solvers.hungarian import hungarian
 from lsajax.solvers.linear_assignment import linear_sum_assignment
@@ -38,11 +38,11 @@ def local_search(
     """Maximises the instance's objective by many chains of swaps; made for 'coupled', Eq. (8).
 
     Starts from the exact optimum of the separable part (or `initial`), and is never worse than
-    that; of a separable objective that optimum is the answer. Small instances are a quadratic assignment problem with a linear term: annealing, then
-    robust tabu search, with all swaps valued in each step, see `_coupled_quadratic`. Large ones use
-    that leakage ends two channels away, see `_local_moves`. As many users are served as there are
-    idle channels. With one's own `leakage`, which may reach far, large instances go the way of small
-    ones.
+    that; of a separable objective that optimum is the answer. Small instances are a quadratic
+    assignment problem with a linear term: annealing, then robust tabu search, with all swaps valued
+    in each step, see `_coupled_quadratic`. Large ones use that leakage ends two channels away, see
+    `_local_moves`, but for those with a `leakage` of their own, which may reach far. As many users
+    are served as there are idle channels.
 
     Args:
         key: PRNG key.
