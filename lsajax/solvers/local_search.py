@@ -14,6 +14,7 @@ from lsajax.repair import repair
 from lsajax.solvers import _anytime, _coupled_quadratic, _local_moves
 from lsajax.solvers._checks import check_one_slot
 from lsajax.solvers._local_moves import Start
+from lsajax.solvers.certificate import certify
 from lsajax.solvers.hungarian import hungarian
 from lsajax.solvers.linear_assignment import linear_sum_assignment
 from lsajax.solvers.solution import Solution, Status, Trace
@@ -24,6 +25,7 @@ HOT = (0.3, 0.01)
 """First temperatures of the chains, relative to the mean effect of a swap: between these two."""
 COLD = 0.01
 """Last temperature relative to the first."""
+_ROUNDING = 32  # of a rate less its losses, generously [machine epsilons of the rate]
 
 
 def local_search(
@@ -144,6 +146,9 @@ def coupled_bound(inst: Instance) -> Float[Array, ""]:
     beside the users that it couples least with, as few as there must be; the rates less these
     losses are a linear assignment problem. Where idle channels outnumber the users by four or
     more, all neighbours may be empty, and the bound is the optimum of the throughput alone.
+
+    Rates and what the solver leaves open are rounded up, in float32 by four millionths in all, so
+    that the bound is one for exact arithmetic too.
     """
     check_one_slot(inst)
     K = inst.num_rows
@@ -161,5 +166,8 @@ def coupled_bound(inst: Instance) -> Float[Array, ""]:
     pick = jnp.where(taken, order, 0)
     weight = coupling[:, pick] * taken
     least = jnp.einsum("kp,mp->km", weight, strongest, precision=lax.Precision.HIGHEST)
+    # Losses count where they are smaller than the rate: its share covers their rounding too.
+    rates = rates * (1 + _ROUNDING * jnp.finfo(rates.dtype).eps)
     gain = jnp.maximum(rates - inst.coupling_bps * least, 0.0)
-    return jnp.asarray(linear_sum_assignment(gain, maximize=True).value)
+    optimum = linear_sum_assignment(gain, maximize=True)
+    return jnp.asarray(optimum.value + certify(gain, optimum, maximize=True))
