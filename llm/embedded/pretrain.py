@@ -2,30 +2,9 @@
 
 import dataclasses
 import json
-import math
 import pathlib
-import sys
-import time
-from typing import Any, NamedTuple
 
-import jax
-import numpy as np
-import torch
-import tyro
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
-
-import lsajax as lsa
-from llm.decision.policy import decide
-from llm.decision.serialize import serialize
-from llm.embedded import corpus
-from llm.embedded.corpus.card import card
-from llm.embedded.corpus.tokenizer import train_tokenizer
-from llm.models import load_model
-from llm.sandbox import Sandbox
-
-CONTEXT = 768
-PROMPT_BUDGET = 384
-MAX_NEW_TOKENS = 256
+from lsajax.runs import cli
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,231 +40,52 @@ class Config:
     threads: int = 2
 
 
-def build_model(config: Config, tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
-    """The untrained network; a Qwen2 type would swap the pre-tokenizer for its own on reload."""
-    torch.manual_seed(config.seed)
-    return Qwen3ForCausalLM(
-        Qwen3Config(
-            vocab_size=len(tokenizer),
-            hidden_size=config.hidden,
-            intermediate_size=5 * config.hidden // 2,
-            num_hidden_layers=config.layers,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            head_dim=config.hidden // 4,
-            max_position_embeddings=CONTEXT,
-            tie_word_embeddings=True,
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
+def prepare(config: Config) -> Config:
+    """Checks `config` and makes its folder.
 
-
-def make_prompts(config: Config, tokenizer: PreTrainedTokenizerFast) -> list[tuple[str, list[int]]]:
-    """Kind and token ids of prompts as `serialize` writes them, at several budgets."""
-    rng = np.random.default_rng([config.seed, 1])
-
-    def ids(text: str) -> list[int]:
-        return tokenizer(f"<|user|>{text}<|assistant|>")["input_ids"]
-
-    prompts: list[tuple[str, list[int]]] = []
-    while len(prompts) < config.prompts:
-        slot = corpus.random_slot(rng)
-        # Short ones are cheap to learn from; a third has the length met in use.
-        budget = PROMPT_BUDGET if rng.random() < 0.35 else 3 * PROMPT_BUDGET // 5
-        prompt = serialize(slot, lambda t: len(ids(t)), budget)
-        prompts.append((slot.setting, ids(prompt.text)))
-    # Neighbours in length share a batch: less padding.
-    return sorted(prompts, key=lambda prompt: len(prompt[1]))
-
-
-class Batch(NamedTuple):
-    """Rows of a prompt followed by several completions that do not see each other.
-
-    The prompt is most of the work and is shared.
-
-    Attributes:
-        tokens: [rows, width].
-        positions: [rows, width], counted from the start of the prompt for every completion.
-        mask: [rows, 1, width, width], True where attended to.
-        source: [labels] flat positions whose output is scored.
-        target: [labels] the token that should come next there.
+    Raises:
+        ValueError: an option out of range, or a folder that cannot be written.
     """
-
-    tokens: torch.Tensor
-    positions: torch.Tensor
-    mask: torch.Tensor
-    source: torch.Tensor
-    target: torch.Tensor
-
-
-def make_batch(
-    rng: np.random.Generator, config: Config, tokenizer: PreTrainedTokenizerFast, prompts: list
-) -> Batch:
-    """Prompts of like length, each with completions drawn anew."""
-    start = int(rng.integers(max(1, len(prompts) - config.batch + 1)))
-    rows = []
-    for kind, prompt in prompts[start : start + config.batch]:
-        texts = [corpus.sample_completion(rng, kind).text for _ in range(config.samples)]
-        completions = [[*ids, tokenizer.eos_token_id] for ids in tokenizer(texts)["input_ids"]]
-        rows.append((prompt, completions))
-    width = max(len(prompt) + sum(map(len, completions)) for prompt, completions in rows)
-    tokens = np.full((len(rows), width), tokenizer.pad_token_id)
-    positions = np.zeros((len(rows), width), int)
-    part = np.full((len(rows), width), -1)
-    source, target = [], []
-    for r, (prompt, completions) in enumerate(rows):
-        end = len(prompt)
-        tokens[r, :end], positions[r, :end], part[r, :end] = prompt, np.arange(end), 0
-        for k, completion in enumerate(completions, 1):
-            here = slice(end, end + len(completion))
-            tokens[r, here], part[r, here] = completion, k
-            positions[r, here] = len(prompt) + np.arange(len(completion))
-            # The first token follows the prompt, whatever stands between the two in the row.
-            source += [
-                r * width + len(prompt) - 1,
-                *range(r * width + end, r * width + here.stop - 1),
-            ]
-            target += completion
-            end = here.stop
-    sees = (part[:, None, :] == 0) | (part[:, None, :] == part[:, :, None])
-    mask = sees & np.tri(width, dtype=bool)
-    arrays = (tokens, positions, mask[:, None], np.array(source), np.array(target))
-    return Batch(*map(torch.from_numpy, arrays))
-
-
-def batch_loss(model: Qwen3ForCausalLM, batch: Batch) -> torch.Tensor:
-    """Mean cross-entropy per completion token [nat]."""
-    hidden = model.model(
-        batch.tokens, position_ids=batch.positions, attention_mask=batch.mask
-    ).last_hidden_state
-    logits = model.lm_head(hidden.flatten(0, 1)[batch.source])
-    return torch.nn.functional.cross_entropy(logits, batch.target)
-
-
-def train(config: Config) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast, dict]:
-    """The trained model, its tokenizer, and a record of the training."""
-    torch.set_num_threads(config.threads)
-    begun = time.perf_counter()
-    tokenizer = train_tokenizer(config.vocabulary, config.seed)
-    model = build_model(config, tokenizer)
-    prompts = make_prompts(config, tokenizer)
-    print(f"{model.num_parameters() / 1e6:.2f} M parameters, {len(prompts)} prompts", flush=True)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
-    )
-    rng = np.random.default_rng([config.seed, 2])
-    limit_s = 60 * config.minutes or math.inf
-    start, step, mean = time.perf_counter(), 0, math.nan
-    while step < config.steps and time.perf_counter() - start < limit_s:
-        progress = max(step / config.steps, (time.perf_counter() - start) / limit_s)
-        warm = min(1.0, (step + 1) / 30)
-        for group in optimizer.param_groups:
-            cosine = 0.5 * (1 + math.cos(math.pi * progress))
-            group["lr"] = config.learning_rate * warm * (0.02 + 0.98 * cosine)
-        loss = batch_loss(model, make_batch(rng, config, tokenizer, prompts))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        mean = loss.item() if math.isnan(mean) else 0.95 * mean + 0.05 * loss.item()
-        step += 1
-        if step % 25 == 0:
-            seconds = time.perf_counter() - start
-            print(f"step {step:4d}  loss {mean:.3f}  {seconds:5.0f} s", flush=True)
-    seconds = time.perf_counter() - start
-    record = {"steps": step, "loss": mean, "train_s": seconds, "setup_s": start - begun}
-    return model.eval(), tokenizer, record
-
-
-_EVALUATED = (lsa.SMALL_SCALES[5, 5, 2], lsa.SMALL_SCALES[15, 20, 8], *lsa.SCALES.values())
-
-
-def evaluate(folder: str, config: Config, realizations: int = 2, num_samples: int = 5) -> dict:
-    """Measured shares of the saved model's samples that run, and that are valid before repair.
-
-    On sampled slots from 5 to 2000 channels in all settings, by the policy itself.
-    """
-    model = load_model(folder, batch_size=50)
-    key = jax.random.key(config.seed)
-    slots = [
-        lsa.sample_instance(jax.random.fold_in(key, r), scenario.replace(**lsa.SETTINGS[kind]))
-        for scenario in _EVALUATED
-        for kind in corpus.KINDS
-        for r in range(realizations)
-    ]
-    report: dict[str, Any] = {"slots": len(slots), "prompt_budget": model.prompt_budget}
-    with Sandbox(workers=config.threads) as box:
-        for temperature, samples in ((1.0, num_samples), (0.0, 1)):
-            made = decide(model, box, slots, temperature=temperature, num_samples=samples)
-            report[f"temperature_{temperature:g}"] = {
-                "samples": len(made),
-                "ran": float(np.mean([d.status == "ok" for d in made])),
-                "valid": float(np.mean([d.valid for d in made])),
-                "distinct_programs": len({d.code for d in made}),
-                "mean_tokens": float(np.mean([d.completion_tokens for d in made])),
-                "seconds_per_completion": float(np.mean([d.seconds.generate for d in made])),
-            }
-    return report
-
-
-def save(
-    config: Config, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast
-) -> pathlib.Path:
-    """Write the checkpoint, with the lengths it was trained for."""
-    out = pathlib.Path(config.out)
-    model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
-    limits = {"prompt_budget": PROMPT_BUDGET, "max_new_tokens": MAX_NEW_TOKENS}
-    (out / "lsa.json").write_text(json.dumps(limits, indent=2) + "\n")
-    return out
-
-
-def check(config: Config) -> None:
-    """Raises ValueError on an option out of range, or a folder that cannot be written."""
     for name in ("steps", "batch", "samples", "prompts", "layers", "threads"):
         if getattr(config, name) < 1:
-            raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
+            raise ValueError(f"--{name} must be at least 1, got {getattr(config, name)}")
     if config.hidden < 8 or config.hidden % 8:
-        raise ValueError(f"hidden must be a positive multiple of 8, got {config.hidden}")
+        raise ValueError(f"--hidden must be a positive multiple of 8, got {config.hidden}")
     if config.minutes < 0 or not config.learning_rate > 0:
         raise ValueError(
-            "minutes must be at least 0 and learning_rate above 0, "
+            "--minutes must be at least 0 and --learning-rate above 0, "
             f"got {config.minutes} and {config.learning_rate}"
         )
     if config.vocabulary < 512:
-        raise ValueError(f"vocabulary must be at least 512, got {config.vocabulary}")
+        raise ValueError(f"--vocabulary must be at least 512, got {config.vocabulary}")
     try:
         pathlib.Path(config.out).mkdir(parents=True, exist_ok=True)
         (pathlib.Path(config.out) / "lsa.json").touch()
     except OSError as error:
-        raise ValueError(f"out must be a folder that can be written: {error}") from None
+        raise ValueError(f"--out must be a folder that can be written: {error}") from None
+    return config
 
 
-def main(argv: list[str] | None = None) -> None:
+def run(config: Config) -> None:
     """Train, save, reload, evaluate."""
-    prog = "python -m llm.embedded.pretrain"
-    config = tyro.cli(Config, args=argv, prog=prog, description=__doc__)
-    try:
-        check(config)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    model, tokenizer, record = train(config)
-    out = save(config, model, tokenizer)
+    from llm.embedded import corpus, network
+    from llm.embedded.corpus.card import card
+    from llm.embedded.evaluation import evaluate
+
+    model, tokenizer, record = network.train(config)
+    out = network.save(config, model, tokenizer)
     report = {
         "config": dataclasses.asdict(config) | {"out": out.name},
         "parameters": model.num_parameters(),
         "broken_share": corpus.BROKEN_SHARE,
         "training": record,
-        "evaluation": evaluate(config.out, config),
+        "evaluation": evaluate(config.out, seed=config.seed, workers=config.threads),
     }
     (out / "eval.json").write_text(json.dumps(report, indent=2) + "\n")
-    text = card(report, CONTEXT, list(corpus.FAMILIES), list(corpus.MISTAKES), corpus.KINDS)
-    (out / "README.md").write_text(text)
+    context, families, mistakes = network.CONTEXT, list(corpus.FAMILIES), list(corpus.MISTAKES)
+    (out / "README.md").write_text(card(report, context, families, mistakes, corpus.KINDS))
     print(json.dumps(report["evaluation"], indent=2))
 
 
 if __name__ == "__main__":
-    main()
+    cli.main(Config, prepare, run, __doc__, advice="nothing of it can be resumed: start it again")

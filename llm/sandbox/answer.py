@@ -33,8 +33,10 @@ class Execution:
         detail: one printable line, "" where there is nothing to say. Text of the program's own
             making may be in it.
         queue_s: time from the call to a worker's attention [s].
-        peak_mb: peak resident memory beyond that of a program that does nothing [MiB]. Pages of
-            the data count once they are touched.
+        peak_mb: how far its resident memory rose above that of a program that does nothing
+            [MiB]. Not private pages alone: pages of the data and of libraries count once they are
+            touched, though programs share them. Copies of the interpreter's own pages that it
+            changes do not count, since the page was resident before.
     """
 
     status: Status

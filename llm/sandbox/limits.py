@@ -1,5 +1,6 @@
 """What one program may use."""
 
+import threading
 from dataclasses import dataclass
 
 MIN_WALL_S = 0.01
@@ -49,6 +50,18 @@ class Limits:
         if self.output_bytes is not None:
             return self.output_bytes
         return min(max(data_bytes, _LEAST_OF_DATA), MAX_OUTPUT_BYTES)
+
+
+def checked_deadline(deadline_s: object) -> float | None:
+    """The seconds that a call with many programs may take. Raises TypeError, ValueError."""
+    if deadline_s is None:
+        return None
+    if isinstance(deadline_s, bool) or not isinstance(deadline_s, (int, float)):
+        raise TypeError(f"deadline_s must be a number or None, not {type(deadline_s).__name__}")
+    if not 0 < deadline_s <= threading.TIMEOUT_MAX:  # also refuses NaN
+        most = f"{threading.TIMEOUT_MAX:g}"
+        raise ValueError(f"deadline_s must be above 0 and at most {most}, not {deadline_s!r}")
+    return float(deadline_s)
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:

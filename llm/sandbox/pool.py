@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from . import packing, selftest, syscalls
 from .answer import Execution
 from .errors import SandboxUnavailable
-from .limits import MIN_WALL_S, Limits
+from .limits import MIN_WALL_S, Limits, checked_deadline
 from .packing import Layout, Packed
 from .selftest import WAIVABLE
 from .worker import Worker, WorkerLostError
@@ -190,7 +190,7 @@ class Sandbox:
         """Check every job before the first one starts; `futures` gets one after the other."""
         self._check_usable()
         limits = _checked_limits(limits or self.limits)
-        call = _Call(limits, time.monotonic(), _checked_deadline(deadline_s))
+        call = _Call(limits, time.monotonic(), checked_deadline(deadline_s))
         jobs = list(jobs)
         layouts: dict[int, Packed | Layout] = {}
         for code, data in jobs:
@@ -333,17 +333,6 @@ def _checked_limits(limits: object) -> Limits:
     if not isinstance(limits, Limits):
         raise TypeError(f"limits must be a Limits, not {type(limits).__name__}")
     return limits
-
-
-def _checked_deadline(deadline_s: object) -> float | None:
-    if deadline_s is None:
-        return None
-    if isinstance(deadline_s, bool) or not isinstance(deadline_s, (int, float)):
-        raise TypeError(f"deadline_s must be a number or None, not {type(deadline_s).__name__}")
-    if not 0 < deadline_s <= threading.TIMEOUT_MAX:  # also refuses NaN
-        most = f"{threading.TIMEOUT_MAX:g}"
-        raise ValueError(f"deadline_s must be above 0 and at most {most}, not {deadline_s!r}")
-    return float(deadline_s)
 
 
 def _checked_waive(waive: Iterable[str]) -> frozenset[str]:

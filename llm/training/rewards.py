@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 import lsajax as lsa
+from llm.decision.execution import UNFINISHED
 from llm.decision.namespace import UNKNOWN_USER, is_valid, raw_assignment
 from llm.decision.paradigm import paradigm_named
 from llm.decision.slot import host_slots
@@ -62,6 +63,8 @@ class Terms:
 class Scores(NamedTuple):
     """One entry per completion.
 
+    A program that the deadline cut off has no reward: its total, parts and gain are NaN.
+
     Attributes:
         total: Eq. (12); a part that does not apply counts 0.
         structure: R_s.
@@ -71,6 +74,9 @@ class Scores(NamedTuple):
         valid: the action is valid, see `llm.decision.namespace.is_valid`.
         status: `ok`, `no code`, or how the program failed.
         detail: what went wrong, in a line.
+        queue_s: `Execution.queue_s` of its program [s]; 0 without one.
+        peak_mb: `Execution.peak_mb` of its program [MiB]; 0 without one.
+        restarts: workers that the sandbox replaced meanwhile; one number for all.
     """
 
     total: Float[np.ndarray, "n"]
@@ -81,6 +87,9 @@ class Scores(NamedTuple):
     valid: Bool[np.ndarray, "n"]
     status: list[str]
     detail: list[str]
+    queue_s: Float[np.ndarray, "n"]
+    peak_mb: Float[np.ndarray, "n"]
+    restarts: int
 
 
 def score(
@@ -93,6 +102,7 @@ def score(
     terms: Terms | None = None,
     baselines: Sequence[float] | None = None,
     device: jax.Device | None = None,
+    deadline_s: float | None = None,
 ) -> Scores:
     """Rewards of completions, each on the instance beside it.
 
@@ -110,10 +120,11 @@ def score(
         baselines: `random_baselines` of the instances, where the caller keeps them.
         device: where the evaluator runs; None is the first CPU device, which leaves a GPU to the
             trainer.
+        deadline_s: seconds for all programs together, see `Sandbox.map`; None sets no bound.
 
     Raises:
         ValueError: counts of the arguments that disagree, a negative length, an unknown paradigm,
-            no sandbox.
+            no sandbox, a deadline that is not above 0.
         SandboxUnavailable: the sandbox broke; no reward is made up for that.
     """
     terms = terms or Terms()
@@ -123,7 +134,8 @@ def score(
     check_counts(n, "completion", instances=instances, lengths=lengths, baselines=baselines)
     R_d = _depth(lengths, terms.delta, terms.min_tokens or asked.min_tokens, n)
     slots = host_slots(instances)
-    results = asked.to_actions(box, completions, slots)
+    before = box.restarts if box else 0
+    results = asked.to_actions(box, completions, slots, deadline_s)
     raws = [raw_assignment(slot, r.action) for slot, r in zip(slots, results, strict=True)]
     value = evaluate(
         instances,
@@ -142,9 +154,22 @@ def score(
         valid[k] = is_valid(slot, result.action, violations)
     R_p = np.clip(value.gain, -1.0, 1.0)
     total = terms.structure * R_s + terms.performance * R_p + terms.depth * np.nan_to_num(R_d)
-    status = [result.status for result in results]
-    detail = [result.detail for result in results]
-    return Scores(total, R_s, R_p, R_d, value.gain, valid, status, detail)
+    unfinished = [result.status == UNFINISHED for result in results]
+    for part in (total, R_s, R_p, R_d, value.gain):
+        part[unfinished] = np.nan
+    return Scores(
+        total=total,
+        structure=R_s,
+        performance=R_p,
+        depth=R_d,
+        gain=value.gain,
+        valid=valid,
+        status=[result.status for result in results],
+        detail=[result.detail for result in results],
+        queue_s=np.array([result.queue_s for result in results]),
+        peak_mb=np.array([result.peak_mb for result in results]),
+        restarts=box.restarts - before if box else 0,
+    )
 
 
 def _depth(

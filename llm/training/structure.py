@@ -17,9 +17,9 @@ from llm.decision.slot import HostSlot
 
 MAX_STRUCTURE = 1.2
 
-_UNPARSED = re.compile(r"(line \d+: )?(SyntaxError|IndentationError|TabError):")
-"""How the sandbox reports a program that does not parse. One that raises such an error itself
-loses that step."""
+_UNPARSED = re.compile(r"(line \d+: )?(SyntaxError|IndentationError|TabError):|\w+Error:")
+"""How the sandbox reports a program that does not parse: other errors of the compiler, as for too
+deep nesting, have no line. A program that raises a syntax error itself loses that step."""
 
 
 def structure_score(
@@ -150,6 +150,7 @@ _FIELD_WORD = re.compile(r"\w+|[=!<>]=|[^\w\s]")
 
 def _uses(tokens: list[_Token], name: str) -> set[str]:
     """What a statement does with a variable, of "read" and "bound"."""
+    tokens = tokens[1:] if tokens and tokens[0].text == "async" else tokens
     head = tokens[0].text if tokens else ""
     # `a, b = c = value`, `for a, b in value`: targets end at the last or first of these.
     word, which = ("in", 0) if head == "for" else ("=", -1)

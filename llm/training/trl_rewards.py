@@ -9,9 +9,10 @@ import jax
 import numpy as np
 
 import lsajax as lsa
-from llm.decision.execution import STATUSES
+from llm.decision.execution import STATUSES, UNFINISHED
 from llm.decision.paradigm import paradigm_named
 from llm.sandbox import Sandbox
+from llm.sandbox.limits import checked_deadline
 from llm.training.evaluator import random_baselines
 from llm.training.rewards import Scores, Terms, score
 
@@ -22,9 +23,14 @@ class TrlRewards:
     TRL calls each part with the same completions and gathers them on one event loop; the programs
     run once per step, in a thread, for all three. Weights go to `GRPOConfig(reward_weights=
     rewards.weights)`. The data set needs a column `instance` with an index into `instances`; a row
-    where it is None gets None from every part. The share of valid actions, the mean of Eq. (13) and
-    the share of each status are logged as metrics, status and detail per completion as extra
-    columns.
+    where it is None gets None from every part, and so does a program that the deadline cut off,
+    which TRL then leaves out of the step.
+
+    Logged as metrics, each in every step: `raw/valid`, the share of valid actions, and `raw/gain`,
+    the mean of Eq. (13), both of what was finished; `status/*`, the share of each status; with a
+    sandbox `sandbox/restarts`, workers replaced in the step, `sandbox/queue_s`, the longest wait
+    for one [s], and `sandbox/peak_mb`, the memory of the largest program [MiB]. Status and detail
+    per completion are extra columns.
 
     Args:
         instances: what the data set's rows refer to.
@@ -32,9 +38,12 @@ class TrlRewards:
         paradigm: "code" or "text".
         terms: weights and constants.
         device: of the evaluator, see `score`.
+        deadline_s: seconds for all programs of a step together; None sets no bound.
 
     Raises:
-        ValueError: an unknown paradigm, or programs to run and no sandbox.
+        ValueError: an unknown paradigm, programs to run and no sandbox, or a deadline that is not
+            above 0.
+        TypeError: a deadline that is no number.
     """
 
     def __init__(
@@ -45,12 +54,20 @@ class TrlRewards:
         paradigm: str = "code",
         terms: Terms | None = None,
         device: jax.Device | None = None,
+        deadline_s: float | None = None,
     ) -> None:
-        paradigm_named(paradigm).check_box(box)
+        asked = paradigm_named(paradigm)
+        asked.check_box(box)
+        self._runs_programs = asked.runs_programs
         self.instances = instances
         self.terms = terms or Terms()
         self._score = functools.partial(
-            score, box=box, paradigm=paradigm, terms=self.terms, device=device
+            score,
+            box=box,
+            paradigm=paradigm,
+            terms=self.terms,
+            device=device,
+            deadline_s=checked_deadline(deadline_s),
         )
         self._baselines = random_baselines(instances, device=device)
         self._step: tuple[Any, asyncio.Task] | None = None
@@ -80,12 +97,9 @@ class TrlRewards:
         """R_p of Eq. (13), within [-1, 1]; logs what became of the programs."""
         scores, rows = await self._shared(**step)
         if scores and log_metric:
-            log_metric("raw/valid", float(scores.valid.mean()))
-            log_metric("raw/gain", float(scores.gain.mean()))
-            # Each in every step: TRL averages a metric over the steps that log it.
-            for status in STATUSES:
-                share = scores.status.count(status) / len(scores.status)
-                log_metric(f"status/{status.replace(' ', '_')}", share)
+            # Each in every step: TRL averages a metric over the steps that log it, but for NaN.
+            for name, value in self._metrics(scores).items():
+                log_metric(name, value)
         if log_extra:
             for name in ("status", "detail"):
                 values = getattr(scores, name) if scores else []
@@ -96,6 +110,22 @@ class TrlRewards:
         """R_d of Eq. (14), within [-delta, 0]; None where TRL hands over no token ids."""
         scores, rows = await self._shared(**step)
         return _scatter(scores.depth if scores else [], rows, step["completions"])
+
+    def _metrics(self, scores: Scores) -> dict[str, float]:
+        """What is logged of a step."""
+        finished = [status != UNFINISHED for status in scores.status]
+        metrics = {
+            "raw/valid": _mean(scores.valid[finished]),
+            "raw/gain": _mean(scores.gain[finished]),
+        }
+        for status in STATUSES:
+            share = scores.status.count(status) / len(scores.status)
+            metrics[f"status/{status.replace(' ', '_')}"] = share
+        if self._runs_programs:
+            metrics["sandbox/restarts"] = float(scores.restarts)
+            metrics["sandbox/queue_s"] = float(scores.queue_s.max())
+            metrics["sandbox/peak_mb"] = float(scores.peak_mb.max())
+        return metrics
 
     async def _shared(
         self,
@@ -148,6 +178,10 @@ def _text(completion: Any) -> str:
     if isinstance(content, str):
         return content
     return "".join(part["text"] for part in content or () if part.get("type") == "text")
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if values.size else float("nan")
 
 
 def _scatter(values: Iterable[Any], rows: list[int], completions: Sequence[Any]) -> list[Any]:

@@ -14,7 +14,7 @@ from lsajax.runs.folder import BadRun
 Config = TypeVar("Config")
 Prepared = TypeVar("Prepared")
 
-_GOES_ON = "what was computed is on disk, --resume goes on"
+RESUMES = "what was computed is on disk, --resume goes on"
 _SHOW_CURSOR = "\x1b[?25h"
 
 
@@ -27,6 +27,8 @@ def main(
     prepare: Callable[[Config], Prepared],
     run: Callable[[Prepared], None],
     description: str | None,
+    *,
+    advice: str = RESUMES,
 ) -> None:
     """Parses the command line, prepares and runs.
 
@@ -41,6 +43,7 @@ def main(
         run: does the work. It must leave the disk in order at any moment, as `RunFolder` does:
             Ctrl-C ends the process at once.
         description: first lines of the help.
+        advice: what is said after why a run ended early.
     """
     _on_interrupt("interrupted")
     import tyro
@@ -54,11 +57,11 @@ def main(
         raise SystemExit(2) from None
     if busy:
         print(busy, file=sys.stderr)
-    _on_interrupt(f"interrupted; {_GOES_ON}")
+    _on_interrupt(f"interrupted; {advice}")
     try:
         run(prepared)
     except (OSError, Unavailable, BadRun) as error:
-        print(f"error: {error}; {_GOES_ON}", file=sys.stderr)
+        print(f"error: {error}; {advice}", file=sys.stderr)
         raise SystemExit(1) from None
 
 

@@ -6,7 +6,7 @@ clang++, or what the environment variable CXX names); takes a few seconds.
 
 from __future__ import annotations
 
-import argparse
+import argparse  # the command needs no extra, and tyro comes with one
 import os
 import shlex
 import shutil

@@ -14,6 +14,7 @@ from lsajax.link import check_one_slot
 from lsajax.repair import repair
 from lsajax.solvers import _anytime, _coupled_quadratic, _local_moves
 from lsajax.solvers._local_moves import Start
+from lsajax.solvers.certificate import certify
 from lsajax.solvers.hungarian import hungarian
 from lsajax.solvers.linear_assignment import linear_sum_assignment
 from lsajax.solvers.solution import Solution, Status, Trace
@@ -24,6 +25,7 @@ HOT = (0.3, 0.01)
 """First temperatures of the chains, relative to the mean effect of a swap: between these two."""
 COLD = 0.01
 """Last temperature relative to the first."""
+_ROUNDING = 32  # of a value less its losses, generously [machine epsilons of the value]
 
 
 def local_search(
@@ -154,6 +156,9 @@ def coupled_bound(inst: Instance) -> Float[Array, ""]:
     losses are a linear assignment problem. Where idle channels outnumber the users by as many as
     a channel has neighbours (four), all of these may be empty, and the bound is the optimum of the
     separable part alone, as it is for a separable objective.
+
+    Values and what the solver leaves open are rounded up, in float32 by four millionths in all, so
+    that the bound is one for exact arithmetic too.
     """
     check_one_slot(inst)
     K = inst.num_rows
@@ -171,5 +176,8 @@ def coupled_bound(inst: Instance) -> Float[Array, ""]:
     taken = (order >= 0) & (order < near)
     weight = weakest[:, jnp.where(taken, order, 0)] * taken if near else jnp.zeros((K, order.size))
     least = jnp.einsum("kp,mp->km", weight, strongest, precision=lax.Precision.HIGHEST)
+    # Losses count where they are smaller than the value: its share covers their rounding too.
+    values = values * (1 + _ROUNDING * jnp.finfo(values.dtype).eps)
     gain = jnp.maximum(values - _local_moves.strength(inst) * least, 0.0)
-    return jnp.asarray(linear_sum_assignment(gain, maximize=True).value)
+    optimum = linear_sum_assignment(gain, maximize=True)
+    return jnp.asarray(optimum.value + certify(gain, optimum, maximize=True))

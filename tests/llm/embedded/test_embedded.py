@@ -1,6 +1,7 @@
 """The shipped model, its corpus, and the script that trains it."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -15,7 +16,7 @@ from llm.decision import namespace
 from llm.decision.paradigm import CODE
 from llm.decision.policy import decide
 from llm.decision.serialize import serialize
-from llm.embedded import corpus, pretrain
+from llm.embedded import corpus, network, pretrain
 from llm.embedded.corpus.tokenizer import train_tokenizer
 from llm.models import EMBEDDED
 
@@ -77,9 +78,9 @@ def test_corpus_is_broad_and_seeded():
 def test_shared_prompt_batch_is_the_plain_loss():
     """Completions side by side behind one prompt cost what they cost one by one."""
     tokenizer = train_tokenizer(1536, 0)
-    model = pretrain.build_model(TINY, tokenizer).eval()
-    prompts = pretrain.make_prompts(TINY, tokenizer)
-    batch = pretrain.make_batch(np.random.default_rng(5), TINY, tokenizer, prompts)
+    model = network.build_model(TINY, tokenizer).eval()
+    prompts = network.make_prompts(TINY, tokenizer)
+    batch = network.make_batch(np.random.default_rng(5), TINY, tokenizer, prompts)
     rng = np.random.default_rng(5)
     start = int(rng.integers(len(prompts) - TINY.batch + 1))
     total = count = 0.0
@@ -91,13 +92,13 @@ def test_shared_prompt_batch_is_the_plain_loss():
             loss = model(torch.tensor([prompt + completion]), labels=labels).loss.item()
             total, count = total + loss * len(completion), count + len(completion)
     assert len(batch.target) == count
-    assert pretrain.batch_loss(model, batch).item() == pytest.approx(total / count, rel=1e-5)
+    assert network.batch_loss(model, batch).item() == pytest.approx(total / count, rel=1e-5)
 
 
 def test_reload_gives_the_identical_tokenisation(tmp_path):
     tokenizer = train_tokenizer(1536, 0)
-    pretrain.save(
-        pretrain.Config(out=str(tmp_path)), pretrain.build_model(TINY, tokenizer), tokenizer
+    network.save(
+        pretrain.Config(out=str(tmp_path)), network.build_model(TINY, tokenizer), tokenizer
     )
     rng = np.random.default_rng(1)
     texts = [CODE.static_text, "tab\tand  spaces\r\n\n  é ∑ 漢 <|end|>", *_texts(rng)]
@@ -158,19 +159,37 @@ def test_sampled_programs_are_valid_as_often_as_the_card_says(box, embedded):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("options", "message"),
     [
-        (["--out", "/proc/none"], "out must be a folder that can be written"),
-        (["--out", "OUT", "--steps", "0"], "steps must be at least 1, got 0"),
-        (["--out", "OUT", "--hidden", "9"], "hidden must be a positive multiple of 8"),
-        (["--out", "OUT", "--minutes", "-1"], "minutes must be at least 0"),
+        ({"out": "/proc/none"}, "--out must be a folder that can be written"),
+        ({"steps": 0}, "--steps must be at least 1, got 0"),
+        ({"hidden": 9}, "--hidden must be a positive multiple of 8"),
+        ({"minutes": -1}, "--minutes must be at least 0"),
+        ({"vocabulary": 100}, "--vocabulary must be at least 512"),
     ],
 )
-def test_bad_options_end_with_one_line(tmp_path, capsys, arguments, message):
-    with pytest.raises(SystemExit) as stopped:
-        pretrain.main([str(tmp_path) if a == "OUT" else a for a in arguments])
-    assert stopped.value.code == 2
-    assert message in capsys.readouterr().err
+def test_bad_options(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        pretrain.prepare(pretrain.Config(**{"out": str(tmp_path), **options}))
+
+
+def test_a_bad_option_ends_with_one_line_before_torch_is_imported(tmp_path):
+    """The module that stands in for torch ends the process where it is imported."""
+    (tmp_path / "torch.py").write_text("raise SystemExit('torch was imported')")
+    command = [sys.executable, "-m", "llm.embedded.pretrain", "--out", str(tmp_path), "--steps"]
+    path = os.pathsep.join([str(tmp_path), os.getcwd()])
+    ended = [
+        subprocess.run(
+            [*command, steps],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        for steps in ("0", "1")
+    ]
+    assert [done.returncode for done in ended] == [2, 1]
+    assert ended[0].stderr.splitlines()[-1] == "error: --steps must be at least 1, got 0"
+    assert ended[1].stderr.splitlines()[-1] == "torch was imported"
 
 
 def test_prompt_layer_needs_no_torch():
@@ -192,5 +211,5 @@ def test_namespace_is_what_the_corpus_uses():
 @pytest.mark.slow
 def test_training_is_reproducible(tmp_path):
     config = pretrain.Config(out=str(tmp_path), steps=5, prompts=20, minutes=0, threads=1)
-    first, second = (pretrain.train(config)[0].state_dict() for _ in range(2))
+    first, second = (network.train(config)[0].state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)

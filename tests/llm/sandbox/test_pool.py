@@ -191,6 +191,12 @@ def test_counters_of_a_program(pair):
     assert 25 <= hungry.peak_mb < 50 and first.peak_mb < 20
 
 
+def test_data_counts_as_memory_once_it_is_touched(pair):
+    data = {"x": np.zeros(40 << 17)}  # 40 MiB
+    touched, untouched = pair.map([("x.sum()\naction = {}", data), ("action = {}", data)])
+    assert 40 <= touched.peak_mb < 60 and untouched.peak_mb < 20
+
+
 # On which CPUs it is, for half a second of its own time.
 WHERE = """
 import ctypes, time

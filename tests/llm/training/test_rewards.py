@@ -30,6 +30,8 @@ LADDER = [
     ("I do not know.", 0.0, "no code"),
     (block("action = {"), 0.1, "error"),
     ("```python\naction = {", 0.0, "error"),
+    # The compiler gives up: neither a syntax error nor a line.
+    (block("x = a" + ".a" * 20_000), 0.1, "error"),
     (block("action = 1 / 0"), 0.2, "error"),
     (block("action = 7"), 0.4, "invalid"),
     (block("for c in channels: pass\naction = 7"), 0.6, "invalid"),
@@ -54,7 +56,7 @@ def test_structure_is_earned_step_by_step(box):
     assert scores.status == [status for _, _, status in LADDER]
     np.testing.assert_allclose(scores.structure, [points for _, points, _ in LADDER], atol=1e-6)
     assert scores.structure.max() <= structure.MAX_STRUCTURE + 1e-6
-    np.testing.assert_array_equal(scores.valid, [False] * 11 + [True] * 2)
+    np.testing.assert_array_equal(scores.valid, [False] * 12 + [True] * 2)
     for paradigm in PARADIGMS.values():
         worth = sum(paradigm.structure_steps.values())
         assert worth == pytest.approx(structure.MAX_STRUCTURE)
@@ -115,9 +117,9 @@ def test_equal_programs_on_one_instance_run_once(box, monkeypatch):
     counts = []
     run = box.map
 
-    def counted(jobs, *args):
+    def counted(jobs, **options):
         counts.append(len(jobs))
-        return run(jobs, *args)
+        return run(jobs, **options)
 
     monkeypatch.setattr(box, "map", counted)
     a, b = instance(0), instance(1)
@@ -125,6 +127,35 @@ def test_equal_programs_on_one_instance_run_once(box, monkeypatch):
     scores = score([PERFECT, PERFECT, other, PERFECT], [a, a, a, b], box)
     assert counts == [3]
     assert scores.gain[0] == scores.gain[1] and scores.gain[0] != scores.gain[3]
+
+
+NAP = "import time\ntime.sleep({})\n"
+
+
+def test_what_a_deadline_cuts_off_has_no_reward(box):
+    """The status says nothing about the program, and so does no part."""
+    naps = [PERFECT, block(NAP.format(60) + "action = {}"), "No."]
+    start = time.monotonic()
+    scores = score(naps, [instance()] * 3, box, lengths=[200] * 3, deadline_s=3)
+    assert time.monotonic() - start < 30
+    assert scores.status == ["ok", "unfinished", "no code"]
+    for part in (scores.total, scores.structure, scores.performance, scores.depth, scores.gain):
+        np.testing.assert_array_equal(np.isnan(part), [False, True, False])
+    assert list(scores.valid) == [True, False, False]
+
+
+def test_counters_of_the_sandbox(box):
+    texts = [block(NAP.format(0.3) + f"action = {{0: {k}}}") for k in range(4)]
+    texts += [block("x = np.ones(40 << 17)\naction = {}"), "No."]
+    scores = score(texts, [instance()] * len(texts), box)
+    assert scores.queue_s[3] >= 0.25 and scores.queue_s[5] == 0
+    assert 40 <= scores.peak_mb[4] < 80 and scores.peak_mb[0] < 20 and scores.peak_mb[5] == 0
+    assert scores.restarts == 0
+    for worker in box._workers:
+        worker.kill()
+    assert score(texts[:4], [instance()] * 4, box).restarts == len(box._workers)
+    text = score(["action = {}"], [instance()], None, paradigm="text")
+    assert (text.queue_s, text.peak_mb, text.restarts) == ([0], [0], 0)
 
 
 def test_text_paradigm_executes_nothing():
@@ -162,6 +193,8 @@ def test_text_paradigm_executes_nothing():
         ("def f(users, channels=None):\n    pass", False),
         ("def f(channels):\n    pass\nf(channels)", True),
         ("def f(x=channels): pass", True),
+        ("async def f(channels):\n    pass", False),
+        ("async def f():\n    async for channels in x: pass\n    channels", False),
         # Targets of any shape are bound; what is on the right is read first.
         ("channels, b = 1, 2\nx = channels", False),
         ("a, (b, channels) = 1, (2, 3)\nx = channels", False),
@@ -206,6 +239,7 @@ def test_reads_any_program_in_little_time(unit):
         ({"baselines": [np.nan]}, "baselines must be finite and at least 0 bit/s"),
         ({"paradigm": "prose"}, "paradigm must be one of code, text, got 'prose'"),
         ({"box": None}, "box must be a Sandbox"),
+        ({"deadline_s": 0}, "deadline_s must be above 0"),
     ],
 )
 def test_bad_arguments(box, changes, message):

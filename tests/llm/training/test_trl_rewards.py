@@ -29,7 +29,7 @@ def test_trl_functions_share_one_execution(box, monkeypatch):
     insts = [instance(0), instance(1)]
     calls = []
     run = box.map
-    monkeypatch.setattr(box, "map", lambda jobs, *a: calls.append(len(jobs)) or run(jobs, *a))
+    monkeypatch.setattr(box, "map", lambda jobs, **o: calls.append(len(jobs)) or run(jobs, **o))
     parts = TrlRewards(insts, box, terms=Terms(min_tokens=20))
     texts = [PERFECT, block("action = 7"), "No.", PERFECT]
     metrics, extra = {}, {}
@@ -78,6 +78,43 @@ def test_status_metrics_of_two_steps_average_to_one(box):
     assert sum(means) == pytest.approx(1)
 
 
+def logged_by(rewards, *texts):
+    metrics = {}
+    step = {"completions": texts, "instance": [0] * len(texts)}
+    trl_call(rewards, **step, log_metric=metrics.__setitem__)
+    return metrics
+
+
+def test_a_program_that_the_deadline_cuts_off_is_left_out_of_the_step(box):
+    """TRL leaves out a completion that has None from every part."""
+    parts = TrlRewards([instance(0)], box, deadline_s=3)
+    metrics = {}
+    step = {
+        "completions": [PERFECT, block("import time\ntime.sleep(60)\naction = {}")],
+        "completion_ids": [[0] * 10] * 2,
+        "instance": [0, 0],
+        "log_metric": metrics.__setitem__,
+    }
+    for (finished, cut), most in zip(trl_call(parts, **step), (1.2, 1, 0), strict=True):
+        assert finished <= most + 1e-6 and cut is None
+    assert metrics["raw/valid"] == 1
+    assert metrics["raw/gain"] == pytest.approx(score([PERFECT], [instance(0)], box).gain[0])
+    assert metrics["status/unfinished"] == 0.5
+
+
+def test_counters_of_the_sandbox_are_metrics_of_every_step(box):
+    rewards = TrlRewards([instance(0)], box)
+    of_each = ("sandbox/restarts", "sandbox/queue_s", "sandbox/peak_mb")
+    assert [logged_by(rewards, "No.")[name] for name in of_each] == [0, 0, 0]
+    hungry = logged_by(rewards, block("x = np.ones(40 << 17)\naction = {}"))
+    assert hungry["sandbox/restarts"] == 0 and 40 <= hungry["sandbox/peak_mb"] < 80
+    for worker in box._workers:
+        worker.kill()
+    assert logged_by(rewards, PERFECT, block("action = {}"))["sandbox/restarts"] == 2
+    text = logged_by(TrlRewards([instance(0)], None, paradigm="text"), "No.")
+    assert not any(name.startswith("sandbox/") for name in text)
+
+
 def test_content_may_come_in_parts():
     inst = instance(0)
     user, channel = int(inst.user_id[0]), int(np.flatnonzero(~np.asarray(inst.occupied))[0])
@@ -112,5 +149,7 @@ def test_the_column_instance_is_checked(columns, message):
 def test_arguments_are_checked_at_once():
     with pytest.raises(ValueError, match="paradigm must be one of code, text, got 'prose'"):
         TrlRewards([instance(0)], None, paradigm="prose")
+    with pytest.raises(ValueError, match="deadline_s must be above 0"):
+        TrlRewards([instance(0)], None, paradigm="text", deadline_s=-1)
     with pytest.raises(ValueError, match="box must be a Sandbox in the code paradigm"):
         TrlRewards([instance(0)], None)

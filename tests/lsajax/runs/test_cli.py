@@ -47,9 +47,9 @@ cli.main(Config, prepare, run, "A command.")
 """
 
 
-def start(*arguments):
+def start(*arguments, command=COMMAND):
     return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *arguments],
+        [sys.executable, "-c", command, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -71,6 +71,12 @@ def test_exit_codes_and_one_line(fail, code, message):
     lines = [line for line in errors.splitlines() if not line.startswith("warning: this machine")]
     assert process.returncode == code
     assert len(lines) == bool(message) and "".join(lines).startswith(message)
+
+
+def test_a_command_that_cannot_resume_says_so():
+    told = COMMAND.replace('"A command.")', '"A command.", advice="start it again")')
+    _, errors = start("--fail", "gone", command=told).communicate()
+    assert errors.splitlines()[-1] == "error: the server went away; start it again"
 
 
 def test_an_error_of_ours_keeps_its_traceback():

@@ -153,8 +153,8 @@ def test_local_search_finds_the_coupled_optimum():
         reached = coupled_objective(inst, solution.assignment)
         np.testing.assert_allclose(reached, best, rtol=1e-5)
         bound = float(coupled_bound(inst))
-        assert best <= bound * (1 + 1e-6)
-        assert bound <= float(hungarian(KEY, inst).value) * (1 + 1e-6)
+        assert best <= bound
+        assert bound <= float(hungarian(KEY, inst).value) * (1 + 1e-5)
 
 
 def test_local_search_on_many_channels():
