@@ -11,6 +11,8 @@ from lsajax._numerics import as_float
 from lsajax.coupling import expected_random_loss
 from lsajax.instance import Instance
 
+_RESOLVED = 64  # of the best value, between it and the baseline [machine epsilons]
+
 
 def expected_random_value(inst: Instance) -> Float[Array, ""]:
     """Exact mean of the objective over all random valid assignments, with no sampling.
@@ -83,7 +85,8 @@ def performance_gain(
     With `best` the gain is anchored at both ends: (eta C(a) - C(a_rand)) / (best - C(a_rand)) is 0
     for a random answer and 1 for the best one, in every setting and for every objective. Eq. (13)
     by itself rewards more where the gap between random and best is wide, and has no meaning where
-    C(a_rand) is not above 0, as it may be under 'coupled'.
+    C(a_rand) is not above 0, as it may be under 'coupled'. Where all answers are worth the same, up
+    to rounding, the anchored gain is 0.
 
     Args:
         key: for the sampled baseline; unused otherwise.
@@ -115,9 +118,13 @@ def performance_gain(
         baseline = sampled_random_value(key, inst, num_samples)
     each = link.as_channels(inst, raw).reshape(-1, inst.num_rows)
     values = _penalised(inst, each, penalty, threshold_db).reshape(raw.shape[:-1])
-    span, scale = (baseline, kappa) if best is None else (as_float(best) - baseline, 1.0)
-    safe = jnp.where(span > 0, span, 1.0)
-    return jnp.where(span > 0, scale * (values - baseline) / safe, 0.0)
+    span, scale, least = baseline, kappa, 0.0
+    if best is not None:
+        best = as_float(best)
+        # A difference that is rounding alone ranks nothing: every answer is as good as any other.
+        span, scale, least = best - baseline, 1.0, _RESOLVED * jnp.finfo(best.dtype).eps * abs(best)
+    safe = jnp.where(span > least, span, 1.0)
+    return jnp.where(span > least, scale * (values - baseline) / safe, 0.0)
 
 
 def _penalised(

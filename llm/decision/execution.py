@@ -1,13 +1,15 @@
 """Completion -> program -> action: cut the program out and run it, or read the mapping."""
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from typing import NamedTuple, get_args
 
 from llm.decision import namespace, parse
 from llm.decision.slot import HostSlot
-from llm.sandbox import Execution, Packed, Sandbox
+from llm.sandbox import Execution, Limits, Packed, Sandbox
 from llm.sandbox.answer import Status
+from llm.sandbox.limits import MAX_S
 
 NO_CODE = "no code"
 """Status of a completion without anything to run; the others are the sandbox's."""
@@ -50,6 +52,7 @@ def read_mappings(
     completions: Sequence[str],
     slots: Sequence[HostSlot],
     deadline_s: float | None = None,
+    budgets_s: Sequence[float] | None = None,
 ) -> list[ActionResult]:
     """The text paradigm: mappings are read, nothing is executed."""
     results = []
@@ -68,53 +71,77 @@ def run_programs(
     completions: Sequence[str],
     slots: Sequence[HostSlot],
     deadline_s: float | None = None,
+    budgets_s: Sequence[float] | None = None,
 ) -> list[ActionResult]:
     """The code paradigm: the program of each completion runs on the slot beside it.
 
     The data of a slot (the same object) is packed once, and programs that are the same to the
     letter on the same slot run once; all workers of the box are used. `deadline_s` is for
     all programs together: the status of what is not finished then is `unfinished`.
+
+    `budgets_s` are seconds of CPU time, one per completion, which the program is told and held to;
+    None is the limit of the box for all. Programs of different budgets run one budget after the
+    other.
     """
     found, parse_s = [], []
     for completion in completions:
         start = time.perf_counter()
         found.append(parse.code_block(completion))
         parse_s.append(time.perf_counter() - start)
-    jobs = {  # in order of first appearance, without repetitions
-        (program.text, id(slot)): slot
-        for program, slot in zip(found, slots, strict=True)
-        if program.text is not None
-    }
-    ran, pack_s = _run_jobs(box, jobs, deadline_s)
-    return [
-        ActionResult(None, NO_CODE, program.detail, None, "", seconds, 0.0)
-        if program.text is None
-        else _result(ran[program.text, id(slot)], program, seconds, pack_s[id(slot)])
-        for program, slot, seconds in zip(found, slots, parse_s, strict=True)
-    ]
+    assert box is not None, "`Paradigm.check_box` comes before"
+    budgets_s = [box.limits.cpu_s] * len(found) if budgets_s is None else budgets_s
+    by_budget: dict[float, dict[tuple[str, int], HostSlot]] = {}
+    for program, slot, budget_s in zip(found, slots, budgets_s, strict=True):
+        if program.text is not None:  # in order of first appearance, without repetitions
+            by_budget.setdefault(budget_s, {})[program.text, id(slot)] = slot
+    ran, end_s = {}, None if deadline_s is None else time.monotonic() + deadline_s
+    for budget_s, jobs in by_budget.items():
+        left_s = None if end_s is None else max(end_s - time.monotonic(), _SOON_S)
+        ran[budget_s] = _run_jobs(box, jobs, left_s, budget_s)
+    results = []
+    for program, slot, budget_s, seconds in zip(found, slots, budgets_s, parse_s, strict=True):
+        if program.text is None:
+            results.append(ActionResult(None, NO_CODE, program.detail, None, "", seconds, 0.0))
+            continue
+        executions, pack_s = ran[budget_s]
+        execution = executions[program.text, id(slot)]
+        results.append(_result(execution, program, seconds, pack_s[id(slot)]))
+    return results
+
+
+_SOON_S = 1e-3  # what a call with a deadline is given where nothing is left
 
 
 def _run_jobs(
-    box: Sandbox | None, jobs: dict[tuple[str, int], HostSlot], deadline_s: float | None
+    box: Sandbox,
+    jobs: dict[tuple[str, int], HostSlot],
+    deadline_s: float | None,
+    budget_s: float,
 ) -> tuple[dict[tuple[str, int], Execution], dict[int, float]]:
     """Executions by job, and the seconds that packing took by slot."""
-    assert box is not None, "`Paradigm.check_box` comes before"
     packed: dict[int, Packed] = {}
     pack_s = {}
     try:
         for slot in jobs.values():
             if id(slot) not in packed:
                 start = time.perf_counter()
-                packed[id(slot)] = box.pack(namespace.program_data(slot, box.limits.cpu_s))
+                packed[id(slot)] = box.pack(namespace.program_data(slot, budget_s))
                 pack_s[id(slot)] = time.perf_counter() - start
         executions = box.map(
             [(namespace.program_text(code), packed[slot_id]) for code, slot_id in jobs],
+            limits=_limits(box.limits, budget_s),
             deadline_s=deadline_s,
         )
     finally:
         for data in packed.values():
             data.close()
     return dict(zip(jobs, executions, strict=True)), pack_s
+
+
+def _limits(limits: Limits, budget_s: float) -> Limits:
+    """`limits` with a CPU time; where that is longer, the wall time is too."""
+    longer = max(1.0, budget_s / limits.cpu_s)
+    return dataclasses.replace(limits, cpu_s=budget_s, wall_s=min(limits.wall_s * longer, MAX_S))
 
 
 def _result(ran: Execution, program: parse.Code, parse_s: float, pack_s: float) -> ActionResult:

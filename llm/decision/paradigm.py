@@ -59,8 +59,8 @@ class Paradigm:
             on with the lists of the state, or transcribes them.
         runs_programs: completions hold programs, which need a sandbox. Otherwise they hold the
             mapping, for which the prompt must list the ids.
-        to_actions: turns completions, each for the slot beside it, into actions; the last argument
-            is a deadline for all programs together [s], or None.
+        to_actions: turns completions, each for the slot beside it, into actions; the last arguments
+            are a deadline for all programs together [s], and the time budget of each [s], or None.
         structure_steps: what each step of `llm.training.structure` is worth; they add up to 1.2.
         min_tokens: the default of L_min of Eq. (14) [tokens].
     """
@@ -70,7 +70,8 @@ class Paradigm:
     closing: str
     runs_programs: bool
     to_actions: Callable[
-        [Sandbox | None, Sequence[str], Sequence[HostSlot], float | None], list[ActionResult]
+        [Sandbox | None, Sequence[str], Sequence[HostSlot], float | None, Sequence[float] | None],
+        list[ActionResult],
     ]
     structure_steps: Mapping[str, float]
     min_tokens: int

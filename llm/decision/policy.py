@@ -144,7 +144,8 @@ def decide(
         num_samples=num_samples,
     )
     of = [i for i in range(len(instances)) for _ in range(num_samples)]
-    results = asked.to_actions(box, [c.text for c in completions], [slots[i] for i in of], None)
+    texts = [completion.text for completion in completions]
+    results = asked.to_actions(box, texts, [slots[i] for i in of], None, None)
     return [
         _finish(instances[i], slots[i], prompts[i], completion, result, serialize_s[i], repair_rule)
         for i, completion, result in zip(of, completions, results, strict=True)

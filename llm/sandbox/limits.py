@@ -3,7 +3,8 @@
 import threading
 from dataclasses import dataclass
 
-MIN_WALL_S = 0.01
+MIN_WALL_S = MIN_CPU_S = 0.01
+MAX_S = 3600
 MIN_OUTPUT_BYTES = 4096
 MAX_OUTPUT_BYTES = 1 << 28
 _LEAST_OF_DATA = 1 << 18  # what an answer may take however small the data
@@ -35,8 +36,8 @@ class Limits:
     output_bytes: int | None = None
 
     def __post_init__(self) -> None:
-        _check("wall_s", self.wall_s, MIN_WALL_S, 3600)
-        _check("cpu_s", self.cpu_s, 0.01, 3600)
+        _check("wall_s", self.wall_s, MIN_WALL_S, MAX_S)
+        _check("cpu_s", self.cpu_s, MIN_CPU_S, MAX_S)
         _check("memory_mb", self.memory_mb, 16, 1 << 20)
         if self.output_bytes is None:
             return

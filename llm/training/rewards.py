@@ -4,76 +4,43 @@
 The repair is off: a raw assignment is worth what it is worth.
 """
 
-import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
-import lsajax as lsa
-from llm.decision.execution import UNFINISHED
+from llm.decision.execution import UNFINISHED, ActionResult
 from llm.decision.namespace import UNKNOWN_USER, is_valid, raw_assignment
-from llm.decision.paradigm import paradigm_named
-from llm.decision.slot import host_slots
+from llm.decision.paradigm import Paradigm, paradigm_named
+from llm.decision.slot import HostSlot, host_slots
 from llm.sandbox import Sandbox
-from llm.training.evaluator import check_counts, evaluate
+from llm.sandbox.limits import MAX_S, MIN_CPU_S
+from llm.training.depth import depth_penalty
+from llm.training.entries import Entries, Entry
+from llm.training.evaluator import best_values, check_counts, evaluate
 from llm.training.structure import structure_score
+from llm.training.terms import Terms, ranked_parts
 
-
-@dataclasses.dataclass(frozen=True)
-class Terms:
-    """Weights and constants of Eq. (12)-(14); each part is within [-1, 1.2] before its weight.
-
-    Attributes:
-        structure: w_s, at least 0. R_s is within [0, 1.2], see `llm.training.structure`.
-        performance: w_p, at least 0. R_p = kappa (eta C(a) - C_rand) / C_rand, clipped to [-1, 1],
-            with C_rand the exact expectation over random valid assignments. An action that serves
-            no user has -1 (before clipping -kappa). In a slot where no user can be served R_p is 0.
-        depth: w_d, at least 0. R_d = -delta max(0, 1 - L / L_min) is within [-delta, 0].
-        kappa: scale of R_p.
-        penalty: eta where users of a duplicated channel disturb each other, within [0, 1].
-        delta: depth of the penalty for short completions, within [0, 1].
-        min_tokens: L_min, at least 1; None takes the paradigm's own.
-
-    Raises:
-        ValueError: a value out of range.
-    """
-
-    structure: float = 1.0
-    performance: float = 1.0
-    depth: float = 0.5
-    kappa: float = 2.0
-    penalty: float = 0.5
-    delta: float = 0.5
-    min_tokens: int | None = None
-
-    def __post_init__(self) -> None:
-        high = {"penalty": 1.0, "delta": 1.0}
-        for name, value in dataclasses.asdict(self).items():
-            low = 1 if name == "min_tokens" else 0
-            if value is None and name == "min_tokens":
-                continue
-            if not (np.isfinite(value) and low <= value <= high.get(name, np.inf)):
-                accepted = f"within [0, {high[name]}]" if name in high else f"at least {low}"
-                raise ValueError(f"{name} must be finite and {accepted}, got {value!r}")
+__all__ = ["Scores", "Terms", "score"]
 
 
 class Scores(NamedTuple):
     """One entry per completion.
 
-    A program that the deadline cut off has no reward: its total, parts and gain are NaN.
+    On several slots structure and gain are means over them, and queue and memory the largest. A
+    program that the deadline cut off has no reward: its total, parts and gain are NaN.
 
     Attributes:
         total: Eq. (12); a part that does not apply counts 0.
-        structure: R_s.
-        performance: R_p.
-        depth: R_d; NaN where no lengths were given.
-        gain: Eq. (13) before clipping.
-        valid: the action is valid, see `llm.decision.namespace.is_valid`.
-        status: `ok`, `no code`, or how the program failed.
-        detail: what went wrong, in a line.
+        structure: R_s, or the structure part of `ranked_parts`.
+        performance: R_p, or the performance part of `ranked_parts`.
+        depth: R_d, 0 in the form ranked; NaN where no lengths were given.
+        gain: Eq. (13) before clipping; in the form ranked g, anchored at random and best.
+        valid: the action is valid on each slot, see `llm.decision.namespace.is_valid`.
+        status: `ok`, `no code`, or how the program failed, on the first slot where it did.
+        detail: what went wrong there, in a line.
         queue_s: `Execution.queue_s` of its program [s]; 0 without one.
         peak_mb: `Execution.peak_mb` of its program [MiB]; 0 without one.
         restarts: workers that the sandbox replaced meanwhile; one number for all.
@@ -94,17 +61,19 @@ class Scores(NamedTuple):
 
 def score(
     completions: Sequence[str],
-    instances: Sequence[lsa.Instance],
+    instances: Sequence[Entry],
     box: Sandbox | None,
     *,
     lengths: Sequence[int] | None = None,
     paradigm: str = "code",
     terms: Terms | None = None,
-    baselines: Sequence[float] | None = None,
+    baselines: Sequence[Any] | None = None,
+    best: Sequence[Any] | None = None,
     device: jax.Device | None = None,
     deadline_s: float | None = None,
+    budget_s: float | Sequence[float] | None = None,
 ) -> Scores:
-    """Rewards of completions, each on the instance beside it.
+    """Rewards of completions, each on the instance or the few instances beside it.
 
     Programs run in the sandbox, equal ones on one instance once; then one jitted call per shape of
     instance values all raw assignments. Call it with the whole step: what the completions of an
@@ -112,73 +81,147 @@ def score(
 
     Args:
         completions: texts as the model wrote them.
-        instances: as many; the same object for the completions of one prompt.
+        instances: as many; the same object for the completions of one prompt. In place of one
+            instance 2 to 4 of one setting: the prompt shows the first, and the program is to hold
+            on all of them.
         box: runs the programs; may be None in the text paradigm.
         lengths: tokens of each completion, for R_d; None leaves it out.
         paradigm: "code" or "text".
         terms: weights and constants.
-        baselines: `random_baselines` of the instances, where the caller keeps them.
+        baselines: `random_baselines` of the instances, where the caller keeps them; a sequence for
+            several slots.
+        best: `best_values` of them in the same manner, for the form ranked.
         device: where the evaluator runs; None is the first CPU device, which leaves a GPU to the
             trainer.
         deadline_s: seconds for all programs together, see `Sandbox.map`; None sets no bound.
+        budget_s: CPU seconds that the prompt states, one number or one per completion: the
+            program's `time_budget_s`, and its limit. None is the CPU limit of the box.
 
     Raises:
         ValueError: counts of the arguments that disagree, a negative length, an unknown paradigm,
-            no sandbox, a deadline that is not above 0.
+            no sandbox, a deadline or a budget out of range, slots of several settings, or several
+            slots and no programs to run on them.
         SandboxUnavailable: the sandbox broke; no reward is made up for that.
     """
     terms = terms or Terms()
     asked = paradigm_named(paradigm)
     asked.check_box(box)
     n = len(completions)
-    check_counts(n, "completion", instances=instances, lengths=lengths, baselines=baselines)
-    R_d = _depth(lengths, terms.delta, terms.min_tokens or asked.min_tokens, n)
-    slots = host_slots(instances)
-    before = box.restarts if box else 0
-    results = asked.to_actions(box, completions, slots, deadline_s)
-    raws = [raw_assignment(slot, r.action) for slot, r in zip(slots, results, strict=True)]
-    value = evaluate(
-        instances,
-        [r.raw for r in raws],
-        kappa=terms.kappa,
-        penalty=terms.penalty,
+    budgets_s = checked_budgets(budget_s, n)
+    check_counts(
+        n,
+        "completion",
+        instances=instances,
+        lengths=lengths,
         baselines=baselines,
-        device=device,
+        best=best,
+        budget_s=budgets_s,
     )
-    R_s = np.zeros(n, np.float32)
-    valid = np.zeros(n, bool)
-    for k, (slot, result) in enumerate(zip(slots, results, strict=True)):
-        violations = {kind: int(counts[k]) for kind, counts in value.violations.items()}
-        violations[UNKNOWN_USER] = raws[k].unknown_users
-        R_s[k] = structure_score(asked, slot, result, violations)
-        valid[k] = is_valid(slot, result.action, violations)
-    R_p = np.clip(value.gain, -1.0, 1.0)
-    total = terms.structure * R_s + terms.performance * R_p + terms.depth * np.nan_to_num(R_d)
-    unfinished = [result.status == UNFINISHED for result in results]
-    for part in (total, R_s, R_p, R_d, value.gain):
+    R_d = _depth(asked, terms, completions, lengths)
+    entries = Entries(instances)
+    if not asked.runs_programs and len(entries.slots) > n:
+        raise ValueError("an entry of instances must be one slot where no programs run")
+    before = box.restarts if box else 0
+    slots = host_slots(entries.slots)
+    results = asked.to_actions(
+        box,
+        entries.repeated(completions),
+        slots,
+        deadline_s,
+        None if budgets_s is None else entries.repeated(budgets_s),
+    )
+    R_s, gain, valid = _worth(
+        asked, terms, entries, slots, results, baselines=baselines, best=best, device=device
+    )
+    if terms.form == "ranked":
+        structure, performance = ranked_parts(R_s, gain, valid)
+    else:
+        structure, performance = R_s, np.clip(gain, -1.0, 1.0)
+    total = terms.structure * structure + terms.performance * performance
+    total = total + terms.depth * np.nan_to_num(R_d)
+    # What says most about an entry: that it was cut off, or else its first failure.
+    telling = [
+        min(own, key=lambda result: _URGENCY.get(result.status, 1)) for own in entries.split(results)
+    ]
+    unfinished = [result.status == UNFINISHED for result in telling]
+    for part in (total, structure, performance, R_d, gain):
         part[unfinished] = np.nan
     return Scores(
         total=total,
-        structure=R_s,
-        performance=R_p,
+        structure=structure,
+        performance=performance,
         depth=R_d,
-        gain=value.gain,
+        gain=gain,
         valid=valid,
-        status=[result.status for result in results],
-        detail=[result.detail for result in results],
-        queue_s=np.array([result.queue_s for result in results]),
-        peak_mb=np.array([result.peak_mb for result in results]),
+        status=[result.status for result in telling],
+        detail=[result.detail for result in telling],
+        queue_s=entries.largest([result.queue_s for result in results]),
+        peak_mb=entries.largest([result.peak_mb for result in results]),
         restarts=box.restarts - before if box else 0,
     )
 
 
+_URGENCY = {UNFINISHED: 0, "ok": 2}  # any failure is between
+
+
+def _worth(
+    asked: Paradigm,
+    terms: Terms,
+    entries: Entries,
+    slots: Sequence[HostSlot],
+    results: Sequence[ActionResult],
+    *,
+    baselines: Sequence[Any] | None,
+    best: Sequence[Any] | None,
+    device: jax.Device | None,
+) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"], Bool[np.ndarray, "n"]]:
+    """R_s, gain and validity of each entry, from the results on each of its slots."""
+    ranked = terms.form == "ranked"
+    known_best = None if best is None or not ranked else entries.flat("best", best)
+    if ranked and known_best is None:
+        known_best = best_values(entries.slots, device=device)
+    raws = [raw_assignment(slot, r.action) for slot, r in zip(slots, results, strict=True)]
+    value = evaluate(
+        entries.slots,
+        [r.raw for r in raws],
+        kappa=terms.kappa,
+        penalty=terms.penalty,
+        baselines=None if baselines is None else entries.flat("baselines", baselines),
+        best=known_best,
+        device=device,
+    )
+    R_s = np.zeros(len(slots), np.float32)
+    valid = np.zeros(len(slots), bool)
+    for k, (slot, result) in enumerate(zip(slots, results, strict=True)):
+        violations = {kind: int(counts[k]) for kind, counts in value.violations.items()}
+        violations[UNKNOWN_USER] = raws[k].unknown_users
+        R_s[k] = structure_score(asked, slot, result, violations, protect_primary=ranked)
+        valid[k] = is_valid(slot, result.action, violations)
+    return entries.mean(R_s), entries.mean(value.gain), entries.mean(valid) == 1
+
+
 def _depth(
-    lengths: Sequence[int] | None, delta: float, min_tokens: int, count: int
+    asked: Paradigm, terms: Terms, completions: Sequence[str], lengths: Sequence[int] | None
 ) -> Float[np.ndarray, "n"]:
-    """Eq. (14)."""
+    """R_d of Eq. (14); the form ranked has none."""
+    n = len(completions)
     if lengths is None:
-        return np.full(count, np.nan, np.float32)
-    tokens = np.asarray(lengths, np.float32)
-    if not np.all(tokens >= 0):
-        raise ValueError(f"lengths must be at least 0 tokens, got {tokens.min():g}")
-    return (-delta * np.maximum(0.0, 1.0 - tokens / min_tokens)).astype(np.float32)
+        return np.full(n, np.nan, np.float32)
+    R_d = depth_penalty(
+        lengths,
+        completions,
+        delta=terms.delta,
+        min_tokens=terms.min_tokens or asked.min_tokens,
+    )
+    return np.zeros(n, np.float32) if terms.form == "ranked" else R_d
+
+
+def checked_budgets(budget_s: float | Sequence[float] | None, n: int) -> list[float] | None:
+    """Seconds per program, of one number or several. Raises ValueError on one out of range."""
+    if budget_s is None:
+        return None
+    budgets = [budget_s] * n if np.ndim(budget_s) == 0 else list(budget_s)
+    for budget in budgets:
+        if not MIN_CPU_S <= budget <= MAX_S:
+            raise ValueError(f"budget_s must be from {MIN_CPU_S} to {MAX_S} s, got {budget!r}")
+    return [float(budget) for budget in budgets]

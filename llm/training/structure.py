@@ -23,7 +23,12 @@ deep nesting, have no line. A program that raises a syntax error itself loses th
 
 
 def structure_score(
-    paradigm: Paradigm, slot: HostSlot, result: ActionResult, violations: Mapping[str, int]
+    paradigm: Paradigm,
+    slot: HostSlot,
+    result: ActionResult,
+    violations: Mapping[str, int],
+    *,
+    protect_primary: bool = False,
 ) -> float:
     """R_s in [0, 1.2] of what a completion led to.
 
@@ -32,8 +37,12 @@ def structure_score(
         slot: what the completion is for.
         result: the action, or why there is none.
         violations: of its raw assignment by kind, `UNKNOWN_USER` among them.
+        protect_primary: with one user on a primary user's channel, the steps "channels",
+            "distinct" and "complete" are worth nothing, however many others are placed well.
     """
     earned = _program_shares(result) | _action_shares(slot, result.action, violations)
+    if protect_primary and violations["occupied"]:
+        earned |= dict.fromkeys(("channels", "distinct", "complete"), 0.0)
     return sum(worth * earned[step] for step, worth in paradigm.structure_steps.items())
 
 

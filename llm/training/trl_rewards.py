@@ -8,13 +8,13 @@ from typing import Any
 import jax
 import numpy as np
 
-import lsajax as lsa
 from llm.decision.execution import STATUSES, UNFINISHED
 from llm.decision.paradigm import paradigm_named
 from llm.sandbox import Sandbox
 from llm.sandbox.limits import checked_deadline
-from llm.training.evaluator import random_baselines
-from llm.training.rewards import Scores, Terms, score
+from llm.training.entries import Entry, slots_of
+from llm.training.evaluator import best_values, check_counts, random_baselines
+from llm.training.rewards import Scores, Terms, checked_budgets, score
 
 
 class TrlRewards:
@@ -27,34 +27,37 @@ class TrlRewards:
     which TRL then leaves out of the step.
 
     Logged as metrics, each in every step: `raw/valid`, the share of valid actions, and `raw/gain`,
-    the mean of Eq. (13), both of what was finished; `status/*`, the share of each status; with a
+    the mean of `Scores.gain`, both of what was finished; `status/*`, the share of each status; with a
     sandbox `sandbox/restarts`, workers replaced in the step, `sandbox/queue_s`, the longest wait
     for one [s], and `sandbox/peak_mb`, the memory of the largest program [MiB]. Status and detail
     per completion are extra columns.
 
     Args:
-        instances: what the data set's rows refer to.
+        instances: what the data set's rows refer to, each an instance or a few, see `score`.
         box: runs the programs; may be None in the text paradigm.
         paradigm: "code" or "text".
         terms: weights and constants.
         device: of the evaluator, see `score`.
         deadline_s: seconds for all programs of a step together; None sets no bound.
+        budget_s: CPU seconds that the prompts state, one number or one per entry of `instances`;
+            see `score`.
 
     Raises:
-        ValueError: an unknown paradigm, programs to run and no sandbox, or a deadline that is not
-            above 0.
+        ValueError: an unknown paradigm, programs to run and no sandbox, a deadline that is not
+            above 0, or entries of `instances` or `budget_s` that `score` refuses.
         TypeError: a deadline that is no number.
     """
 
     def __init__(
         self,
-        instances: Sequence[lsa.Instance],
+        instances: Sequence[Entry],
         box: Sandbox | None,
         *,
         paradigm: str = "code",
         terms: Terms | None = None,
         device: jax.Device | None = None,
         deadline_s: float | None = None,
+        budget_s: float | Sequence[float] | None = None,
     ) -> None:
         asked = paradigm_named(paradigm)
         asked.check_box(box)
@@ -69,7 +72,14 @@ class TrlRewards:
             device=device,
             deadline_s=checked_deadline(deadline_s),
         )
-        self._baselines = random_baselines(instances, device=device)
+        self._budgets_s = checked_budgets(budget_s, len(instances))
+        check_counts(len(instances), "entry of instances", budget_s=self._budgets_s)
+        # By entry, of its slots; kept, since they are most of the arithmetic.
+        slots = [slots_of(entry) for entry in instances]
+        self._baselines = [random_baselines(own, device=device) for own in slots]
+        self._best = None
+        if self.terms.form == "ranked":
+            self._best = [best_values(own, device=device) for own in slots]
         self._step: tuple[Any, asyncio.Task] | None = None
 
     @property
@@ -83,7 +93,7 @@ class TrlRewards:
         return [self.terms.structure, self.terms.performance, self.terms.depth]
 
     async def structure_reward(self, **step: Any) -> list[float | None]:
-        """R_s of Eq. (12), within [0, 1.2]."""
+        """`Scores.structure`: R_s of Eq. (12), within [0, 1.2], in the paper's form."""
         scores, rows = await self._shared(**step)
         return _scatter(scores.structure if scores else [], rows, step["completions"])
 
@@ -94,7 +104,7 @@ class TrlRewards:
         log_extra: Callable[[str, list], None] | None = None,
         **step: Any,
     ) -> list[float | None]:
-        """R_p of Eq. (13), within [-1, 1]; logs what became of the programs."""
+        """`Scores.performance`, by Eq. (13); logs what became of the programs."""
         scores, rows = await self._shared(**step)
         if scores and log_metric:
             # Each in every step: TRL averages a metric over the steps that log it, but for NaN.
@@ -107,7 +117,7 @@ class TrlRewards:
         return _scatter(scores.performance if scores else [], rows, step["completions"])
 
     async def depth_reward(self, **step: Any) -> list[float | None]:
-        """R_d of Eq. (14), within [-delta, 0]; None where TRL hands over no token ids."""
+        """`Scores.depth` of Eq. (14), within [-delta, 0]; None where TRL gives no token ids."""
         scores, rows = await self._shared(**step)
         return _scatter(scores.depth if scores else [], rows, step["completions"])
 
@@ -145,13 +155,17 @@ class TrlRewards:
         step = (texts, tuple(chosen.values()), lengths, asyncio.get_running_loop())
         # The step before is forgotten: this is sharing between the parts, not a cache.
         if self._step is None or self._step[0] != step:
-            work = asyncio.to_thread(
-                self._score,
-                texts,
-                [self.instances[i] for i in chosen.values()],
-                lengths=lengths,
-                baselines=[self._baselines[i] for i in chosen.values()],
-            )
+            of_rows = {
+                "instances": self.instances,
+                "baselines": self._baselines,
+                "best": self._best,
+                "budget_s": self._budgets_s,
+            }
+            known = {
+                name: None if values is None else [values[i] for i in chosen.values()]
+                for name, values in of_rows.items()
+            }
+            work = asyncio.to_thread(self._score, texts, lengths=lengths, **known)
             self._step = step, asyncio.ensure_future(work)
         return await asyncio.shield(self._step[1]), rows
 
