@@ -16,7 +16,8 @@ class Evaluation(NamedTuple):
     """What raw assignments are worth.
 
     Attributes:
-        gain: Eq. (13) before clipping; 0 where no user can be served.
+        gain: Eq. (13) of the instance's objective before clipping, or the gain that is anchored at
+            `best` too; 0 where no user can be served.
         violations: counts by kind, as `lsajax.violations` names them.
     """
 
@@ -31,6 +32,7 @@ def evaluate(
     kappa: float = 2.0,
     penalty: float = 0.5,
     baselines: Sequence[float] | None = None,
+    best: Sequence[float] | None = None,
     device: jax.Device | None = None,
 ) -> Evaluation:
     """Eq. (13) and violations of raw assignments, each on the instance beside it; no sandbox.
@@ -45,35 +47,51 @@ def evaluate(
         penalty: see `Terms`.
         baselines: `random_baselines(instances)`, one per raw assignment, where the caller keeps
             them: they are most of the arithmetic.
+        best: `best_values(instances)` for the gain that is anchored at both ends, see
+            `lsajax.performance_gain`; None for Eq. (13) itself.
         device: None is the first CPU device.
 
     Raises:
-        ValueError: the arguments are not equally many, or a baseline is no baseline.
+        ValueError: the arguments are not equally many, or a baseline or best value is not finite.
     """
     n = len(raw)
-    check_counts(n, "raw assignment", instances=instances, baselines=baselines)
-    known_bps = None if baselines is None else np.asarray(baselines, np.float32)
-    if known_bps is not None and not np.all(np.isfinite(known_bps) & (known_bps >= 0)):
-        bad = known_bps[~(known_bps >= 0) | np.isinf(known_bps)][0]
-        raise ValueError(f"baselines must be finite and at least 0 bit/s, got {bad:g}")
+    check_counts(n, "raw assignment", instances=instances, baselines=baselines, best=best)
+    anchors = _anchor("baselines", baselines), _anchor("best", best)
     gain = np.zeros(n, np.float32)
     broken = {kind: np.zeros(n, np.int32) for kind in lsa.Violations._fields}
     for batch, group, places in _batches(instances, raw):
         place = np.concatenate([np.asarray(row) for row in places])
         u = np.repeat(np.arange(len(places)), [len(row) for row in places])
         g = np.concatenate([np.arange(len(row)) for row in places])
-        known = None
-        if known_bps is not None:
-            known = np.ones(group.shape[0], np.float32)
-            known[u] = known_bps[place]
+        known = [_by_instance(values, u, place, group.shape[0]) for values in anchors]
         with jax.default_device(device or jax.devices("cpu")[0]):
             found_gain, found_broken = jax.device_get(
-                _evaluate(batch, group, known, kappa, penalty)
+                _evaluate(batch, group, *known, kappa, penalty)
             )
         gain[place] = found_gain[u, g]
         for kind, counts in zip(broken, found_broken, strict=True):
             broken[kind][place] = counts[u, g]
     return Evaluation(gain, broken)
+
+
+def _anchor(name: str, values: Sequence[float] | None) -> Float[np.ndarray, "n"] | None:
+    if values is None:
+        return None
+    known = np.asarray(values, np.float32)
+    if not np.all(np.isfinite(known)):
+        raise ValueError(f"{name} must be finite, got {known[~np.isfinite(known)][0]:g}")
+    return known
+
+
+def _by_instance(
+    values: np.ndarray | None, u: np.ndarray, place: np.ndarray, count: int
+) -> Float[np.ndarray, "instances"] | None:
+    """One value per instance of a batch, from one per raw assignment; 1 for the filling."""
+    if values is None:
+        return None
+    found = np.ones(count, np.float32)
+    found[u] = values[place]
+    return found
 
 
 def check_counts(count: int, of: str, **arguments: Sequence[Any] | None) -> None:
@@ -86,13 +104,35 @@ def check_counts(count: int, of: str, **arguments: Sequence[Any] | None) -> None
 def random_baselines(
     instances: Sequence[lsa.Instance], *, device: jax.Device | None = None
 ) -> Float[np.ndarray, "instances"]:
-    """C(a_rand) of each instance [bit/s], exact; for callers that meet an instance many times."""
+    """C(a_rand) of each instance, exact, in the unit of its objective; for callers that keep it."""
     with jax.default_device(device or jax.devices("cpu")[0]):
         found = [_expected(jax.tree.map(np.asarray, inst)) for inst in instances]
     return np.array([float(value) for value in found], np.float32)
 
 
-_expected = jax.jit(lsa.expected_random_throughput)
+def best_values(
+    instances: Sequence[lsa.Instance], *, device: jax.Device | None = None
+) -> Float[np.ndarray, "instances"]:
+    """C(a) of the best assignment of each instance, in the unit of its objective.
+
+    The optimum where the objective is separable; `lsajax.solvers.coupled_bound` for 'coupled'.
+    """
+    found: dict[int, float] = {}  # the same object is solved once
+    with jax.default_device(device or jax.devices("cpu")[0]):
+        for inst in instances:
+            if id(inst) not in found:
+                found[id(inst)] = float(_best(jax.tree.map(np.asarray, inst)))
+    return np.array([found[id(inst)] for inst in instances], np.float32)
+
+
+@jax.jit
+def _best(inst: lsa.Instance) -> Float[Array, ""]:
+    if inst.objective == "coupled":
+        return lsa.solvers.coupled_bound(inst)
+    return lsa.solvers.hungarian(jax.random.key(0), inst).value
+
+
+_expected = jax.jit(lsa.expected_random_value)
 
 
 @jax.jit
@@ -100,18 +140,21 @@ def _evaluate(
     batch: lsa.Instance,
     group: Int[Array, "instances group users"],
     baselines: Float[Array, "instances"] | None,
+    best: Float[Array, "instances"] | None,
     kappa: ArrayLike,
     penalty: ArrayLike,
 ) -> tuple[Float[Array, "instances group"], lsa.Violations]:
     key = jax.random.key(0)  # unused: the baseline is the exact expectation
 
-    def one(inst: lsa.Instance, raw: Array, baseline: Array | None) -> tuple[Array, lsa.Violations]:
+    def one(
+        inst: lsa.Instance, raw: Array, baseline: Array | None, best: Array | None
+    ) -> tuple[Array, lsa.Violations]:
         gain = lsa.performance_gain(
-            key, inst, raw, baseline_bps=baseline, kappa=kappa, penalty=penalty
+            key, inst, raw, baseline=baseline, best=best, kappa=kappa, penalty=penalty
         )
         return gain, jax.vmap(lsa.violations, (None, 0))(inst, raw)
 
-    return jax.vmap(one)(batch, group, baselines)
+    return jax.vmap(one)(batch, group, baselines, best)
 
 
 def _batches(

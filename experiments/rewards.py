@@ -1,0 +1,163 @@
+"""Rewards of programs in both forms: programs x settings x objectives x sizes.
+
+Honest programs, from random to local improvement, and degenerate ones, which only look for the
+reward. The paper's form values one slot; the form ranked four of the same setting.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import lsajax as lsa
+from lsajax.runs import cli
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from llm.sandbox import Sandbox
+
+TIME = "three minutes on 2 cores"
+
+SIZES = {"10 x 15 x 3": (10, 15, 3), "200 x 200 x 40": (200, 200, 40)}
+"""Registered users x channels x requesting users."""
+SETTINGS = ("plain", "fading", "interference", "multipath")
+OBJECTIVES = ("throughput", "fair", "coupled")
+SLOTS = 4
+CELL = ["size", "setting", "objective"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Rewards of programs in both forms.
+
+    Args:
+        seed: of the slots.
+        budget_s: CPU seconds that each program is told and held to.
+        out: file of the table; `python -m experiments.pages` then puts it into docs.
+    """
+
+    seed: int = 0
+    budget_s: float = 1.0
+    out: pathlib.Path = pathlib.Path("docs/results/rewards_forms.csv")
+
+
+def check(config: Config) -> Config:
+    """Raises ValueError, naming the option, on a value out of range."""
+    if not 0 <= config.seed < 2**31:
+        raise ValueError(f"--seed must be within 0..2^31 - 1, got {config.seed}")
+    if not 0.1 <= config.budget_s <= 3600:
+        raise ValueError(f"--budget-s must be within 0.1..3600 seconds, got {config.budget_s}")
+    if not config.out.parent.is_dir():
+        raise ValueError(f"--out must be a file in a folder that exists, got {config.out}")
+    return config
+
+
+def cells() -> Iterator[tuple[dict[str, str], lsa.Scenario]]:
+    """Every size, setting and objective; channels are held by primary users at each size."""
+    for size, (num_users, num_channels, num_active) in SIZES.items():
+        for setting in SETTINGS:
+            for objective in OBJECTIVES:
+                scenario = lsa.Scenario(
+                    num_users=num_users,
+                    num_channels=num_channels,
+                    num_active=num_active,
+                    occupancy=0.3,
+                )
+                changes = lsa.SETTINGS[setting] | {"objective": objective}
+                yield (
+                    {"size": size, "setting": setting, "objective": objective},
+                    scenario.replace(**changes),
+                )
+
+
+def rows(
+    cell: dict[str, str], scenario: lsa.Scenario, box: "Sandbox", *, seed: int, budget_s: float
+) -> list[dict[str, Any]]:
+    """One row per program of a cell."""
+    import jax
+    import numpy as np
+
+    from experiments.reward_programs import HONEST, completion, degenerate
+    from llm.models import load_model
+    from llm.training.depth import shortest_exact_tokens
+    from llm.training.rewards import Terms, score
+
+    keys = jax.random.split(jax.random.key(seed), SLOTS)
+    slots = [lsa.sample_instance(key, scenario) for key in keys]
+    exact = lsa.solvers.hungarian(keys[0], slots[0].without_coupling()).assignment
+    pairs = zip(np.asarray(slots[0].user_id).tolist(), np.asarray(exact).tolist(), strict=True)
+    programs = HONEST | degenerate({user: channel for user, channel in pairs if channel >= 0})
+    texts = [completion(code) for code in programs.values()]
+    count = load_model("embedded").count_tokens
+    paper = score(
+        texts,
+        [slots[0]] * len(texts),
+        box,
+        lengths=[count(text) for text in texts],
+        terms=Terms(min_tokens=shortest_exact_tokens(count)),
+        budget_s=budget_s,
+    )
+    ranked = score(
+        texts, [slots] * len(texts), box, terms=Terms(form="ranked"), budget_s=budget_s
+    )
+    return [
+        {
+            **cell,
+            "program": name,
+            "honest": name in HONEST,
+            "paper_valid": bool(paper.valid[k]),
+            "paper_gain": paper.gain[k],
+            "paper_structure": paper.structure[k],
+            "paper_performance": paper.performance[k],
+            "paper_depth": paper.depth[k],
+            "paper_total": paper.total[k],
+            "ranked_valid": bool(ranked.valid[k]),
+            "ranked_gain": ranked.gain[k],
+            "ranked_structure": ranked.structure[k],
+            "ranked_performance": ranked.performance[k],
+            "ranked_total": ranked.total[k],
+            "status": ranked.status[k],
+        }
+        for k, name in enumerate(programs)
+    ]
+
+
+def markdown(table: "pd.DataFrame") -> str:
+    """A section per size and objective, a row per program; total (parts) of both forms."""
+    lines: list[str] = []
+    for (size, objective, setting), own in table.groupby(["size", "objective", "setting"], sort=False):
+        lines += [
+            f"### {size}, {objective}, {setting}",
+            "",
+            "| program | paper | R_s | R_p | R_d | ranked | structure | performance | g |",
+            f"|{'---|' * 9}",
+        ]
+        for row in own.to_dict("records"):
+            names = ("paper_total", "paper_structure", "paper_performance", "paper_depth")
+            names += ("ranked_total", "ranked_structure", "ranked_performance", "ranked_gain")
+            numbers = [f"{row[name] + 0.0:.2f}" for name in names]
+            lines.append(f"| {' | '.join([row['program'], *numbers])} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def run(config: Config) -> None:
+    """All cells, one after the other, then the CSV."""
+    import sys
+
+    import pandas as pd
+
+    from llm.sandbox import Limits, Sandbox
+
+    found: list[dict[str, Any]] = []
+    with Sandbox(workers=2, limits=Limits(wall_s=20.0, cpu_s=5.0)) as box:
+        for cell, scenario in cells():
+            print(", ".join(cell.values()), file=sys.stderr)
+            found += rows(cell, scenario, box, seed=config.seed, budget_s=config.budget_s)
+    pd.DataFrame(found).to_csv(config.out, index=False, float_format="%.4f")
+    print(f"wrote {config.out}")
+
+
+if __name__ == "__main__":
+    cli.main(Config, check, run, __doc__, advice="start again: nothing was written")
