@@ -11,8 +11,8 @@ from lsajax import hashing
 
 SETTINGS = {**lsa.SETTINGS, "all": {"fading": True, "wideband": True, "interference": True}}
 
-# Eagerly each operation is compiled by itself.
-sample_instance = jax.jit(lsa.sample_instance, static_argnums=1)
+# Eagerly each operation is compiled by itself; the constants of a scenario are traced.
+sample_instance = jax.jit(lsa.sample_instance)
 
 
 @functools.cache

@@ -137,10 +137,11 @@ def test_coupling_loss_against_the_oracle_and_the_dense_form(setting):
 def test_coupling_gradients():
     with jax.enable_x64(True):
         scenario = lsa.Scenario(num_users=6, num_channels=8, num_active=6)
-        inst = lsa.sample_instance(jax.random.key(1), scenario)
+        inst = cases.sample_instance(jax.random.key(1), scenario)
         together = inst.replace(position_m=inst.position_m.at[1].set(inst.position_m[0]))
         assignment = jnp.array([0, 1, 2, 3, 5, 7])
 
+        @jax.jit
         def loss(position, at=inst):
             return lsa.coupling_loss(at.replace(position_m=jnp.asarray(position)), assignment) / 1e6
 
