@@ -1,3 +1,5 @@
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -88,6 +90,7 @@ def test_gradients_against_finite_differences():
     with jax.enable_x64(True):
         noise = 4e-21
 
+        @jax.jit
         def rate(power, bandwidth, interference):
             # Scaled to order one: a finite difference of watts near 1e-13 says nothing.
             return (
@@ -102,12 +105,23 @@ def test_gradients_against_finite_differences():
             else:
                 check_grads(rate, args, order=2 if power == 1.0 else 1, rtol=1e-4)
 
+        @jax.jit
         def power(distance, exponent):
             return 1e9 * lsa.received_power(
                 distance, tx_power_w=0.2, carrier_hz=2.4e9, path_loss_exponent=exponent
             )
 
         check_grads(power, (jnp.float64(30.0), jnp.float64(2.5)), order=1, rtol=1e-4)
+
+
+@jax.jit
+@functools.partial(jax.grad, argnums=(0, 1, 2))
+def total_slopes(distance, power, bandwidth, inst, raw):
+    near = lsa.received_power(distance, tx_power_w=0.2, carrier_hz=2.4e9, path_loss_exponent=2.5)
+    changed = inst.replace(
+        mean_power_w=power.at[1].set(near).at[2].set(0.0), bandwidth_hz=bandwidth
+    )
+    return lsa.throughput(changed, raw) + lsa.rate_matrix(changed).sum()
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -117,17 +131,7 @@ def test_gradients_are_finite_everywhere(setting, distance):
     inst = cases.instance(setting)
     inst = inst.replace(occupied=inst.occupied.at[1].set(True))
     raw = jnp.full(inst.num_rows, -1).at[:4].set(jnp.array([1, 2, -5, 99]))
-
-    def total(distance, power, bandwidth):
-        near = lsa.received_power(
-            distance, tx_power_w=0.2, carrier_hz=2.4e9, path_loss_exponent=2.5
-        )
-        changed = inst.replace(
-            mean_power_w=power.at[1].set(near).at[2].set(0.0), bandwidth_hz=bandwidth
-        )
-        return lsa.throughput(changed, raw) + lsa.rate_matrix(changed).sum()
-
-    gradients = jax.grad(total, argnums=(0, 1, 2))(distance, inst.mean_power_w, inst.bandwidth_hz)
+    gradients = total_slopes(distance, inst.mean_power_w, inst.bandwidth_hz, inst, raw)
     assert all(bool(jnp.isfinite(g).all()) for g in gradients)
 
 
@@ -159,10 +163,10 @@ def test_jit_and_vmap_agree_with_one_by_one(setting):
     scenario = lsa.Scenario(num_users=12, num_channels=15, num_active=6)
     scenario = scenario.replace(**cases.SETTINGS[setting])
     keys = jax.random.split(jax.random.key(3), 4)
-    batch = jax.vmap(lambda k: lsa.sample_instance(k, scenario))(keys)
+    batch = jax.jit(jax.vmap(lambda k: lsa.sample_instance(k, scenario)))(keys)
     matrices = jax.jit(jax.vmap(lsa.rate_matrix))(batch)
     for i, key in enumerate(keys):
-        one = lsa.rate_matrix(lsa.sample_instance(key, scenario))
+        one = lsa.rate_matrix(cases.sample_instance(key, scenario))
         np.testing.assert_allclose(matrices[i], one, rtol=1e-5)
 
 
@@ -177,7 +181,7 @@ def test_one_trace_for_many_calls():
 def test_float64_works():
     with jax.enable_x64(True):
         scenario = lsa.Scenario(num_users=12, num_channels=15, num_active=6, fading=True)
-        inst = lsa.sample_instance(jax.random.key(0), scenario)
+        inst = cases.sample_instance(jax.random.key(0), scenario)
         matrix = lsa.rate_matrix(inst)
         assert matrix.dtype == jnp.float64
         expected = oracle.rate_matrix(inst, cases.fading_gain(inst))

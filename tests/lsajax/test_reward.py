@@ -110,9 +110,9 @@ def test_baseline_of_a_group_is_computed_once():
 def test_shapes_and_errors():
     inst = cases.instance()
     key = jax.random.key(0)
-    assert lsa.performance_gain(key, inst, jnp.zeros(6, jnp.int32)).shape == ()
-    assert lsa.performance_gain(key, inst, jnp.zeros((2, 3, 6), jnp.int32)).shape == (2, 3)
-    assert lsa.performance_gain(key, inst, jnp.zeros((0, 6), jnp.int32)).shape == (0,)
+    for group in ((), (2, 3), (0,)):
+        raw = jnp.zeros((*group, 6), jnp.int32)
+        assert jax.eval_shape(lsa.performance_gain, key, inst, raw).shape == group
     with pytest.raises(ValueError, match="raw must end in an axis of 6 users, got shape \\(5,\\)"):
         lsa.performance_gain(key, inst, jnp.zeros(5, jnp.int32))
     with pytest.raises(ValueError, match="num_samples must be at least 1"):

@@ -11,6 +11,7 @@ from lsajax import assignments, hashing, reward, topology, traffic
 from tests.lsajax import cases, oracle
 
 P_MIN = 1e-4
+init, step, slot_instance = map(jax.jit, (traffic.init, traffic.step, lsa.slot_instance))
 
 
 def batch(num, scenario, seed=0):
@@ -34,7 +35,7 @@ def test_power_follows_the_oracle():
     scenario = lsa.Scenario(
         num_users=40, num_channels=5, num_active=40, tx_gain_dbi=3.0, rx_gain_dbi=7.0
     )
-    inst = lsa.sample_instance(jax.random.key(0), scenario)
+    inst = cases.sample_instance(jax.random.key(0), scenario)
     distance = np.hypot(*np.asarray(inst.position_m, float).T)
     expected = [oracle.received_power(d, 23.0, 2.4e9, 2.5, 3.0, 7.0) for d in distance]
     np.testing.assert_allclose(inst.mean_power_w, expected, rtol=3e-5)
@@ -78,7 +79,8 @@ def test_poisson_count():
     p = np.array([law.cdf(10), *law.pmf(np.arange(11, 30)), law.sf(29)])
     assert stats.chisquare(cells, 3000 * p).pvalue > P_MIN
     # A padded row is worth nothing and is never called unserved.
-    assert float(jnp.max(jnp.where(b.user_mask[..., None], 0, jax.vmap(lsa.rate_matrix)(b)))) == 0
+    rates = jax.jit(jax.vmap(lsa.rate_matrix))(b)
+    assert float(jnp.max(jnp.where(b.user_mask[..., None], 0, rates))) == 0
 
 
 def test_user_ids_are_distinct_and_registered():
@@ -116,7 +118,7 @@ def test_burst_length_where_the_count_is_fixed():
     def body(state, k):
         return traffic.step(k, scenario, state), state.active
 
-    _, active = jax.lax.scan(body, traffic.init(key, scenario), jax.random.split(key, 5000))
+    _, active = jax.lax.scan(body, init(key, scenario), jax.random.split(key, 5000))
     active = np.asarray(active)
     assert (active.sum(axis=1) == 20).all()
     stays = (active[:-1] & active[1:]).sum()
@@ -138,7 +140,7 @@ def test_traffic_that_does_not_exist(changes, message):
 
 def test_poisson_with_another_key_implementation():
     scenario = lsa.Scenario(num_users=60, num_channels=30, num_active=20, poisson=True)
-    inst = lsa.sample_instance(jax.random.key(0, impl="rbg"), scenario)
+    inst = cases.sample_instance(jax.random.key(0, impl="rbg"), scenario)
     assert 0 < int(inst.user_mask.sum()) < 60
 
 
@@ -147,7 +149,7 @@ def test_realisation_does_not_depend_on_the_batch():
     keys = jax.random.split(jax.random.key(9), 5)
     whole = jax.jit(jax.vmap(lambda k: lsa.sample_instance(k, scenario)))(keys)
     for i, key in enumerate(keys):
-        one = lsa.sample_instance(key, scenario)
+        one = cases.sample_instance(key, scenario)
         for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(whole), strict=True):
             np.testing.assert_allclose(a, b[i], rtol=1e-6)
 
@@ -162,8 +164,7 @@ def test_stationary_traffic():
         state = traffic.step(k, scenario, state)
         return state, state
 
-    init = traffic.init(key, scenario)
-    _, states = jax.lax.scan(body, init, jax.random.split(key, 4000))
+    _, states = jax.lax.scan(body, init(key, scenario), jax.random.split(key, 4000))
     counts = np.asarray(states.active.sum(axis=1))
     assert counts.min() >= 4 and counts.max() <= 20
     assert abs(counts.mean() - 12) < 0.5
@@ -187,19 +188,19 @@ def test_slots_of_one_network():
         num_users=30, num_channels=20, num_active=10, num_active_min=3, fading=True
     )
     key = jax.random.key(2)
-    state = traffic.init(key, scenario)
+    state = init(key, scenario)
     seen = {}
     for t in range(5):
-        inst = lsa.slot_instance(key, scenario, state)
+        inst = slot_instance(key, scenario, state)
         active = np.flatnonzero(np.asarray(state.active))
         ids = np.asarray(inst.user_id)[np.asarray(inst.user_mask)]
         np.testing.assert_array_equal(ids, active)
         np.testing.assert_array_equal(inst.occupied, state.occupied)
         for user, power in zip(ids, np.asarray(inst.mean_power_w), strict=False):
             assert seen.setdefault(int(user), float(power)) == float(power)
-        state = traffic.step(jax.random.fold_in(key, t), scenario, state)
-    a = lsa.slot_instance(key, scenario, state._replace(slot=jnp.int32(7)))
-    b = lsa.slot_instance(key, scenario, state._replace(slot=jnp.int32(8)))
+        state = step(jax.random.fold_in(key, t), scenario, state)
+    a = slot_instance(key, scenario, state._replace(slot=jnp.int32(7)))
+    b = slot_instance(key, scenario, state._replace(slot=jnp.int32(8)))
     assert not np.allclose(cases.fading_gain(a), cases.fading_gain(b))
     np.testing.assert_array_equal(a.bandwidth_hz, b.bandwidth_hz)
 
@@ -318,8 +319,8 @@ def test_consumers_of_one_key_draw_from_streams_of_their_own(monkeypatch):
 def test_a_further_consumer_does_not_change_the_others():
     scenario = lsa.Scenario(num_users=30, num_channels=20, num_active=10)
     key = jax.random.key(4)
-    plain = lsa.sample_instance(key, scenario)
+    plain = cases.sample_instance(key, scenario)
     switches = {"fading": True, "wideband": True, "interference": True, "shadowing": True}
-    rich = lsa.sample_instance(key, scenario.replace(num_active_min=3, **switches))
+    rich = cases.sample_instance(key, scenario.replace(num_active_min=3, **switches))
     for name in ("user_id", "position_m", "bandwidth_hz", "occupied", "fading_seed"):
         np.testing.assert_array_equal(getattr(plain, name), getattr(rich, name), err_msg=name)

@@ -10,13 +10,6 @@ import scipy.optimize
 from lsajax import solvers
 from lsajax.solvers import _host
 
-METHODS = [
-    "device",
-    pytest.param(
-        "host", marks=pytest.mark.skipif(not _host.available(), reason="C++ kernel not built")
-    ),
-]
-
 
 def _heavy(rng, shape):
     return rng.exponential(size=(*shape[:2], 1)) * rng.exponential(size=shape)
@@ -46,7 +39,6 @@ def _solver(method, maximize):
 
 @pytest.mark.parametrize("shape", [(3, 48, 48), (2, 30, 41)], ids=str)
 @pytest.mark.parametrize("maximize", [True, False])
-@pytest.mark.parametrize("method", METHODS)
 def test_optimal_and_certified_on_every_kind(method, maximize, shape):
     for kind, draw in KINDS.items():
         values = draw(np.random.default_rng(5), shape)
