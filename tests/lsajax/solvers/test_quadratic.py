@@ -63,10 +63,7 @@ def test_swap_costs_and_their_update(symmetric):
     assert state.iteration == 6
 
 
-@pytest.mark.parametrize(
-    ("n", "dtype"),
-    [(1, int), (2, float), pytest.param(3, int, marks=pytest.mark.slow), (6, int), (6, float)],
-)
+@pytest.mark.parametrize(("n", "dtype"), [(1, int), (2, float), (3, int), (6, int), (6, float)])
 def test_finds_the_optimum_of_small_problems(n, dtype):
     rng = np.random.default_rng(n)
     a, b, c = problem(rng, n)
