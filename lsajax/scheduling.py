@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int32, Integer
 
@@ -192,7 +193,7 @@ def run(
     """
     if num_slots < 1:
         raise ValueError(f"num_slots must be at least 1, got {num_slots}")
-    if not isinstance(window_slots, jax.core.Tracer) and not jnp.all(window_slots >= 1):
+    if not isinstance(window_slots, jax.core.Tracer) and not np.all(np.asarray(window_slots) >= 1):
         raise ValueError(f"window_slots must be at least 1, got {window_slots}")
     traffic.check_scenario(scenario)
     return _run(key, scenario, scheduler, num_slots, jnp.asarray(window_slots, float))
