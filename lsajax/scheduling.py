@@ -207,7 +207,7 @@ def _run(
     num_slots: int,
     window_slots: Float[Array, ""],
 ) -> History:
-    def one_slot(carry: tuple, slot_key: jax.Array) -> tuple:
+    def one_slot(carry: tuple, slot_key: Array) -> tuple[tuple, tuple[Array, Array, Array]]:
         requests, state, total = carry
         inst = slot_instance(key, scenario, requests)
         assignment = scheduler(hashing.named_key(slot_key, "scheduler"), state, inst)
@@ -222,8 +222,9 @@ def _run(
     start = init(scenario)
     carry = (traffic.init(key, scenario), start, jnp.zeros_like(start.mean_rate_bps))
     slot_keys = jax.random.split(hashing.named_key(key, "slots"), num_slots)
-    (_, state, total), seen = jax.lax.scan(one_slot, carry, slot_keys)
-    return History(*seen, total / jnp.maximum(state.num_requests, 1), state)
+    (_, state, total), (throughput, served, jain) = jax.lax.scan(one_slot, carry, slot_keys)
+    mean_rate = total / jnp.maximum(state.num_requests, 1)
+    return History(throughput, served, jain, mean_rate, state)
 
 
 def _by_rate(inst: Instance, weight: Float[Array, "users"] | None) -> Instance:
