@@ -2,7 +2,7 @@
 
 from importlib import metadata
 
-from lsajax import hashing, solvers, traffic, units
+from lsajax import hashing, scheduling, solvers, traffic, units
 from lsajax.coupling import coupling_loss
 from lsajax.fading import Fading, Multipath
 from lsajax.instance import OBJECTIVES, Instance
@@ -71,6 +71,7 @@ __all__ = [
     "repair",
     "sample_instance",
     "sampled_random_value",
+    "scheduling",
     "shannon_rate",
     "slot_instance",
     "solvers",

@@ -39,3 +39,12 @@ def test_gradient():
     example = load("gradient")
     before, after = example.main(example.Config(steps=20))
     assert after > before  # proportional fairness evens the rates out
+
+
+def test_multipath(tmp_path):
+    example = load("multipath")
+    config = example.Config(users=1500, slots=12, speeds_m_s=(10.0,), out=tmp_path / "multipath")
+    # 211 correlations of 1500 users each: 5 standard deviations of 1 / sqrt(1500), and a little
+    # more since products of exponential draws have heavier tails than those of normal ones.
+    assert example.main(config) < 0.17
+    assert (tmp_path / "multipath.png").stat().st_size > 10_000
