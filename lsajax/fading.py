@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, UInt32
@@ -75,7 +76,7 @@ def _tapped_delay_line(
         delay_s = paths.delay_spread_s * -jnp.log(_turns(fading.seed, "delay", user_id, tap))
         angle = 2 * jnp.pi * _turns(fading.seed, "angle", user_id, tap)
         drift = paths.doppler_hz * paths.time_s * jnp.cos(angle)
-        return _turns(fading.seed, "phase", user_id, tap) + drift - frequency_hz * delay_s
+        return _turns(fading.seed, "phase", user_id, tap) + drift - _lag(frequency_hz, delay_s)
 
     real, imaginary = jnp.zeros(()), jnp.zeros(())
     for tap in range(TAPS):
@@ -95,7 +96,10 @@ def _with_direct_path(
     rician_factor: ArrayLike, real: Array, imaginary: Array, phase: Array
 ) -> Float[Array, "..."]:
     """|sqrt(K / (K + 1)) e^(j phase) + sqrt(1 / (K + 1)) (real + j imaginary)|^2."""
-    direct, scattered = jnp.sqrt(rician_factor), 1.0 / (1.0 + jnp.asarray(rician_factor))
+    factor = jnp.asarray(rician_factor)
+    # The slope of a root at 0 is infinite, and 0 times that is no number.
+    direct = jnp.where(factor > 0, jnp.sqrt(jnp.where(factor > 0, factor, 1.0)), 0.0)
+    scattered = 1.0 / (1.0 + factor)
     across = direct * jnp.cos(phase) + real
     along = direct * jnp.sin(phase) + imaginary
     return scattered * (across**2 + along**2)
@@ -108,6 +112,20 @@ def _turns(seed: Array, purpose: str, i: ArrayLike, j: ArrayLike) -> Float[Array
     """Uniform draws in (0, 1) of a stream of their own below `seed`."""
     own = hashing.bits(seed, jnp.arange(2), _PURPOSES[purpose])
     return hashing.uniform(own, i, j)
+
+
+def _lag(frequency_hz: Array, delay_s: Array) -> Array:
+    """f d in turns, but for whole ones.
+
+    Over a wide band there are thousands, whose last bits depend on what a compiler fuses: an entry
+    by itself would differ from that of the matrix. So factors have half the digits each, and their
+    products are exact.
+    """
+    float_type = jnp.finfo(frequency_hz.dtype)
+    half = (float_type.nexp, float_type.nmant // 2)
+    delay_s = jax.lax.reduce_precision(delay_s, *half)
+    coarse_hz = jax.lax.reduce_precision(frequency_hz, *half)
+    return _fraction(coarse_hz * delay_s) + (frequency_hz - coarse_hz) * delay_s
 
 
 def _fraction(turns: Array) -> Array:

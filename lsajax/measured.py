@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 from jaxtyping import Array, Int32
+from numpy.typing import ArrayLike
 
 from lsajax import link, units
 from lsajax.fading import Fading
@@ -92,10 +92,13 @@ def make_instance(
         raise ValueError("min_rate_value has no effect without min_rate_bps: give both")
     if min_rate_bps is not None and np.ndim(min_rate_bps) == 0:
         min_rate_bps = jnp.full(K, _floats("min_rate_bps", min_rate_bps))
+    snr_gap = None
+    if snr_gap_db is not None:
+        snr_gap = units.db_to_linear(_floats("snr_gap_db", snr_gap_db))
     optional: dict[str, Any] = {
         "carrier_gain": carrier_gain,
         "interference_w": interference_w,
-        "snr_gap": None if snr_gap_db is None else units.db_to_linear(snr_gap_db),
+        "snr_gap": snr_gap,
         "max_spectral_efficiency": max_spectral_efficiency,
         "weight": weight,
         "min_rate_bps": min_rate_bps,

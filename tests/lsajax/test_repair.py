@@ -24,9 +24,13 @@ def repaired(rule):
 # Eagerly each operation is compiled by itself, for every shape.
 violations = jax.jit(lsa.violations)
 channel_power = jax.jit(lsa.channel_power)
+value_matrix = jax.jit(lsa.value_matrix)
 
 
 def gains(inst):
+    """What decides a contest: the power, or the value where users differ in more than that."""
+    if inst.weight is not None or inst.min_rate_bps is not None or inst.interference_per_pair:
+        return np.asarray(value_matrix(inst.without_coupling()), np.float64)
     power = np.broadcast_to(channel_power(inst), (inst.num_rows, inst.num_channels))
     return np.asarray(power, np.float64)
 
@@ -34,7 +38,7 @@ def gains(inst):
 @pytest.mark.parametrize("rule", RULES)
 @settings(max_examples=80, deadline=None)
 @given(
-    setting=st.sampled_from(list(cases.SETTINGS)),
+    setting=st.sampled_from([*cases.SETTINGS, "coupled"]),
     seed=st.integers(0, 3),
     raw=st.lists(st.integers(-(2**31), 2**31 - 1) | st.integers(-1, 15), min_size=27, max_size=27),
 )
@@ -56,7 +60,8 @@ def test_theorem_1(rule, setting, seed, raw):
             assert out[asking[0]] == channel
         elif asking:  # the winner has the highest gain
             (winner,) = [i for i in asking if out[i] == channel]
-            assert gain[winner, channel] == max(gain[i, channel] for i in asking)
+            best = max(gain[i, channel] for i in asking)
+            np.testing.assert_allclose(gain[winner, channel], best, rtol=1e-5)
     again = np.asarray(repaired(rule)(inst, jnp.asarray(out)))
     np.testing.assert_array_equal(again, out)
 
@@ -70,9 +75,13 @@ def test_sorted_rule_against_the_oracle(setting):
         np.testing.assert_array_equal(repaired("sorted")(inst, raw), expected)
 
 
-def test_greedy_rule_takes_the_best_remaining_rate():
-    inst = cases.instance("all", occupancy=0.3)
-    rate = np.asarray(lsa.rate_matrix(inst))
+@pytest.mark.parametrize("setting", ["all", "values", "pairs"])
+def test_greedy_rule_takes_the_best_remaining_value(setting):
+    inst = cases.instance(setting, occupancy=0.3)
+    value = np.asarray(value_matrix(inst))
+    strength = np.asarray(inst.mean_power_w)
+    if inst.power_per_pair:
+        strength = strength[:, ~np.asarray(inst.occupied)].mean(axis=1)
     for seed in range(20):
         raw = cases.raw_action(inst, seed)
         kept = {
@@ -81,9 +90,9 @@ def test_greedy_rule_takes_the_best_remaining_rate():
         out = np.full(inst.num_rows, -1)
         out[list(kept)] = list(kept.values())
         free = set(np.flatnonzero(~np.asarray(inst.occupied))) - set(kept.values())
-        for i in np.argsort(-np.asarray(inst.mean_power_w)):
+        for i in np.argsort(-strength):
             if out[i] < 0 and free:
-                out[i] = max(free, key=lambda m: (rate[i, m], -m))
+                out[i] = max(free, key=lambda m: (value[i, m], -m))
                 free.remove(out[i])
         np.testing.assert_array_equal(repaired("greedy")(inst, raw), out)
 
@@ -101,6 +110,20 @@ def test_more_users_than_channels_serves_the_strongest(rule):
     # The weakest user's valid suggestion survives all the same.
     out = np.asarray(lsa.repair(inst, jnp.array([2, -1, -1, -1, -1]), rule=rule))
     np.testing.assert_array_equal(out, [2, 1, -1, 0, -1])
+
+
+def test_a_contest_goes_to_the_higher_value():
+    """A weight, a need and a quiet channel each win against more power."""
+    power, both = [2e-9, 1e-9], np.array([0, 0])
+    for extras in (
+        {"weight": [1.0, 3.0]},
+        {"min_rate_bps": [0.0, 1e6], "min_rate_value": 1e9},
+        {"interference_w": [[1e-8, 0.0], [0.0, 0.0]]},
+        {"objective": "fair", "weight": [1.0, 3.0]},
+    ):
+        inst = lsa.make_instance(power, [1e7, 2e7], **extras)
+        np.testing.assert_array_equal(lsa.repair(inst, both), [1, 0], str(extras))
+    np.testing.assert_array_equal(lsa.repair(lsa.make_instance(power, [1e7] * 2), both), [0, 1])
 
 
 @pytest.mark.parametrize("rule", RULES)

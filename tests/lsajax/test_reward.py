@@ -15,20 +15,82 @@ from tests.lsajax import cases, oracle
 
 def all_random_assignments(inst):
     """Every valid assignment of the users to the idle channels; blanks where channels are short."""
-    idle = list(np.flatnonzero(~np.asarray(inst.occupied)))
-    slots = idle + [-1] * max(0, inst.num_rows - len(idle))
-    return [np.array(p) for p in set(itertools.permutations(slots, inst.num_rows))]
+    idle, users = (np.flatnonzero(a) for a in (~np.asarray(inst.occupied), inst.user_mask))
+    slots = [*idle, *[-1] * max(0, len(users) - len(idle))]
+    found = sorted(set(itertools.permutations(slots, len(users))))
+    everything = np.full((len(found), inst.num_rows), -1, np.int32)
+    everything[:, users] = found
+    return everything
 
 
-@pytest.mark.parametrize("setting", ["plain", "fading", "interference"])
-@pytest.mark.parametrize(("channels", "occupancy"), [(5, 0.3), (3, 0.4)])
-def test_expectation_is_the_mean_over_all_assignments(setting, channels, occupancy):
-    inst = cases.instance(setting, 1, users=4, channels=channels, active=3, occupancy=occupancy)
-    if channels == 3:  # fewer idle channels than users
-        inst = inst.replace(occupied=jnp.array([True, False, False]))
+def oracle_values(inst):
     fading = cases.fading_gain(inst)
-    values = [oracle.throughput(inst, a, fading) for a in all_random_assignments(inst)]
-    np.testing.assert_allclose(lsa.expected_random_throughput(inst), np.mean(values), rtol=1e-5)
+    return np.array([oracle.objective_value(inst, a, fading) for a in all_random_assignments(inst)])
+
+
+expected_random_value = jax.jit(lsa.expected_random_value)
+EVERY = [*(name for name in cases.SETTINGS if name != "poisson"), "coupled", "own coupling"]
+
+
+def small(setting, mask=(1, 1, 1), occupied=(0, 0, 1, 0, 0)):
+    name = "coupled" if setting == "own coupling" else setting
+    inst = cases.instance(name, 1, users=4, channels=5, active=3)
+    if setting == "own coupling":
+        inst = inst.replace(
+            coupling=jnp.array([[0, 0.3, 0.9], [0.3, 0, 0.1], [0.9, 0.1, 0]]),
+            leakage=jnp.abs(jnp.arange(5.0)[:, None] - jnp.arange(5)) / 4,
+        )
+    return inst.replace(user_mask=jnp.array(mask, bool), occupied=jnp.array(occupied, bool))
+
+
+@pytest.mark.parametrize("setting", EVERY)
+def test_expectation_is_the_mean_over_all_assignments(setting):
+    """Fewer users than idle channels, as many, more; padding in front; one pair, nobody at all."""
+    for mask, occupied in (
+        ((1, 1, 1), (0, 0, 1, 0, 0)),
+        ((1, 1, 1), (0, 1, 0, 1, 0)),
+        ((1, 1, 1), (1, 0, 0, 1, 1)),
+        ((0, 1, 1), (0, 0, 0, 0, 1)),
+        ((1, 0, 1), (1, 0, 1, 1, 1)),
+        ((0, 0, 0), (1, 0, 1, 1, 1)),
+    ):
+        inst = small(setting, mask, occupied)
+        expected = oracle_values(inst).mean()
+        np.testing.assert_allclose(expected_random_value(inst), expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("setting", ["plain", "values", "coupled"])
+def test_gain_anchored_at_both_ends(setting):
+    """0 at the mean of all random answers, 1 at the best of them, in any unit."""
+    inst = small(setting)
+    group, values = all_random_assignments(inst), oracle_values(inst)
+    gain = np.asarray(gain_between(inst, group, values.max()))
+    np.testing.assert_allclose(gain.mean(), 0, atol=1e-4)
+    np.testing.assert_allclose(gain.max(), 1, rtol=1e-4)
+    assert values[gain.argmax()] == values.max()
+    np.testing.assert_allclose(
+        gain, (values - values.mean()) / (values.max() - values.mean()), atol=1e-3
+    )
+    # Eq. (13) has the same order, but another scale.
+    plain = np.asarray(lsa.performance_gain(jax.random.key(0), inst, group))
+    if values.mean() > 0:
+        np.testing.assert_array_equal(np.argsort(plain), np.argsort(gain))
+
+
+gain_between = jax.jit(
+    lambda inst, group, best: lsa.performance_gain(jax.random.key(0), inst, group, best=best)
+)
+
+
+def test_a_collision_is_no_remedy_for_a_loss():
+    """Where the coupling outweighs the rates, half of a negative value would be the better one."""
+    inst = small("coupled").replace(coupling_bps=jnp.asarray(1e12))
+    raw = np.array([0, 0, 1])
+    best = jnp.asarray(1e9)
+    gains = [
+        lsa.performance_gain(jax.random.key(0), inst, raw, best=best, penalty=p) for p in (0.5, 1)
+    ]
+    assert float(reward.collision_factor(inst, raw)) == 0.5 and gains[0] == gains[1]
 
 
 @pytest.mark.parametrize("idle", [4, 2])
@@ -36,7 +98,7 @@ def test_each_sample_is_uniform_over_all_assignments(idle):
     """Chi-square over all assignments, false alarm 1e-4 for each of the samples looked at."""
     occupied = [False] * idle + [True] * (5 - idle)
     inst = lsa.make_instance([1e-9, 2e-9, 3e-9], np.full(5, 1e7), occupied=occupied)
-    everything = [tuple(a) for a in all_random_assignments(inst)]
+    everything = list(map(tuple, all_random_assignments(inst)))
     draw = jax.jit(jax.vmap(lambda k: assignments.random(k, inst, 3)))
     samples = np.asarray(draw(jax.random.split(jax.random.key(0), 6000)))
     for column in range(3):
@@ -45,20 +107,19 @@ def test_each_sample_is_uniform_over_all_assignments(idle):
         assert stats.chisquare(counts).pvalue > 1e-4
 
 
-def test_sampled_baseline_is_unbiased():
-    inst = cases.instance("all")
-    draw = jax.jit(jax.vmap(lambda k: lsa.sampled_random_throughput(k, inst, 4)))
+@pytest.mark.parametrize("setting", ["all", "values", "coupled"])
+def test_sampled_baseline_is_unbiased(setting):
+    inst = cases.instance(setting)
+    draw = jax.jit(jax.vmap(lambda k: lsa.sampled_random_value(k, inst, 4)))
     values = np.asarray(draw(jax.random.split(jax.random.key(1), 2000)), float)
-    z = (values.mean() - float(lsa.expected_random_throughput(inst))) / (
-        values.std() / np.sqrt(values.size)
-    )
+    z = (values.mean() - float(expected_random_value(inst))) / (values.std() / np.sqrt(values.size))
     assert abs(z) < stats.norm.isf(0.5e-4)
 
 
 def test_gain_follows_equation_13():
     inst = cases.instance("fading")
     fading = cases.fading_gain(inst)
-    baseline = float(lsa.expected_random_throughput(inst))
+    baseline = float(expected_random_value(inst))
     group = jnp.stack([cases.raw_action(inst, s) for s in range(12)])
     gain = lsa.performance_gain(jax.random.key(0), inst, group)
     etas = []
@@ -72,14 +133,13 @@ def test_gain_follows_equation_13():
 
 
 def expected_eta(inst, raw, fading):
-    v = oracle.to_float64(inst)
+    v = oracle.to_float64(inst, fading)
     for i, j in itertools.permutations(range(len(raw)), 2):
         m = raw[i]
         if m != raw[j] or not 0 <= m < len(v["bandwidth_hz"]) or v["occupied"][m]:
             continue
         others = [k for k in range(len(raw)) if raw[k] == m and k != i]
-        rivals = sum(v["mean_power_w"][k] * fading[k, m] for k in others)
-        if rivals > v["noise_psd_w_hz"] * v["bandwidth_hz"][m] + v["interference_w"][m]:
+        if sum(v["power"][k, m] for k in others) > v["floor"][i, m]:
             return 0.5
     return 1.0
 
@@ -159,8 +219,8 @@ def test_random_assignments_of_any_mask_are_uniform(mask, occupied):
 def test_integers_beyond_int32():
     inst = lsa.make_instance([1e-9, 2e-9], [1e7, 2e7])
     key = jax.random.key(0)
-    gain = lsa.performance_gain(key, inst, np.array([[0, 1], [2**32, 1]]), baseline_bps=6 * 10**9)
-    expected = lsa.performance_gain(key, inst, np.array([[0, 1], [-1, 1]]), baseline_bps=6e9)
+    gain = lsa.performance_gain(key, inst, np.array([[0, 1], [2**32, 1]]), baseline=6 * 10**9)
+    expected = lsa.performance_gain(key, inst, np.array([[0, 1], [-1, 1]]), baseline=6e9)
     np.testing.assert_allclose(gain, expected, rtol=1e-6)
     with pytest.raises((ValueError, TypeCheckError), match="raw"):
         lsa.performance_gain(key, inst, np.array([0.0, 1.0]))

@@ -11,7 +11,6 @@ from lsajax import assignments, hashing, reward, topology, traffic
 from tests.lsajax import cases, oracle
 
 P_MIN = 1e-4
-init, step, slot_instance = map(jax.jit, (traffic.init, traffic.step, lsa.slot_instance))
 
 
 def batch(num, scenario, seed=0):
@@ -35,20 +34,35 @@ def test_power_follows_the_oracle():
     scenario = lsa.Scenario(
         num_users=40, num_channels=5, num_active=40, tx_gain_dbi=3.0, rx_gain_dbi=7.0
     )
-    inst = cases.sample_instance(jax.random.key(0), scenario)
+    inst = lsa.sample_instance(jax.random.key(0), scenario)
     distance = np.hypot(*np.asarray(inst.position_m, float).T)
     expected = [oracle.received_power(d, 23.0, 2.4e9, 2.5, 3.0, 7.0) for d in distance]
     np.testing.assert_allclose(inst.mean_power_w, expected, rtol=3e-5)
 
 
-def test_bandwidth_carrier_and_occupancy():
-    scenario = lsa.Scenario(num_users=5, num_channels=200, num_active=5, wideband=True)
+def test_bandwidth_and_occupancy():
+    scenario = lsa.Scenario(num_users=5, num_channels=200, num_active=5)
     b = batch(200, scenario)
     assert stats.kstest(np.asarray(b.bandwidth_hz).ravel() / 1e7 - 1, "uniform").pvalue > P_MIN
-    carrier = scenario.carrier_hz / np.sqrt(np.asarray(b.carrier_gain, float).ravel())
-    assert stats.kstest((carrier - 0.7e9) / 3.1e9, "uniform").pvalue > P_MIN
     occupied = int(np.asarray(b.occupied).sum())
     assert stats.binomtest(occupied, 200 * 200, 0.1).pvalue > P_MIN
+
+
+def test_channels_lie_side_by_side():
+    """Centres from cumulative bandwidths in the order of indices: no channel overlaps another."""
+    scenario = lsa.Scenario(
+        num_users=5, num_channels=200, num_active=5, wideband=True, multipath=True,
+        band_start_hz=0.9e9,
+    )  # fmt: skip
+    inst = lsa.sample_instance(jax.random.key(0), scenario)
+    width = np.asarray(inst.bandwidth_hz, float)
+    upper = 0.9e9 + np.cumsum(width)
+    centre = upper - width / 2
+    np.testing.assert_allclose(inst.carrier_gain, (2.4e9 / centre) ** 2, rtol=1e-5)
+    found = 2.4e9 / np.sqrt(np.asarray(inst.carrier_gain, float))
+    # float32's digits of 4 GHz are kHz, of a sum of 200 a few more.
+    assert (np.diff(found) >= (width[1:] + width[:-1]) / 2 - 1e4).all()
+    np.testing.assert_allclose(inst.fading.multipath.frequency_hz, centre - centre[0], atol=1e4)
 
 
 def test_interference_share_and_mean():
@@ -70,6 +84,60 @@ def test_shadowing_is_log_normal():
     assert stats.kstest(db / 8, "norm").pvalue > P_MIN
 
 
+def test_shadowing_falls_off_with_distance():
+    """Over draws of the field: standard normal at each place, correlation exp(-d / 50 m)."""
+    distance = np.array([0.0, 1.0, 10.0, 50.0, 120.0, 400.0])
+    place = jnp.asarray(np.stack([30 + distance * 0.6, -20 + distance * 0.8], 1), float)
+    seeds = hashing.seeds(jax.random.key(0), 8000)
+    field = jax.jit(jax.vmap(lambda s: topology.correlated_normal(s, place, 50.0)))
+    draws = np.asarray(field(seeds), float)
+    limit = stats.norm.isf(P_MIN / 2 / len(distance))
+    for d, there in zip(distance, draws.T, strict=True):
+        assert stats.kstest(there, "norm").pvalue > P_MIN / len(distance)
+        for product, expected in ((there**2, 1.0), (draws[:, 0] * there, np.exp(-d / 50))):
+            error = product.std() / np.sqrt(len(product))
+            assert abs(product.mean() - expected) < limit * error, d
+
+
+def test_shadowing_of_a_scenario_is_that_field():
+    """Neighbours share it, and it has its standard deviation over networks."""
+    scenario = lsa.Scenario(
+        num_users=2, num_channels=2, num_active=2, shadowing=True, shadowing_std_db=6.0,
+        shadowing_distance_m=1e9,
+    )  # fmt: skip
+    shadowed = np.asarray(batch(4000, scenario).mean_power_w, float)
+    bare = scenario.replace(shadowing=False, shadowing_distance_m=None)
+    db = 10 * np.log10(shadowed / np.asarray(batch(4000, bare).mean_power_w, float))
+    np.testing.assert_allclose(db[:, 0], db[:, 1], atol=0.05)
+    assert stats.kstest(db[:, 0] / 6, "norm").pvalue > P_MIN
+
+
+def requests_per_id(users, mask, size):
+    """How often each id requests, and what chi-squared says of it.
+
+    In one draw ids are distinct, which makes counts spread less than independent ones would: the
+    false-alarm rate is at most that of the test.
+    """
+    counts = np.bincount(np.asarray(users)[np.asarray(mask)], minlength=size)
+    return stats.chisquare(counts).pvalue
+
+
+@pytest.mark.parametrize(
+    "changes", [{"num_active_min": 2}, {"poisson": True}, {"num_active_min": 2, "num_users": 10}]
+)
+def test_who_requests_does_not_depend_on_the_id(changes):
+    scenario = lsa.Scenario(**{"num_users": 23, "num_channels": 9, "num_active": 6, **changes})
+    b = batch(6000, scenario)
+    size = scenario.max_users
+    assert requests_per_id(b.user_id, b.user_mask, size) > P_MIN
+    # Padding may lie anywhere: each row is as often a request.
+    assert stats.chisquare(np.asarray(b.user_mask).sum(axis=0)).pvalue > P_MIN
+    # The first rows in the order of ids, as a law of its own, are found out.
+    rows = np.asarray(b.user_mask).sum(axis=1, keepdims=True)
+    first = np.arange(scenario.max_active) < rows
+    assert requests_per_id(np.sort(np.asarray(b.user_id), axis=1), first, size) < P_MIN
+
+
 def test_poisson_count():
     scenario = lsa.Scenario(num_users=60, num_channels=30, num_active=20, poisson=True)
     b = batch(3000, scenario)
@@ -79,8 +147,7 @@ def test_poisson_count():
     p = np.array([law.cdf(10), *law.pmf(np.arange(11, 30)), law.sf(29)])
     assert stats.chisquare(cells, 3000 * p).pvalue > P_MIN
     # A padded row is worth nothing and is never called unserved.
-    rates = jax.jit(jax.vmap(lsa.rate_matrix))(b)
-    assert float(jnp.max(jnp.where(b.user_mask[..., None], 0, rates))) == 0
+    assert float(jnp.max(jnp.where(b.user_mask[..., None], 0, jax.vmap(lsa.rate_matrix)(b)))) == 0
 
 
 def test_user_ids_are_distinct_and_registered():
@@ -118,7 +185,7 @@ def test_burst_length_where_the_count_is_fixed():
     def body(state, k):
         return traffic.step(k, scenario, state), state.active
 
-    _, active = jax.lax.scan(body, init(key, scenario), jax.random.split(key, 5000))
+    _, active = jax.lax.scan(body, traffic.init(key, scenario), jax.random.split(key, 5000))
     active = np.asarray(active)
     assert (active.sum(axis=1) == 20).all()
     stays = (active[:-1] & active[1:]).sum()
@@ -140,7 +207,7 @@ def test_traffic_that_does_not_exist(changes, message):
 
 def test_poisson_with_another_key_implementation():
     scenario = lsa.Scenario(num_users=60, num_channels=30, num_active=20, poisson=True)
-    inst = cases.sample_instance(jax.random.key(0, impl="rbg"), scenario)
+    inst = lsa.sample_instance(jax.random.key(0, impl="rbg"), scenario)
     assert 0 < int(inst.user_mask.sum()) < 60
 
 
@@ -149,7 +216,7 @@ def test_realisation_does_not_depend_on_the_batch():
     keys = jax.random.split(jax.random.key(9), 5)
     whole = jax.jit(jax.vmap(lambda k: lsa.sample_instance(k, scenario)))(keys)
     for i, key in enumerate(keys):
-        one = cases.sample_instance(key, scenario)
+        one = lsa.sample_instance(key, scenario)
         for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(whole), strict=True):
             np.testing.assert_allclose(a, b[i], rtol=1e-6)
 
@@ -164,7 +231,8 @@ def test_stationary_traffic():
         state = traffic.step(k, scenario, state)
         return state, state
 
-    _, states = jax.lax.scan(body, init(key, scenario), jax.random.split(key, 4000))
+    init = traffic.init(key, scenario)
+    _, states = jax.lax.scan(body, init, jax.random.split(key, 4000))
     counts = np.asarray(states.active.sum(axis=1))
     assert counts.min() >= 4 and counts.max() <= 20
     assert abs(counts.mean() - 12) < 0.5
@@ -188,21 +256,49 @@ def test_slots_of_one_network():
         num_users=30, num_channels=20, num_active=10, num_active_min=3, fading=True
     )
     key = jax.random.key(2)
-    state = init(key, scenario)
+    state = traffic.init(key, scenario)
     seen = {}
     for t in range(5):
-        inst = slot_instance(key, scenario, state)
+        inst = lsa.slot_instance(key, scenario, state)
         active = np.flatnonzero(np.asarray(state.active))
         ids = np.asarray(inst.user_id)[np.asarray(inst.user_mask)]
         np.testing.assert_array_equal(ids, active)
         np.testing.assert_array_equal(inst.occupied, state.occupied)
         for user, power in zip(ids, np.asarray(inst.mean_power_w), strict=False):
             assert seen.setdefault(int(user), float(power)) == float(power)
-        state = step(jax.random.fold_in(key, t), scenario, state)
-    a = slot_instance(key, scenario, state._replace(slot=jnp.int32(7)))
-    b = slot_instance(key, scenario, state._replace(slot=jnp.int32(8)))
+        state = traffic.step(jax.random.fold_in(key, t), scenario, state)
+    a = lsa.slot_instance(key, scenario, state._replace(slot=jnp.int32(7)))
+    b = lsa.slot_instance(key, scenario, state._replace(slot=jnp.int32(8)))
     assert not np.allclose(cases.fading_gain(a), cases.fading_gain(b))
     np.testing.assert_array_equal(a.bandwidth_hz, b.bandwidth_hz)
+
+
+def test_fading_by_paths_goes_on_from_slot_to_slot():
+    """Alike one slot later, another after the coherence time; where nothing moves it stays."""
+    scenario = lsa.Scenario(num_users=60, num_channels=20, num_active=60, multipath=True)
+    key = jax.random.key(2)
+    state = traffic.init(key, scenario)
+
+    @jax.jit
+    def power(slot, speed_m_s):
+        moving = scenario.replace(speed_m_s=speed_m_s)
+        return lsa.channel_power(lsa.slot_instance(key, moving, state._replace(slot=slot)))
+
+    def likeness(slot, speed_m_s):
+        now, then = (np.asarray(power(jnp.int32(s), speed_m_s)) for s in (0, slot))
+        return np.corrcoef((then / now.mean(1, keepdims=True)).ravel(),
+                           (now / now.mean(1, keepdims=True)).ravel())[0, 1]  # fmt: skip
+
+    # At 1 m/s and 2.4 GHz the Doppler shift is 8 Hz: J0^2 is 0.999 after a slot, 0.06 after 200.
+    assert likeness(1, 1.0) > 0.99 and abs(likeness(200, 1.0)) < 0.4
+    assert likeness(10, 1.0) > 0.8 > likeness(10, 30.0)
+    np.testing.assert_allclose(power(jnp.int32(500), 0.0), power(jnp.int32(0), 0.0), rtol=1e-5)
+    # Slot 0 is the instance of the same key; the requests are its own.
+    first = lsa.sample_instance(key, scenario)
+    order = np.argsort(np.asarray(first.user_id))
+    np.testing.assert_allclose(
+        power(jnp.int32(0), 1.0), np.asarray(lsa.channel_power(first))[order], rtol=1e-4
+    )
 
 
 BOUND = {
@@ -301,26 +397,31 @@ def test_consumers_of_one_key_draw_from_streams_of_their_own(monkeypatch):
     key = jax.random.key(0)
     scenario = lsa.Scenario(
         num_users=30, num_channels=20, num_active=10, num_active_min=5, fading=True,
-        shadowing=True, wideband=True, interference=True,
+        shadowing=True, wideband=True, interference=True, weight_max=2.0,
     )  # fmt: skip
     inst = lsa.sample_instance(key, scenario)
-    network = len(taken)
+    network = {tuple(np.asarray(s).tolist()) for s in taken}
+    assert len(network) == len(taken) >= 11
     state = traffic.init(key, scenario)
     traffic.step(key, scenario, state)
     lsa.solvers.random.__wrapped__(key, inst)
-    reward.sampled_random_throughput(key, inst, 4)
+    reward.sampled_random_value(key, inst, 4)
     assignments.random(key, inst, 4)
     lsa.slot_instance(key, scenario, state)
-    # The last one is the same network: it shares all but ids, counts, occupancy and fading.
+    # The last one is the same network, which has positions, shadowing, bandwidths, weights, and of
+    # interference where and how much: all but ids, counts, occupancy and fading.
     distinct = {tuple(np.asarray(s).tolist()) for s in taken}
-    assert network == 10 and len(distinct) == len(taken) - 6
+    assert len(distinct) == len(taken) - 6
 
 
 def test_a_further_consumer_does_not_change_the_others():
     scenario = lsa.Scenario(num_users=30, num_channels=20, num_active=10)
     key = jax.random.key(4)
-    plain = cases.sample_instance(key, scenario)
+    plain = lsa.sample_instance(key, scenario)
     switches = {"fading": True, "wideband": True, "interference": True, "shadowing": True}
-    rich = cases.sample_instance(key, scenario.replace(num_active_min=3, **switches))
-    for name in ("user_id", "position_m", "bandwidth_hz", "occupied", "fading_seed"):
+    switches |= {"weight_max": 3.0, "rician_factor_db": 0.0, "snr_gap_db": 1.0}
+    rich = lsa.sample_instance(key, scenario.replace(num_active_min=3, **switches))
+    for name in ("user_id", "position_m", "bandwidth_hz", "occupied"):
         np.testing.assert_array_equal(getattr(plain, name), getattr(rich, name), err_msg=name)
+    bare = lsa.sample_instance(key, scenario.replace(multipath=True))
+    np.testing.assert_array_equal(bare.fading.seed, rich.fading.seed)

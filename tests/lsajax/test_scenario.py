@@ -18,7 +18,17 @@ SIZES = {"num_users": 10, "num_channels": 12, "num_active": 4}
         ({"num_active_min": 2, "poisson": True}, "num_active_min must be None"),
         ({"bandwidth_min_hz": 0.0}, "bandwidth_min_hz must be a finite number above 0, got 0.0"),
         ({"bandwidth_min_hz": 3e7}, "bandwidth_min_hz must be at most bandwidth_max_hz=2e\\+07"),
-        ({"carrier_min_hz": 9e9}, "carrier_min_hz must be at most carrier_max_hz"),
+        ({"band_start_hz": 0.0}, "band_start_hz must be a finite number above 0, got 0.0"),
+        ({"objective": "fairness"}, "objective must be one of throughput, fair, coupled, got 'fai"),
+        ({"fading": True, "multipath": True}, "fading and multipath exclude each other"),
+        ({"rician_factor_db": 3.0}, "rician_factor_db has no effect without fading=True or multi"),
+        ({"shadowing_distance_m": 50.0}, "shadowing_distance_m has no effect without shadowing"),
+        ({"alpha": -1.0}, "alpha must be a finite number of at least 0, got -1.0"),
+        ({"weight_max": 0.5}, "weight_max must be a finite number of at least 1, got 0.5"),
+        ({"max_spectral_efficiency": 0}, "max_spectral_efficiency must be .* above 0, got 0.0"),
+        ({"snr_gap_db": "3"}, "snr_gap_db must be a number, got '3'"),
+        ({"delay_spread_s": -1e-9}, "delay_spread_s must be a finite number of at least 0"),
+        ({"alpha": None}, "alpha must be a number, got None"),
         ({"radius_m": float("nan")}, "radius_m must be a finite number above 0, got nan"),
         ({"tx_power_dbm": float("inf")}, "tx_power_dbm must be a finite number, got inf"),
         ({"radius_m": "500"}, "radius_m must be a number, got '500'"),
@@ -76,6 +86,33 @@ def test_gradient_reaches_the_scenario():
     assert all(np.isfinite(leaf) for leaf in jax.tree.leaves(gradient))
 
 
+RICH = {
+    "wideband": True, "interference": True, "shadowing": True, "shadowing_distance_m": 50.0,
+    "rician_factor_db": 3.0, "snr_gap_db": 3.0, "max_spectral_efficiency": 9.0,
+    "weight_max": 3.0, "min_rate_bps": 1e8, "min_rate_value": 2.0, "noise_figure_db": 5.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("law", ["fading", "multipath"])
+def test_every_constant_of_the_link_has_a_finite_slope(law):
+    scenario = lsa.Scenario(**SIZES, **RICH, **{law: True}, objective="fair", alpha=0.5)
+    state = lsa.traffic.init(jax.random.key(1), scenario)._replace(slot=jax.numpy.int32(40))
+
+    def value(scenario):
+        inst = lsa.slot_instance(jax.random.key(0), scenario, state)
+        return lsa.value_matrix(inst).sum()
+
+    gradient = jax.jit(jax.grad(value))(scenario)
+    assert all(np.isfinite(leaf) for leaf in jax.tree.leaves(gradient))
+    for name in ("noise_figure_db", "snr_gap_db"):
+        assert getattr(gradient, name) < 0
+    assert gradient.max_spectral_efficiency > 0 and gradient.rician_factor_db != 0
+    assert gradient.alpha < 0 and gradient.weight_max > 0 and gradient.min_rate_value > 0
+    assert gradient.shadowing_distance_m != 0
+    for name in ("delay_spread_s", "speed_m_s", "slot_s"):
+        assert (getattr(gradient, name) != 0) == (law == "multipath"), name
+
+
 def test_presets_are_the_papers():
     assert {k: (s.num_users, s.num_channels, s.num_active) for k, s in lsa.SCALES.items()} == {
         "I": (1000, 1000, 200),
@@ -116,8 +153,8 @@ def test_integers_are_taken_as_floats():
 )
 def test_numpy_numbers_are_the_python_ones(value):
     """int64 wrapped to int32 under jit, where the carrier is a leaf."""
-    scenario = lsa.Scenario(**SIZES, carrier_hz=value, carrier_max_hz=value, wideband=True)
-    expected = lsa.Scenario(**SIZES, carrier_hz=5.8e9, carrier_max_hz=5.8e9, wideband=True)
+    scenario = lsa.Scenario(**SIZES, carrier_hz=value, band_start_hz=value, wideband=True)
+    expected = lsa.Scenario(**SIZES, carrier_hz=5.8e9, band_start_hz=5.8e9, wideband=True)
     key = jax.random.key(0)
     ours, theirs = (jax.jit(lsa.sample_instance)(key, s) for s in (scenario, expected))
     np.testing.assert_allclose(ours.mean_power_w, theirs.mean_power_w, rtol=1e-6)
