@@ -98,9 +98,7 @@ def rows(
         terms=Terms(min_tokens=shortest_exact_tokens(count)),
         budget_s=budget_s,
     )
-    ranked = score(
-        texts, [slots] * len(texts), box, terms=Terms(form="ranked"), budget_s=budget_s
-    )
+    ranked = score(texts, [slots] * len(texts), box, terms=Terms(form="ranked"), budget_s=budget_s)
     return [
         {
             **cell,
@@ -126,7 +124,9 @@ def rows(
 def markdown(table: "pd.DataFrame") -> str:
     """A section per size and objective, a row per program; total (parts) of both forms."""
     lines: list[str] = []
-    for (size, objective, setting), own in table.groupby(["size", "objective", "setting"], sort=False):
+    for (size, objective, setting), own in table.groupby(
+        ["size", "objective", "setting"], sort=False
+    ):
         lines += [
             f"### {size}, {objective}, {setting}",
             "",

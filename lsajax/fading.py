@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, UInt32
 
@@ -71,25 +72,31 @@ def _tapped_delay_line(
 ) -> Float[Array, "..."]:
     frequency_hz = paths.frequency_hz[jnp.asarray(channel)]
 
-    def turns(tap: int) -> Array:
-        """Phase of one path [1 = a whole turn]: every draw is one of (user, tap)."""
+    def add(total: tuple[Array, Array], tap: Array) -> tuple[tuple[Array, Array], None]:
         delay_s = paths.delay_spread_s * -jnp.log(_turns(fading.seed, "delay", user_id, tap))
-        angle = 2 * jnp.pi * _turns(fading.seed, "angle", user_id, tap)
-        drift = paths.doppler_hz * paths.time_s * jnp.cos(angle)
-        return _turns(fading.seed, "phase", user_id, tap) + drift - _lag(frequency_hz, delay_s)
+        turns = _drifted_phase(fading.seed, paths, user_id, tap) - _lag(frequency_hz, delay_s)
+        angle = 2 * jnp.pi * _fraction(turns)
+        return (total[0] + jnp.cos(angle), total[1] + jnp.sin(angle)), None
 
-    real, imaginary = jnp.zeros(()), jnp.zeros(())
-    for tap in range(TAPS):
-        angle = 2 * jnp.pi * _fraction(turns(tap))
-        real, imaginary = real + jnp.cos(angle), imaginary + jnp.sin(angle)
+    # A loop: twelve copies of its body take ten seconds to compile with their gradient.
+    shape = jnp.broadcast_shapes(jnp.shape(user_id), jnp.shape(channel))
+    none = jnp.zeros(shape, frequency_hz.dtype)
+    (real, imaginary), _ = lax.scan(add, (none, none), jnp.arange(TAPS))
     real, imaginary = real / TAPS**0.5, imaginary / TAPS**0.5
     if fading.rician_factor is None:
         return real**2 + imaginary**2
     # The direct path arrives first, at delay 0.
-    angle = 2 * jnp.pi * _turns(fading.seed, "angle", user_id, TAPS)
-    drift = paths.doppler_hz * paths.time_s * jnp.cos(angle)
-    direct = 2 * jnp.pi * _fraction(_turns(fading.seed, "phase", user_id, TAPS) + drift)
+    direct = 2 * jnp.pi * _fraction(_drifted_phase(fading.seed, paths, user_id, TAPS))
     return _with_direct_path(fading.rician_factor, real, imaginary, direct)
+
+
+def _drifted_phase(
+    seed: Array, paths: Multipath, user_id: ArrayLike, tap: ArrayLike
+) -> Float[Array, "..."]:
+    """Phase of a path at the slot's time [1 = a whole turn]."""
+    angle = 2 * jnp.pi * _turns(seed, "angle", user_id, tap)
+    drift = paths.doppler_hz * paths.time_s * jnp.cos(angle)
+    return _turns(seed, "phase", user_id, tap) + drift
 
 
 def _with_direct_path(
