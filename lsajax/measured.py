@@ -1,43 +1,46 @@
 """An instance from one's own data, and checks of instances and assignments on the host."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Int32
-from numpy.typing import ArrayLike
 
 from lsajax import link, units
 from lsajax.fading import Fading
 from lsajax.instance import OBJECTIVES, Instance
 
+Data = ArrayLike | Sequence[Any]
+"""Numbers, arrays of them, and lists."""
+
 
 def make_instance(
-    received_power_w: ArrayLike,
-    bandwidth_hz: ArrayLike,
+    received_power_w: Data,
+    bandwidth_hz: Data,
     *,
-    carrier_gain: ArrayLike | None = None,
-    interference_w: ArrayLike | None = None,
+    carrier_gain: Data | None = None,
+    interference_w: Data | None = None,
     fading: Fading | None = None,
-    occupied: ArrayLike | None = None,
-    user_id: ArrayLike | None = None,
-    user_mask: ArrayLike | None = None,
-    position_m: ArrayLike | None = None,
-    noise_psd_dbm_hz: ArrayLike = -174.0,
-    snr_gap_db: ArrayLike | None = None,
-    max_spectral_efficiency: ArrayLike | None = None,
+    occupied: Data | None = None,
+    user_id: Data | None = None,
+    user_mask: Data | None = None,
+    position_m: Data | None = None,
+    noise_psd_dbm_hz: Data = -174.0,
+    snr_gap_db: Data | None = None,
+    max_spectral_efficiency: Data | None = None,
     objective: str = "throughput",
-    weight: ArrayLike | None = None,
-    alpha: ArrayLike | None = None,
-    min_rate_bps: ArrayLike | None = None,
-    min_rate_value: ArrayLike | None = None,
-    coupling_bps: ArrayLike | None = None,
-    coupling_length_m: ArrayLike | None = None,
-    adjacent_leakage: ArrayLike | None = None,
-    coupling: ArrayLike | None = None,
-    leakage: ArrayLike | None = None,
+    weight: Data | None = None,
+    alpha: Data | None = None,
+    min_rate_bps: Data | None = None,
+    min_rate_value: Data | None = None,
+    coupling_bps: Data | None = None,
+    coupling_length_m: Data | None = None,
+    adjacent_leakage: Data | None = None,
+    coupling: Data | None = None,
+    leakage: Data | None = None,
 ) -> Instance:
     """An instance from one's own data: measured, ray-traced, or made by other code.
 
@@ -145,7 +148,7 @@ def check_instance(inst: Instance) -> Instance:
     return _checked(inst, {})
 
 
-def check_assignment(inst: Instance, assignment: ArrayLike) -> Int32[Array, "users"]:
+def check_assignment(inst: Instance, assignment: Data) -> Int32[Array, "users"]:
     """`assignment` as i32[users], after a check on the host.
 
     `throughput` and its kin take any integers, since a raw assignment may hold any, and count what
@@ -165,14 +168,14 @@ def check_assignment(inst: Instance, assignment: ArrayLike) -> Int32[Array, "use
     return checked
 
 
-def _floats(name: str, value: ArrayLike) -> Array:
+def _floats(name: str, value: Data) -> Array:
     try:
         return jnp.asarray(value, float)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be an array of numbers, got {value!r}") from error
 
 
-def _bools(name: str, value: ArrayLike | None, default: Array) -> Array:
+def _bools(name: str, value: Data | None, default: Array) -> Array:
     if value is None:
         return default
     array = value if isinstance(value, jax.Array) else np.asarray(value)
@@ -182,7 +185,7 @@ def _bools(name: str, value: ArrayLike | None, default: Array) -> Array:
     return jnp.asarray(array)
 
 
-def _integers(name: str, value: ArrayLike | None, size: int) -> Int32[Array, "n"]:
+def _integers(name: str, value: Data | None, size: int) -> Int32[Array, "n"]:
     if value is None:
         return jnp.arange(size, dtype=jnp.int32)
     array = value if isinstance(value, jax.Array) else np.asarray(value)
@@ -198,9 +201,9 @@ def _integers(name: str, value: ArrayLike | None, size: int) -> Int32[Array, "n"
 
 def _check_fit(
     objective: str,
-    coupled: dict[str, ArrayLike | None],
-    position_m: ArrayLike | None,
-    alpha: ArrayLike | None,
+    coupled: dict[str, Data | None],
+    position_m: Data | None,
+    alpha: Data | None,
 ) -> None:
     if alpha is not None and objective != "fair":
         raise ValueError(f"alpha has no effect with objective={objective!r}: it is for 'fair'")

@@ -140,12 +140,32 @@ def fair_utility(rate_bps: Num[ArrayLike, "..."], alpha: ArrayLike) -> Float[Arr
     an unserved user is worth 0 and its slope is finite. alpha = 0 is the throughput, 1
     proportional fairness; towards infinity it becomes max-min fairness.
     """
-    log = jnp.log1p(as_float(rate_bps) / UTILITY_UNIT_BPS)
-    exponent = (1.0 - as_float(alpha)) * log
-    # expm1(z) / z, which is 1 + z / 2 at 0.
-    tiny = jnp.abs(exponent) < 1e-4
-    safe = jnp.where(tiny, 1.0, exponent)
-    return log * jnp.where(tiny, 1.0 + exponent / 2, jnp.expm1(safe) / safe)
+    return _utility(jnp.log1p(as_float(rate_bps) / UTILITY_UNIT_BPS), as_float(alpha))
+
+
+@jax.custom_jvp
+def _utility(log: Float[Array, "..."], alpha: Float[Array, "..."]) -> Float[Array, "..."]:
+    """L expm1(z) / z of L = log(1 + x) and z = (1 - alpha) L, which is 0 / 0 at alpha = 1.
+
+    Its slopes have forms of their own: the derivative of the quotient cancels where z is far
+    below 0.
+    """
+    z = (1.0 - alpha) * log
+    tiny = jnp.abs(z) < 1e-4
+    safe = jnp.where(tiny, 1.0, z)
+    return log * jnp.where(tiny, 1.0 + z / 2, jnp.expm1(safe) / safe)
+
+
+@_utility.defjvp
+def _utility_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    (log, alpha), (d_log, d_alpha) = primals, tangents
+    z = (1.0 - alpha) * log
+    # d/dz of expm1(z) / z, by its series where the quotient loses digits.
+    small = jnp.abs(z) < 0.05
+    safe = jnp.where(small, 1.0, z)
+    slope = (safe * jnp.exp(safe) - jnp.expm1(safe)) / safe**2
+    slope = jnp.where(small, 1 / 2 + z / 3 + z**2 / 8 + z**3 / 30, slope)
+    return _utility(log, alpha), jnp.exp(z) * d_log - log**2 * slope * d_alpha
 
 
 def user_values(

@@ -70,9 +70,9 @@ def fading_gain(inst):
         phase, angle = (draws(name, fading.TAPS + 1) for name in ("phase", "angle"))
         turns = phase + moved * np.cos(2 * np.pi * angle)  # [user, tap], the direct path last
         delay = -float(paths.delay_spread_s) * np.log(draws("delay", fading.TAPS))
-        if paths.frequency_hz.dtype == np.float32:  # of which delays have half the digits
-            mantissa, exponent = np.frexp(delay)
-            delay = np.ldexp(np.round(mantissa * 2**12) / 2**12, exponent)
+        digits = 12 if paths.frequency_hz.dtype == np.float32 else 27  # the half of a float's
+        mantissa, exponent = np.frexp(delay)
+        delay = np.ldexp(np.round(np.ldexp(mantissa, digits)), exponent - digits)
         frequency = np.asarray(paths.frequency_hz, np.float64)
         of_tap = turns[:, None, :-1] - frequency[:, None] * delay[:, None]
         gain = np.exp(2j * np.pi * of_tap).sum(axis=-1) / np.sqrt(fading.TAPS)

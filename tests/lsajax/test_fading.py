@@ -123,10 +123,10 @@ def test_gradients_against_finite_differences():
         channels, users = np.arange(6), np.arange(3)[:, None]
 
         def gain(factor, spread, doppler, time):
-            paths = multipath(time, FREQUENCY_HZ, spread * SPREAD_S, doppler * DOPPLER_HZ)
+            paths = multipath(time / 300, FREQUENCY_HZ, spread * SPREAD_S, doppler * DOPPLER_HZ)
             return fading.power_gain(fading.Fading(SEED, factor, paths), users, channels)
 
-        args = tuple(map(jnp.float64, (1.5, 0.8, 1.2, 0.003)))
+        args = tuple(map(jnp.float64, (1.5, 0.8, 1.2, 0.9)))
         # Delays have 27 digits of two: no finer steps.
         check_grads(gain, args, order=1, modes=["rev"], eps=1e-4, rtol=1e-3, atol=1e-3)
 
@@ -155,7 +155,7 @@ def test_fading_of_ones_own_instance():
     draw = lsa.Fading(SEED, jnp.asarray(2.0), multipath())
     inst = lsa.make_instance(np.full(4, 1e-9), np.full(6, 1e7), fading=draw)
     expected = 1e-9 * gains(2.0, multipath(), np.arange(4)[:, None])
-    np.testing.assert_allclose(lsa.channel_power(inst), expected, rtol=1e-5)
+    np.testing.assert_allclose(lsa.channel_power(inst), expected, rtol=1e-4)
     for wrong, message in (
         (draw._replace(seed=jnp.zeros(3, jnp.uint32)), r"fading.seed must have shape \(2,\)"),
         (draw._replace(seed=jnp.zeros(2)), "fading.seed must be of type uint32, got float"),

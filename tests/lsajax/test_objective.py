@@ -161,6 +161,10 @@ def test_fair_utility_and_its_slopes(alpha):
     assert np.isfinite(by_alpha).all() and (by_alpha <= 0).all()
     if alpha == 1:
         np.testing.assert_allclose(by_alpha, -(log**2) / 2, rtol=1e-5)
+    else:  # a difference of the closed form, over a step that float64 bears
+        step = 1e-4 * np.array([-1, 1])
+        low, high = (oracle.fair_utility(RATES, float(np.float32(alpha)) + s) for s in step)
+        np.testing.assert_allclose(by_alpha, (high - low) / 2e-4, rtol=2e-3, atol=1e-6)
     if alpha == 0:
         np.testing.assert_allclose(got, RATES / 1e6, rtol=1e-5)
 

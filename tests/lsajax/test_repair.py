@@ -36,7 +36,7 @@ def gains(inst):
 
 
 @pytest.mark.parametrize("rule", RULES)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     setting=st.sampled_from([*cases.SETTINGS, "coupled"]),
     seed=st.integers(0, 3),
