@@ -22,7 +22,14 @@ pytest_collect_file = Sybil(
 
 @pytest.hookimpl(tryfirst=True)  # xdist's own hook reads the marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The blocks of a page go on from one another: one process runs them all."""
+    """A module or a page stays in one process: what one test traces or defines serves the next.
+
+    The sandbox's modules stay in one all together, since they count processes. The examples share
+    nothing; one by one they fill what is left at the end.
+    """
     for item in items:
-        if item.path.suffix == ".md":
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
+        path = item.path.as_posix()
+        if "/llm/sandbox/" in path:
+            item.add_marker(pytest.mark.xdist_group("sandbox"))
+        elif item.path.name != "test_examples.py":
+            item.add_marker(pytest.mark.xdist_group(path))

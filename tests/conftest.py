@@ -23,11 +23,3 @@ def _compiled_code_is_dropped():
     """Each module compiles shapes of its own; a process that keeps all grows to gigabytes."""
     yield
     jax.clear_caches()
-
-
-# First, since xdist's own hook reads the marker.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if "/llm/sandbox/" in item.path.as_posix():
-            item.add_marker(pytest.mark.xdist_group("sandbox"))

@@ -56,15 +56,19 @@ def run(what, path, realizations=2, resume=False):
         return study.run(what, folder, realizations)
 
 
-def _combinations():
-    """All; of those with Eq. (8), whose search takes long to compile, two are not slow."""
-    for setting in lsa.SETTINGS:
-        yield setting, "throughput"
-        fast = setting in ("plain", "poisson")
-        yield pytest.param(setting, "coupled", marks=() if fast else pytest.mark.slow)
+# All; of those with Eq. (8), whose search takes long to compile, two are not slow.
+COMBINATIONS = [
+    *((setting, "throughput") for setting in lsa.SETTINGS),
+    *(
+        pytest.param(
+            setting, "coupled", marks=() if setting in ("plain", "poisson") else pytest.mark.slow
+        )
+        for setting in lsa.SETTINGS
+    ),
+]
 
 
-@pytest.mark.parametrize(("setting", "objective"), _combinations())
+@pytest.mark.parametrize(("setting", "objective"), COMBINATIONS)
 def test_every_setting_with_every_objective(tmp_path, setting, objective):
     scenario = lsa.SMALL_SCALES[5, 5, 2].replace(**lsa.SETTINGS[setting])
     compared = methods.classical(objective)

@@ -11,15 +11,15 @@ from lsajax import hashing
 
 SETTINGS = {**lsa.SETTINGS, "all": {"fading": True, "wideband": True, "interference": True}}
 
-
-_sample = jax.jit(lsa.sample_instance, static_argnums=1)
+# Eagerly each operation is compiled by itself.
+sample_instance = jax.jit(lsa.sample_instance, static_argnums=1)
 
 
 @functools.cache
 def instance(setting="plain", seed=0, users=12, channels=15, active=6, **changes):
     scenario = lsa.Scenario(num_users=users, num_channels=channels, num_active=active)
     scenario = scenario.replace(**SETTINGS[setting], **changes)
-    return _sample(jax.random.key(seed), scenario)
+    return sample_instance(jax.random.key(seed), scenario)
 
 
 def fading_gain(inst):

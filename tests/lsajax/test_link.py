@@ -159,10 +159,10 @@ def test_jit_and_vmap_agree_with_one_by_one(setting):
     scenario = lsa.Scenario(num_users=12, num_channels=15, num_active=6)
     scenario = scenario.replace(**cases.SETTINGS[setting])
     keys = jax.random.split(jax.random.key(3), 4)
-    batch = jax.vmap(lambda k: lsa.sample_instance(k, scenario))(keys)
+    batch = jax.jit(jax.vmap(lambda k: lsa.sample_instance(k, scenario)))(keys)
     matrices = jax.jit(jax.vmap(lsa.rate_matrix))(batch)
     for i, key in enumerate(keys):
-        one = lsa.rate_matrix(lsa.sample_instance(key, scenario))
+        one = lsa.rate_matrix(cases.sample_instance(key, scenario))
         np.testing.assert_allclose(matrices[i], one, rtol=1e-5)
 
 

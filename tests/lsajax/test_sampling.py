@@ -34,7 +34,7 @@ def test_power_follows_the_oracle():
     scenario = lsa.Scenario(
         num_users=40, num_channels=5, num_active=40, tx_gain_dbi=3.0, rx_gain_dbi=7.0
     )
-    inst = lsa.sample_instance(jax.random.key(0), scenario)
+    inst = cases.sample_instance(jax.random.key(0), scenario)
     distance = np.hypot(*np.asarray(inst.position_m, float).T)
     expected = [oracle.received_power(d, 23.0, 2.4e9, 2.5, 3.0, 7.0) for d in distance]
     np.testing.assert_allclose(inst.mean_power_w, expected, rtol=3e-5)
@@ -78,7 +78,8 @@ def test_poisson_count():
     p = np.array([law.cdf(10), *law.pmf(np.arange(11, 30)), law.sf(29)])
     assert stats.chisquare(cells, 3000 * p).pvalue > P_MIN
     # A padded row is worth nothing and is never called unserved.
-    assert float(jnp.max(jnp.where(b.user_mask[..., None], 0, jax.vmap(lsa.rate_matrix)(b)))) == 0
+    rates = jax.jit(jax.vmap(lsa.rate_matrix))(b)
+    assert float(jnp.max(jnp.where(b.user_mask[..., None], 0, rates))) == 0
 
 
 def test_user_ids_are_distinct_and_registered():
@@ -147,7 +148,7 @@ def test_realisation_does_not_depend_on_the_batch():
     keys = jax.random.split(jax.random.key(9), 5)
     whole = jax.jit(jax.vmap(lambda k: lsa.sample_instance(k, scenario)))(keys)
     for i, key in enumerate(keys):
-        one = lsa.sample_instance(key, scenario)
+        one = cases.sample_instance(key, scenario)
         for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(whole), strict=True):
             np.testing.assert_allclose(a, b[i], rtol=1e-6)
 
@@ -318,8 +319,8 @@ def test_consumers_of_one_key_draw_from_streams_of_their_own(monkeypatch):
 def test_a_further_consumer_does_not_change_the_others():
     scenario = lsa.Scenario(num_users=30, num_channels=20, num_active=10)
     key = jax.random.key(4)
-    plain = lsa.sample_instance(key, scenario)
+    plain = cases.sample_instance(key, scenario)
     switches = {"fading": True, "wideband": True, "interference": True, "shadowing": True}
-    rich = lsa.sample_instance(key, scenario.replace(num_active_min=3, **switches))
+    rich = cases.sample_instance(key, scenario.replace(num_active_min=3, **switches))
     for name in ("user_id", "position_m", "bandwidth_hz", "occupied", "fading_seed"):
         np.testing.assert_array_equal(getattr(plain, name), getattr(rich, name), err_msg=name)

@@ -10,6 +10,7 @@ import lsajax as lsa
 from llm.decision import policy
 from llm.decision.policy import decide
 from llm.models import Completion
+from tests.lsajax.cases import sample_instance
 
 SORT = """```python
 rows = np.argsort(-power_w[:, 0])
@@ -41,7 +42,7 @@ def slots():
     key = jax.random.key(0)
     scenario = lsa.SMALL_SCALES[(15, 20, 4)].replace(occupancy=0.2)
     variants = [scenario.replace(**lsa.SETTINGS[s]) for s in ("plain", "fading", "interference")]
-    return [lsa.sample_instance(key, variant) for variant in variants]
+    return [sample_instance(key, variant) for variant in variants]
 
 
 def feasible(inst, assignment):

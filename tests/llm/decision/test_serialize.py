@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import lsajax as lsa
 from llm.decision.paradigm import CODE, PARADIGMS
 from llm.decision.serialize import serialize
+from tests.lsajax.cases import sample_instance
 
 _WORDS = re.compile(r" ?[A-Za-z_]+|\d|\s|.")
 
@@ -143,7 +144,7 @@ def test_statistics_and_extremes():
 @pytest.mark.parametrize("setting", lsa.SETTINGS)
 def test_settings_are_named_and_padding_is_left_out(setting):
     scenario = lsa.SMALL_SCALES[(15, 20, 4)].replace(**lsa.SETTINGS[setting])
-    inst = lsa.sample_instance(jax.random.key(3), scenario)
+    inst = sample_instance(jax.random.key(3), scenario)
     prompt = serialize(inst, by_words, 8000)
     assert line(prompt, "Setting:") == ("plain" if setting == "poisson" else setting)
     assert line(prompt, "Requesting users:") == str(int(inst.user_mask.sum()))
@@ -154,7 +155,7 @@ def test_settings_are_named_and_padding_is_left_out(setting):
 
 def test_fading_is_listed_where_there_is_room():
     scenario = lsa.SMALL_SCALES[(5, 5, 2)].replace(fading=True)
-    inst = lsa.sample_instance(jax.random.key(0), scenario)
+    inst = sample_instance(jax.random.key(0), scenario)
     text = serialize(inst, by_words, 8000).text
     listed = re.findall(r"^\d+:((?: -?\d+\.\d)+)$", text, re.MULTILINE)
     power = np.asarray(lsa.channel_power(inst))[:, ~np.asarray(inst.occupied)]

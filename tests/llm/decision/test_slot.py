@@ -7,12 +7,13 @@ import pytest
 import lsajax as lsa
 from llm.decision import namespace, serialize
 from llm.decision.slot import HostSlot, host_slot, host_slots
+from tests.lsajax.cases import sample_instance
 
 
 @pytest.mark.parametrize("setting", lsa.SETTINGS)
 def test_it_holds_users_and_idle_channels_alone(setting):
     scenario = lsa.SMALL_SCALES[(15, 20, 8)].replace(occupancy=0.3, **lsa.SETTINGS[setting])
-    inst = lsa.sample_instance(jax.random.key(1), scenario)
+    inst = sample_instance(jax.random.key(1), scenario)
     slot = host_slot(inst)
     mask, idle = np.asarray(inst.user_mask), ~np.asarray(inst.occupied)
     assert (slot.num_rows, slot.num_channels) == (inst.num_rows, inst.num_channels)
@@ -31,7 +32,7 @@ def test_it_holds_users_and_idle_channels_alone(setting):
 
 
 def test_one_slot_serves_prompt_data_and_action():
-    inst = lsa.sample_instance(jax.random.key(0), lsa.SMALL_SCALES[(15, 20, 8)])
+    inst = sample_instance(jax.random.key(0), lsa.SMALL_SCALES[(15, 20, 8)])
     slot = host_slot(inst)
     assert host_slot(slot) is slot
     count = lambda text: len(text) // 3  # noqa: E731

@@ -18,6 +18,7 @@ from llm.decision.serialize import serialize
 from llm.embedded import corpus, pretrain
 from llm.embedded.corpus.tokenizer import train_tokenizer
 from llm.models import EMBEDDED
+from tests.lsajax.cases import sample_instance
 
 TINY = pretrain.Config(out="", steps=1, prompts=6, batch=3, samples=3, hidden=32, layers=2)
 
@@ -27,7 +28,7 @@ def test_every_family_is_valid_in_every_setting(box, scale):
     rng = np.random.default_rng(0)
     base = (lsa.SCALES | lsa.SMALL_SCALES)[scale]
     for kind in corpus.KINDS if scale != "III" else ("plain", "fading"):
-        inst = lsa.sample_instance(jax.random.key(1), base.replace(**lsa.SETTINGS[kind]))
+        inst = sample_instance(jax.random.key(1), base.replace(**lsa.SETTINGS[kind]))
         families = [family for family in corpus.FAMILIES for _ in range(5)]
         made = [corpus.sample_completion(rng, kind, family=f, mistake=None) for f in families]
         decisions = decide(_Says([s.text for s in made]), box, [inst], num_samples=len(made))
@@ -40,7 +41,7 @@ def test_every_family_is_valid_in_every_setting(box, scale):
 @pytest.mark.parametrize("mistake", corpus.MISTAKES)
 def test_every_mistake_breaks_something(box, mistake):
     rng = np.random.default_rng(0)
-    inst = lsa.sample_instance(jax.random.key(1), lsa.SCALES["I"])
+    inst = sample_instance(jax.random.key(1), lsa.SCALES["I"])
     made = [corpus.sample_completion(rng, "plain", mistake=mistake).text for _ in range(12)]
     decisions = decide(_Says(made), box, [inst], num_samples=len(made))
     assert not any(d.valid for d in decisions)
@@ -148,7 +149,7 @@ def test_it_reads_real_prompts_of_any_size(embedded, setting):
 def test_sampled_programs_are_valid_as_often_as_the_card_says(box, embedded):
     scenario = lsa.SMALL_SCALES[(15, 20, 8)]
     slots = [
-        lsa.sample_instance(jax.random.key(99), scenario.replace(**lsa.SETTINGS[kind]))
+        sample_instance(jax.random.key(99), scenario.replace(**lsa.SETTINGS[kind]))
         for kind in corpus.KINDS
     ]
     made = decide(embedded, box, slots, temperature=1.0, num_samples=18)

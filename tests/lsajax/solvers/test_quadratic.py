@@ -15,10 +15,18 @@ from lsajax.solvers import _local_moves, _swap_search
 from tests.lsajax import cases
 
 KEY = jax.random.key(5)
-coupled_bound, coupled_objective, hungarian, violations = map(
+coupled_bound, coupled_objective, hungarian, random, swap_gains, violations = map(
     jax.jit,
-    (solvers.coupled_bound, lsa.coupled_objective, solvers.hungarian, lsa.violations),
+    (
+        solvers.coupled_bound,
+        lsa.coupled_objective,
+        solvers.hungarian,
+        solvers.random,
+        _local_moves.swap_gains,
+        lsa.violations,
+    ),
 )
+propose = jax.jit(_local_moves.propose, static_argnums=2)
 
 
 def cost(a, b, c, p):
@@ -39,8 +47,11 @@ def test_swap_costs_and_their_update(symmetric):
     given = _swap_search.Problem(*(jnp.asarray(x, jnp.float32) for x in (a, b, c)))
     place = np.stack([rng.permutation(n) for _ in range(chains)], axis=1).astype(np.int32)
     state = _swap_search.start(given, jnp.asarray(place))
+    swap_costs = jax.jit(_swap_search.swap_costs)
+    # One step without `refresh`: what is checked next is the incremental update.
+    step = jax.jit(lambda p, s: _swap_search._swap_best(p, s, lambda s, d: d, None))
     for _ in range(6):
-        change = np.asarray(_swap_search.swap_costs(given, state))
+        change = np.asarray(swap_costs(given, state))
         for k in range(chains):
             p = np.asarray(state.place[:, k])
             np.testing.assert_allclose(state.cost[k], cost(a, b, c, p))
@@ -48,8 +59,7 @@ def test_swap_costs_and_their_update(symmetric):
                 q = p.copy()
                 q[[u, v]] = q[[v, u]]
                 np.testing.assert_allclose(change[u, v, k], cost(a, b, c, q) - cost(a, b, c, p))
-        # One step without `refresh`: what is checked next is the incremental update.
-        state = _swap_search._swap_best(given, state, lambda s, d: d, None)
+        state = step(given, state)
     assert state.iteration == 6
 
 
@@ -197,28 +207,30 @@ def coupled(inst, holder):
 def test_gains_of_distant_swaps_add_up():
     """The step that makes many swaps at once: each gain, and their sum, against Eq. (8)."""
     inst = cases.instance("fading", users=90, channels=80, active=60, occupancy=0.2)
-    table = _local_moves.tabulate(inst)
-    start = solvers.random(KEY, inst).assignment
-    holder = _local_moves.begin_walk(inst, start).holder
+    table = jax.jit(_local_moves.tabulate)(inst)
+    start = random(KEY, inst).assignment
+    holder = jax.jit(_local_moves.begin_walk)(inst, start).holder
     np.testing.assert_array_equal(_local_moves.read_holder(inst, holder), start)
     seed = jnp.array([3, 4], jnp.uint32)
+    swap = jax.jit(lambda h, m, n: h.at[m].set(h[n]).at[n].set(h[m]))
 
     def value(h):
         return float(coupled(inst, h))
 
     checked = 0
     for step in range(12):
-        m, n = _local_moves.propose(seed, jnp.int32(step), holder.shape[0])
-        # Swaps that would leave a user unserved carry a penalty, which Eq. (8) does not have.
+        m, n = propose(seed, jnp.int32(step), holder.shape[0])
+        # Swaps that would leave a user unserved carry a penalty, which Eq. (8) does not have:
+        # a place is swapped with itself instead.
         open_ = np.asarray(table.open)
         usable = open_[np.asarray(m)] & open_[np.asarray(n)]
-        m, n = m[usable], n[usable]
-        gains = np.asarray(_local_moves.swap_gains(table, holder, m, n))
-        every = holder.at[m].set(holder[n]).at[n].set(holder[m])
+        gains = np.asarray(swap_gains(table, holder, m, n))[usable]
+        m, n = np.asarray(m), np.asarray(n)
+        every = swap(holder, m, np.where(usable, n, m))
         np.testing.assert_allclose(value(every) - value(holder), gains.sum(), atol=2e5)
-        for k in range(len(gains)):
-            one = holder.at[m[k]].set(holder[n[k]]).at[n[k]].set(holder[m[k]])
-            np.testing.assert_allclose(value(one) - value(holder), gains[k], atol=1e5)
+        for k, gain in zip(np.flatnonzero(usable), gains, strict=True):
+            one = swap(holder, m[k], n[k])
+            np.testing.assert_allclose(value(one) - value(holder), gain, atol=1e5)
             checked += 1
         holder = every
     assert checked > 15
@@ -228,7 +240,7 @@ def test_proposals_keep_their_distance():
     seed = jnp.array([5, 6], jnp.uint32)
     seen = np.zeros(83, bool)
     for step in range(200):
-        m, n = _local_moves.propose(seed, jnp.int32(step), 83)
+        m, n = propose(seed, jnp.int32(step), 83)
         both = np.sort(np.concatenate([m, n]))
         seen[both] = True
         around = np.append(both, both[0] + 83)
@@ -250,7 +262,7 @@ FEW_STEPS = functools.partial(solvers.local_search, KEY, steps=20, chains=2)
 
 def test_local_search_from_a_given_start():
     inst = padded_instance()
-    start = solvers.random(KEY, inst).assignment
+    start = random(KEY, inst).assignment
     solution = FEW_STEPS(inst, initial=start)
     reached = coupled_objective(inst, solution.assignment)
     assert reached >= coupled_objective(inst, start)
