@@ -5,11 +5,9 @@ One structure compiles once; what varies within it (masks, occupied channels) ar
 
 import itertools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-import lsajax as lsa
 from tests.lsajax import cases, oracle
 
 EXTRAS = {
