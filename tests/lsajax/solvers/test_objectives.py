@@ -142,14 +142,9 @@ def test_sorted_matching_certifies_the_fair_optimum_and_nothing_else(sizes):
     found, gap, best = jax.device_get(both(jnp.asarray(power, jnp.float32), jnp.asarray(alphas)))
     certified = found.status == solvers.Status.OPTIMAL
     missed = found.value < best * (1 - 1e-5)
-    print(
-        sizes,
-        [
-            (a, certified[alphas == a].mean(), missed[alphas == a].mean())
-            for a in sorted(set(alphas.tolist()))
-        ],
-    )
     np.testing.assert_allclose(found.value[certified], best[certified], rtol=2e-6)
     assert (np.abs(gap) <= 5e-6 * best)[certified].all()
-    assert certified[alphas == 0].all()
-    assert missed.any() and not certified[missed].any()
+    assert certified[alphas == 0].all() and not certified[missed].any()
+    for alpha in (2.0, 5.0):  # optimal for some powers, and not for others
+        here = alphas == alpha
+        assert certified[here].any() and missed[here].any()
