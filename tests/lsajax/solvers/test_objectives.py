@@ -134,7 +134,7 @@ def test_sorted_matching_certifies_the_fair_optimum_and_nothing_else(sizes):
         gap = solvers.certify(lsa.value_matrix(own), found, maximize=True, **masks)
         return found, gap, solvers.hungarian(KEY, own).value
 
-    # From an SNR of some dB, where the weak want width less, to that of the scenario.
+    # Down to a ten-thousandth of the powers of the scenario.
     rng = np.random.default_rng(0)
     alphas = np.repeat([0.0, 0.5, 1.0, 2.0, 5.0], 40).astype(np.float32)
     scale = 10.0 ** -rng.uniform(0, 4, (alphas.size, 1))
