@@ -161,8 +161,11 @@ def test_random_is_uniform_over_channels_and_over_who_is_served():
     assert np.abs((drawn >= 0).mean(axis=0) - 0.4).max() < 5 * math.sqrt(0.24 / 4000)
 
 
-def test_exchangeable_random_has_the_mean_of_a_drawn_one():
-    scenario = lsa.Scenario(num_users=30, num_channels=12, num_active=8, wideband=True)
+@pytest.mark.parametrize("setting", ["plain", "wideband"])
+def test_exchangeable_random_has_the_mean_of_a_drawn_one(setting):
+    """Also where channels are not alike: the first ones of a wide band are the better ones."""
+    scenario = lsa.Scenario(num_users=30, num_channels=12, num_active=8)
+    scenario = scenario.replace(**lsa.SETTINGS[setting])
     keys = jax.random.split(KEY, 3000)
 
     @jax.jit
