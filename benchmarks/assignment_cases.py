@@ -1,13 +1,14 @@
 """The matrices of the assignment benchmark: rates of sampled instances, and random ones."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
 
 import lsajax as lsa
 
-RATES: dict[str, dict[str, bool]] = {
+RATES: dict[str, dict[str, Any]] = {
     "plain": {},
     "fading": {"fading": True},
     "wideband": {"wideband": True},

@@ -1,6 +1,6 @@
 """The rate model inside a gradient loop of one's own: share a total power among the users.
 
-Everything from the link budget to the throughput is differentiable, so a power allocation under a
+Everything from the link budget to the objective is differentiable, so a power allocation under a
 sum constraint, here for proportional fairness, is plain gradient ascent on the shares' logits.
 
     python examples/gradient.py --steps 50
@@ -16,7 +16,9 @@ import tyro
 
 import lsajax as lsa
 
-SCENARIO = lsa.Scenario(num_users=50, num_channels=50, num_active=20, fading=True)
+SCENARIO = lsa.Scenario(
+    num_users=50, num_channels=50, num_active=20, fading=True, objective="fair", alpha=1.0
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,26 +42,25 @@ def main(config: Config) -> tuple[float, float]:
     inst = lsa.sample_instance(key, SCENARIO)
     assignment = lsa.solvers.hungarian(key, inst).assignment
 
-    def rates(logits: jax.Array) -> jax.Array:
-        # As much power in total as before, split by a softmax: one weight per user.
-        weight = inst.num_rows * jax.nn.softmax(logits)
-        powered = inst.replace(mean_power_w=inst.mean_power_w * weight)
-        return lsa.user_rates(powered, assignment)
+    def powered(logits: jax.Array) -> lsa.Instance:
+        # As much power in total as before, split by a softmax: one factor per user.
+        factor = inst.num_rows * jax.nn.softmax(logits)
+        return inst.replace(mean_power_w=inst.mean_power_w * factor)
+
+    def fair_value(logits: jax.Array) -> jax.Array:
+        return lsa.objective_value(powered(logits), assignment)
 
     @jax.jit
     def ascend(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-        utility, slope = jax.value_and_grad(lambda x: lsa.alpha_fair_utility(rates(x), alpha=1.0))(
-            logits
-        )
-        return logits + config.learning_rate * slope, utility
+        value, slope = jax.value_and_grad(fair_value)(logits)
+        return logits + config.learning_rate * slope, value
 
     logits = jnp.zeros(inst.num_rows)
-    before = rates(logits)
     for step in range(config.steps):
-        logits, utility = ascend(logits)
+        logits, value = ascend(logits)
         if step % (max(config.steps // 10, 1)) == 0:
-            print(f"step {step:4d}   sum of log rates {utility:8.4f}")
-    after = rates(logits)
+            print(f"step {step:4d}   sum of log(1 + Mbit/s) {value:8.4f}")
+    before, after = (lsa.user_rates(i, assignment) for i in (inst, powered(logits)))
     for name, rate in (("before", before), ("after", after)):
         print(
             f"{name:7} throughput {jnp.sum(rate) / 1e6:7.1f} Mbit/s   "

@@ -114,21 +114,11 @@ def interference_at(
 
 
 def rate_at(
-    inst: Instance,
-    row: Int[ArrayLike, "..."] | None,
-    channel: Int[ArrayLike, "..."] | None,
-    co_channel_w: Float[ArrayLike, "..."] | None = None,
+    inst: Instance, row: Int[ArrayLike, "..."] | None, channel: Int[ArrayLike, "..."] | None
 ) -> Float[Array, "..."]:
-    """r_im in bit/s at pairs of rows and channels, as in `power_at`, whoever may use them.
-
-    `co_channel_w` [W] is added to I_m.
-    """
-    interference = interference_at(inst, row, channel)
-    if co_channel_w is not None:
-        interference = interference + co_channel_w
-    return rate_of(
-        inst, power_at(inst, row, channel), _at(inst.bandwidth_hz, channel), interference
-    )
+    """r_im in bit/s at pairs of rows and channels, as in `power_at`, whoever may use them."""
+    power, bandwidth = power_at(inst, row, channel), _at(inst.bandwidth_hz, channel)
+    return rate_of(inst, power, bandwidth, interference_at(inst, row, channel))
 
 
 def _at(of_channels: Array, channel: ArrayLike | None) -> Array:
@@ -231,9 +221,13 @@ def assigned_rate(
         assignment: [users] channel of each user; anything out of range has rate 0.
         co_channel_w: [users] power of other users on the same channel [W], added to I_m.
     """
-    placed = place(inst, assignment)
-    rate = rate_at(inst, None, placed.channel, co_channel_w)
-    return jnp.where(placed.served, rate, 0.0)
+    channel = place(inst, assignment).channel
+    interference = interference_at(inst, None, channel)
+    if co_channel_w is not None:
+        interference = interference + co_channel_w
+    # Power 0 has rate 0; the same powers are what `objective.co_channel_power` sums up.
+    power = assigned_power(inst, assignment)
+    return rate_of(inst, power, inst.bandwidth_hz[channel], interference)
 
 
 def check_one_slot(inst: Instance) -> None:

@@ -18,19 +18,21 @@ def random(key: jax.Array, inst: Instance, *, exchangeable: bool = False) -> Sol
     """An assignment drawn uniformly from all that serve as many users as there are idle channels.
 
     Args:
-        key: PRNG key; unused with `exchangeable`.
+        key: PRNG key of the draw.
         inst: one slot.
         exchangeable: skip the draw and give the k-th requesting user the k-th idle channel. Where
             the users of the instance are independent and identically distributed, as those of
             `sample_instance` are, the pair (instance, assignment) then has the same law as with a
             drawn permutation, at a fraction of the cost. Not to be used for repeated draws on one
-            instance, nor where the rows carry an order (sorted by power, say).
+            instance, nor where the rows carry an order (sorted by power, say). Where the channels
+            do, by `carrier_gain` or in the coupling of Eq. (8), the draw is made nevertheless.
 
     Returns:
         Solution with status FEASIBLE.
     """
     check_one_slot(inst)
-    if exchangeable:
+    channels_alike = inst.carrier_gain is None and inst.objective != "coupled"
+    if exchangeable and channels_alike:
         assignment = _in_order(inst)
     else:
         assignment = assignments.random(hashing.named_key(key, "random"), inst, 1)[0]

@@ -13,14 +13,15 @@ import lsajax as lsa
 from lsajax import solvers
 from lsajax.solvers import _local_moves, _swap_search
 from tests.lsajax import cases
+from tests.lsajax.solvers import small
 
 KEY = jax.random.key(5)
-coupled_bound, coupled_objective, hungarian, random, swap_gains, violations = map(
+coupled_bound, hungarian, objective_value, random, swap_gains, violations = map(
     jax.jit,
     (
         solvers.coupled_bound,
-        lsa.coupled_objective,
-        solvers.hungarian,
+        lambda key, inst: solvers.hungarian(key, inst.without_coupling()),
+        lsa.objective_value,
         solvers.random,
         _local_moves.swap_gains,
         lsa.violations,
@@ -129,25 +130,9 @@ def test_bad_input_is_one_clear_error(arguments, message):
         solvers.quadratic_assignment(**arguments)
 
 
-def coupled_optimum(inst):
-    """Eq. (8) over all assignments that serve as many users as there are idle channels."""
-    rates = np.asarray(lsa.rate_matrix(inst), np.float64)
-    coupling = np.asarray(lsa.objective.user_coupling(inst), np.float64)
-    leakage = np.asarray(lsa.objective.channel_leakage(inst), np.float64)
-    rows = np.flatnonzero(inst.user_mask)
-    idle = np.flatnonzero(~np.asarray(inst.occupied))
-    best = -np.inf
-    for users in itertools.combinations(rows, min(len(rows), len(idle))):
-        for channels in itertools.permutations(idle, len(users)):
-            u, m = np.array(users), np.array(channels)
-            loss = (coupling[np.ix_(u, u)] * leakage[np.ix_(m, m)]).sum()
-            best = max(best, rates[u, m].sum() - float(inst.coupling_bps) * loss)
-    return best
-
-
 def small_instances():
     """Fewer users than idle channels, more of them at the same shape, more than all channels."""
-    options = {"setting": "fading", "occupancy": 0.15, "coupling_bps": 1e8}
+    options = {"setting": "fading", "objective": "coupled", "occupancy": 0.15, "coupling_bps": 1e8}
     inst = cases.instance(users=6, channels=7, active=4, **options)
     yield inst
     yield inst.replace(occupied=jnp.arange(7) % 3 != 1)
@@ -157,10 +142,10 @@ def small_instances():
 def test_local_search_finds_the_coupled_optimum():
     solve = jax.jit(functools.partial(solvers.local_search, steps=400))
     for inst in small_instances():
-        best = coupled_optimum(inst)
+        best = small.enumerated(inst)
         solution = solve(KEY, inst)
         np.testing.assert_allclose(solution.value, best, rtol=1e-5)
-        reached = coupled_objective(inst, solution.assignment)
+        reached = objective_value(inst, solution.assignment)
         np.testing.assert_allclose(reached, best, rtol=1e-5)
         bound = float(coupled_bound(inst))
         assert best <= bound
@@ -168,14 +153,16 @@ def test_local_search_finds_the_coupled_optimum():
 
 
 def test_local_search_on_many_channels():
-    inst = cases.instance("wideband", users=150, channels=120, active=90, occupancy=0.1)
+    inst = cases.instance(
+        "wideband", users=150, channels=120, active=90, occupancy=0.1, objective="coupled"
+    )
     start = hungarian(KEY, inst).assignment
-    before = float(coupled_objective(inst, start))
+    before = float(objective_value(inst, start))
     solution = solvers.local_search(KEY, inst, budget_s=0.5, chains=4)
     found = violations(inst, solution.assignment)
     assert sum(int(x) for x in found) == 0
     np.testing.assert_allclose(
-        solution.value, coupled_objective(inst, solution.assignment), rtol=1e-6
+        solution.value, objective_value(inst, solution.assignment), rtol=1e-6
     )
     assert before * 1.01 < float(solution.value) <= float(coupled_bound(inst))
     values = np.asarray(solution.trace.value)
@@ -184,7 +171,7 @@ def test_local_search_on_many_channels():
 
 
 def test_local_search_maps_over_instances():
-    scenario = lsa.Scenario(num_users=30, num_channels=24, num_active=20)
+    scenario = lsa.Scenario(num_users=30, num_channels=24, num_active=20, objective="coupled")
     keys = jax.random.split(KEY, 3)
     batch = jax.jit(jax.vmap(lambda k: lsa.sample_instance(k, scenario)))(keys)
     solution = jax.jit(jax.vmap(lambda k, i: solvers.local_search(k, i, steps=50, chains=2)))(
@@ -194,19 +181,21 @@ def test_local_search_maps_over_instances():
         inst = jax.tree.map(lambda leaf, b=b: leaf[b], batch)
         assert sum(int(x) for x in violations(inst, solution.assignment[b])) == 0
         start = hungarian(KEY, inst).assignment
-        reached = coupled_objective(inst, solution.assignment[b])
+        reached = objective_value(inst, solution.assignment[b])
         np.testing.assert_allclose(solution.value[b], reached, rtol=1e-6)
-        assert reached > coupled_objective(inst, start)
+        assert reached > objective_value(inst, start)
 
 
 @jax.jit
 def coupled(inst, holder):
-    return coupled_objective(inst, _local_moves.read_holder(inst, holder))
+    return objective_value(inst, _local_moves.read_holder(inst, holder))
 
 
 def test_gains_of_distant_swaps_add_up():
     """The step that makes many swaps at once: each gain, and their sum, against Eq. (8)."""
-    inst = cases.instance("fading", users=90, channels=80, active=60, occupancy=0.2)
+    inst = cases.instance(
+        "fading", users=90, channels=80, active=60, occupancy=0.2, objective="coupled"
+    )
     table = jax.jit(_local_moves.tabulate)(inst)
     start = random(KEY, inst).assignment
     holder = jax.jit(_local_moves.begin_walk)(inst, start).holder
@@ -249,11 +238,14 @@ def test_proposals_keep_their_distance():
 
 
 def padded_instance():
-    inst = lsa.make_instance(np.geomspace(1e-12, 1e-9, 6), np.linspace(1e7, 2e7, 6))
-    return inst.replace(
-        user_mask=jnp.arange(6) < 4,
-        coupling_bps=jnp.float32(3e8),
-        adjacent_leakage=jnp.float32(0.9),
+    return lsa.make_instance(
+        np.geomspace(1e-12, 1e-9, 6),
+        np.linspace(1e7, 2e7, 6),
+        user_mask=np.arange(6) < 4,
+        position_m=np.zeros((6, 2)),
+        objective="coupled",
+        coupling_bps=3e8,
+        adjacent_leakage=0.9,
     )
 
 
@@ -264,8 +256,8 @@ def test_local_search_from_a_given_start():
     inst = padded_instance()
     start = random(KEY, inst).assignment
     solution = FEW_STEPS(inst, initial=start)
-    reached = coupled_objective(inst, solution.assignment)
-    assert reached >= coupled_objective(inst, start)
+    reached = objective_value(inst, solution.assignment)
+    assert reached >= objective_value(inst, start)
     twice = jnp.full(6, start[0])
     with pytest.raises(ValueError, match=r"feasible assignment, got .*'duplicate': 3"):
         FEW_STEPS(inst, initial=twice)
@@ -284,7 +276,7 @@ def test_padded_rows_and_traced_starts_that_are_not_feasible():
     for solution in (FEW_STEPS(inst, initial=padded), *map(traced, starts)):
         assert sum(int(x) for x in violations(inst, solution.assignment)) == 0
         assert (solution.assignment[4:] == -1).all()
-        reached = coupled_objective(inst, solution.assignment)
+        reached = objective_value(inst, solution.assignment)
         np.testing.assert_allclose(solution.value, reached, rtol=1e-6)
 
 
