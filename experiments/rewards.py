@@ -94,7 +94,7 @@ def rows(
         texts,
         [slots[0]] * len(texts),
         box,
-        lengths=[count(text) for text in texts],
+        lengths=count,
         terms=Terms(min_tokens=shortest_exact_tokens(count)),
         budget_s=budget_s,
     )
