@@ -16,7 +16,7 @@ class Evaluation(NamedTuple):
     """What raw assignments are worth.
 
     Attributes:
-        gain: Eq. (13) before clipping; 0 where no user can be served.
+        gain: Eq. (13) of the instance's objective before clipping; 0 where no user can be served.
         violations: counts by kind, as `lsajax.violations` names them.
     """
 
@@ -52,10 +52,10 @@ def evaluate(
     """
     n = len(raw)
     check_counts(n, "raw assignment", instances=instances, baselines=baselines)
-    known_bps = None if baselines is None else np.asarray(baselines, np.float32)
-    if known_bps is not None and not np.all(np.isfinite(known_bps) & (known_bps >= 0)):
-        bad = known_bps[~(known_bps >= 0) | np.isinf(known_bps)][0]
-        raise ValueError(f"baselines must be finite and at least 0 bit/s, got {bad:g}")
+    known_values = None if baselines is None else np.asarray(baselines, np.float32)
+    if known_values is not None and not np.all(np.isfinite(known_values)):
+        bad = known_values[~np.isfinite(known_values)][0]
+        raise ValueError(f"baselines must be finite, got {bad:g}")
     gain = np.zeros(n, np.float32)
     broken = {kind: np.zeros(n, np.int32) for kind in lsa.Violations._fields}
     for batch, group, places in _batches(instances, raw):
@@ -63,9 +63,9 @@ def evaluate(
         u = np.repeat(np.arange(len(places)), [len(row) for row in places])
         g = np.concatenate([np.arange(len(row)) for row in places])
         known = None
-        if known_bps is not None:
+        if known_values is not None:
             known = np.ones(group.shape[0], np.float32)
-            known[u] = known_bps[place]
+            known[u] = known_values[place]
         with jax.default_device(device or jax.devices("cpu")[0]):
             found_gain, found_broken = jax.device_get(
                 _evaluate(batch, group, known, kappa, penalty)
@@ -86,13 +86,13 @@ def check_counts(count: int, of: str, **arguments: Sequence[Any] | None) -> None
 def random_baselines(
     instances: Sequence[lsa.Instance], *, device: jax.Device | None = None
 ) -> Float[np.ndarray, "instances"]:
-    """C(a_rand) of each instance [bit/s], exact; for callers that meet an instance many times."""
+    """C(a_rand) of each instance, exact, in the unit of its objective; for callers that keep it."""
     with jax.default_device(device or jax.devices("cpu")[0]):
         found = [_expected(jax.tree.map(np.asarray, inst)) for inst in instances]
     return np.array([float(value) for value in found], np.float32)
 
 
-_expected = jax.jit(lsa.expected_random_throughput)
+_expected = jax.jit(lsa.expected_random_value)
 
 
 @jax.jit
@@ -106,9 +106,7 @@ def _evaluate(
     key = jax.random.key(0)  # unused: the baseline is the exact expectation
 
     def one(inst: lsa.Instance, raw: Array, baseline: Array | None) -> tuple[Array, lsa.Violations]:
-        gain = lsa.performance_gain(
-            key, inst, raw, baseline_bps=baseline, kappa=kappa, penalty=penalty
-        )
+        gain = lsa.performance_gain(key, inst, raw, baseline=baseline, kappa=kappa, penalty=penalty)
         return gain, jax.vmap(lsa.violations, (None, 0))(inst, raw)
 
     return jax.vmap(one)(batch, group, baselines)
