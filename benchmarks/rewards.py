@@ -102,7 +102,7 @@ def group_of_actions(size: int, runs: int) -> dict[str, Any]:
     """64 raw actions on one instance of N = M = K = size, some of them broken."""
     scenario = lsa.Scenario(num_users=size, num_channels=size, num_active=size, occupancy=0.0)
     inst = jax.tree.map(np.asarray, lsa.sample_instance(jax.random.key(0), scenario))
-    baseline = float(lsa.expected_random_throughput(inst))
+    baseline = float(lsa.expected_random_value(inst))
     rng = np.random.default_rng(0)
     raw = []
     for k in range(GROUP):
