@@ -66,7 +66,9 @@ _DEGENERATE = {
 for u in users[np.argsort(power_w.mean(axis=1))][: -(-len(users) // 10)]:
     del action[int(u)]
 """,
-    "comments around random": '"""' + "The users are put on channels. " * 8 + '"""\n'
+    "comments around random": '"""'
+    + "The users are put on channels. " * 8
+    + '"""\n'
     + "# Each user gets a channel of its own, and no channel is used twice.\n" * 8
     + _RANDOM,
     "budget burnt, then random": """\

@@ -70,7 +70,9 @@ class Entries:
         nested = [list(np.atleast_1d(value)) for value in values]
         for k, (own, count) in enumerate(zip(nested, self._counts, strict=True)):
             if len(own) != count:
-                raise ValueError(f"{name}[{k}] must have one value per slot ({count}), got {len(own)}")
+                raise ValueError(
+                    f"{name}[{k}] must have one value per slot ({count}), got {len(own)}"
+                )
         return [value for own in nested for value in own]
 
     def mean(self, values: Num[np.ndarray, "slots"]) -> Float[np.ndarray, "entries"]:

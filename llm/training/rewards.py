@@ -142,7 +142,8 @@ def score(
     total = total + terms.depth * np.nan_to_num(R_d)
     # What says most about an entry: that it was cut off, or else its first failure.
     telling = [
-        min(own, key=lambda result: _URGENCY.get(result.status, 1)) for own in entries.split(results)
+        min(own, key=lambda result: _URGENCY.get(result.status, 1))
+        for own in entries.split(results)
     ]
     unfinished = [result.status == UNFINISHED for result in telling]
     for part in (total, structure, performance, R_d, gain):
@@ -162,7 +163,8 @@ def score(
     )
 
 
-_URGENCY = {UNFINISHED: 0, "ok": 2}  # any failure is between
+def _urgency(result: ActionResult) -> int:
+    return {UNFINISHED: 0, "ok": 2}.get(result.status, 1)  # any failure is between
 
 
 def _worth(

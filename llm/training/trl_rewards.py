@@ -27,8 +27,8 @@ class TrlRewards:
     which TRL then leaves out of the step.
 
     Logged as metrics, each in every step: `raw/valid`, the share of valid actions, and `raw/gain`,
-    the mean of `Scores.gain`, both of what was finished; `status/*`, the share of each status; with a
-    sandbox `sandbox/restarts`, workers replaced in the step, `sandbox/queue_s`, the longest wait
+    the mean of `Scores.gain`, both of what was finished; `status/*`, the share of each status; with
+    a sandbox `sandbox/restarts`, workers replaced in the step, `sandbox/queue_s`, the longest wait
     for one [s], and `sandbox/peak_mb`, the memory of the largest program [MiB]. Status and detail
     per completion are extra columns.
 
@@ -169,7 +169,9 @@ class TrlRewards:
                 name: None if values is None else [values[i] for i in chosen.values()]
                 for name, values in of_rows.items()
             }
-            work = asyncio.to_thread(self._score, texts, lengths=self._count_tokens or lengths, **known)
+            work = asyncio.to_thread(
+                self._score, texts, lengths=self._count_tokens or lengths, **known
+            )
             self._step = step, asyncio.ensure_future(work)
         return await asyncio.shield(self._step[1]), rows
 

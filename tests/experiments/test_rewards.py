@@ -1,13 +1,16 @@
 """The table of rewards: what the form ranked promises, on real cells of it."""
 
+import pathlib
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from experiments import pages, rewards
-from experiments.reward_programs import HONEST, LITERAL, RANDOM
+from experiments.reward_programs import HONEST, RANDOM
 from llm.sandbox import Limits, Sandbox
 
+PAPER, ONE, SEVERAL = "paper", "ranked", f"ranked, {rewards.SLOTS} slots"
 SMALL = next(iter(rewards.SIZES))
 CELLS = [cell for cell in rewards.cells() if cell[0]["size"] == SMALL]
 
@@ -21,37 +24,40 @@ def table():
     return pd.DataFrame(found)
 
 
+def of(table, form):
+    return table[table["form"] == form]
+
+
 def test_every_cell_has_every_program(table):
     assert len(CELLS) == len(rewards.SETTINGS) * len(rewards.OBJECTIVES)
-    counts = table.groupby(rewards.CELL)["program"].nunique()
+    assert list(table["form"].unique()) == [PAPER, ONE, SEVERAL]
+    counts = of(table, SEVERAL).groupby(rewards.CELL)["program"].nunique()
     assert len(counts) == len(CELLS) and (counts == len(HONEST) + 7).all()
-    assert table[table["honest"]]["ranked_valid"].all()
+    assert table[table["honest"]]["valid"].all()
 
 
 def test_valid_programs_rank_as_the_objective_does(table):
-    for cell, own in table[table["ranked_valid"]].groupby(rewards.CELL):
-        own = own.sort_values("ranked_value_share")
-        assert (np.diff(own["ranked_total"]) >= -1e-5).all(), cell
-        apart = np.diff(own["ranked_value_share"]) > 1e-4
-        assert (np.diff(own["ranked_total"])[apart] > 0).all(), cell
+    one = of(table, ONE)
+    for cell, own in one[one["valid"]].groupby(rewards.CELL):
+        own = own.sort_values("objective_over_random")
+        assert own["objective_over_random"].notna().all() and len(own) >= len(HONEST)
+        apart = np.diff(own["objective_over_random"]) > 1e-5
+        steps = np.diff(own["total"])
+        assert apart.any() and (steps[apart] > 0).all() and (steps > -1e-4).all(), cell
+    invalid = of(table, ONE)[~one["valid"]]
+    assert invalid["total"].max() < 0.4 < 0.7 < one[one["valid"]]["total"].min()
 
 
 def test_no_degenerate_program_beats_an_honest_random_one(table):
-    for cell, own in table.groupby(rewards.CELL):
-        random = own.loc[own["program"] == RANDOM, "ranked_total"].item()
-        assert own.loc[~own["honest"], "ranked_total"].max() <= random + 1e-6, cell
+    for cell, own in of(table, SEVERAL).groupby(rewards.CELL):
+        random = own.loc[own["program"] == RANDOM, "total"].item()
+        assert own.loc[~own["honest"], "total"].max() <= random + 1e-6, cell
         assert random > 0.7
-
-
-def test_the_weaknesses_of_the_papers_form_are_in_the_table(table):
-    """What docs/rewards.md says of it: else the text must be changed."""
-    total = table.pivot_table(index=rewards.CELL, columns="program", values="paper_total")
-    assert (total[LITERAL] > total[RANDOM]).mean() > 0.5
 
 
 def test_the_markdown_has_every_row(table):
     text = rewards.markdown(table)
-    assert text.count("\n### ") + text.startswith("### ") == len(CELLS)
+    assert text.startswith("### ") and text.count("\n### ") == len(CELLS) - 1
     assert text.count(f"| {RANDOM} |") == len(CELLS)
 
 
@@ -64,8 +70,6 @@ def test_the_markdown_has_every_row(table):
     ],
 )
 def test_options_that_are_refused(tmp_path, options, message):
-    import pathlib
-
     options = {"out": tmp_path / "a.csv", **options}
     options["out"] = pathlib.Path(options["out"])
     with pytest.raises(ValueError, match=message):
