@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from llm.sandbox import Sandbox
 
-TIME = "three minutes on 2 cores"
-
 SIZES = {"10 x 15 x 3": (10, 15, 3), "200 x 200 x 40": (200, 200, 40)}
 """Registered users x channels x requesting users."""
 SETTINGS = ("plain", "fading", "interference", "multipath")
