@@ -10,8 +10,10 @@ import sys
 
 import pandas as pd
 
+from experiments import rewards
+
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = ("README.md", "docs/results.md")
+PAGES = ("README.md", "docs/results.md", "docs/rewards_table.md")
 _TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
@@ -38,14 +40,18 @@ def scaling_table(summary: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
+_TABLES = {"scaling": scaling_table, "rewards": rewards.markdown}  # by the file's first word
+
+
 def filled(page: str) -> str:
     """The text of a page with its tables made anew."""
 
-    def table(found: re.Match[str]) -> str:
-        summary = pd.read_csv(ROOT / "docs" / "results" / found[2])
-        return f"{found[1]}\n{scaling_table(summary)}\n{found[3]}"
+    def made(found: re.Match[str]) -> str:
+        read = pd.read_csv(ROOT / "docs" / "results" / found[2])
+        table = _TABLES[found[2].split("_")[0]](read)
+        return f"{found[1]}\n{table}\n{found[3]}"
 
-    return _TABLE.sub(table, page)
+    return _TABLE.sub(made, page)
 
 
 def main() -> None:

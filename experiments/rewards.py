@@ -1,7 +1,7 @@
 """Rewards of programs in both forms: programs x settings x objectives x sizes.
 
 Honest programs, from random to local improvement, and degenerate ones, which only look for the
-reward. The paper's form values one slot; the form ranked four of the same setting.
+reward. The paper's form values one slot; the form ranked one, and four of the same setting.
 """
 
 import dataclasses
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from llm.sandbox import Sandbox
-
-TIME = "three minutes on 2 cores"
 
 SIZES = {"10 x 15 x 3": (10, 15, 3), "200 x 200 x 40": (200, 200, 40)}
 """Registered users x channels x requesting users."""
@@ -74,7 +72,10 @@ def cells() -> Iterator[tuple[dict[str, str], lsa.Scenario]]:
 def rows(
     cell: dict[str, str], scenario: lsa.Scenario, box: "Sandbox", *, seed: int, budget_s: float
 ) -> list[dict[str, Any]]:
-    """One row per program of a cell."""
+    """One row per form and program of a cell.
+
+    The objective beside them is that of the first slot, over the mean of random valid answers.
+    """
     import jax
     import numpy as np
 
@@ -88,58 +89,52 @@ def rows(
     exact = lsa.solvers.hungarian(keys[0], slots[0].without_coupling()).assignment
     pairs = zip(np.asarray(slots[0].user_id).tolist(), np.asarray(exact).tolist(), strict=True)
     programs = HONEST | degenerate({user: channel for user, channel in pairs if channel >= 0})
-    texts = [completion(code) for code in programs.values()]
     count = load_model("embedded").count_tokens
-    paper = score(
-        texts,
-        [slots[0]] * len(texts),
-        box,
-        lengths=[count(text) for text in texts],
-        terms=Terms(min_tokens=shortest_exact_tokens(count)),
-        budget_s=budget_s,
-    )
-    ranked = score(texts, [slots] * len(texts), box, terms=Terms(form="ranked"), budget_s=budget_s)
-    return [
-        {
-            **cell,
-            "program": name,
-            "honest": name in HONEST,
-            "paper_valid": bool(paper.valid[k]),
-            "paper_gain": paper.gain[k],
-            "paper_structure": paper.structure[k],
-            "paper_performance": paper.performance[k],
-            "paper_depth": paper.depth[k],
-            "paper_total": paper.total[k],
-            "ranked_valid": bool(ranked.valid[k]),
-            "ranked_gain": ranked.gain[k],
-            "ranked_structure": ranked.structure[k],
-            "ranked_performance": ranked.performance[k],
-            "ranked_total": ranked.total[k],
-            "status": ranked.status[k],
-        }
-        for k, name in enumerate(programs)
-    ]
+    paper = Terms(min_tokens=shortest_exact_tokens(count))
+    forms = {
+        "paper": (paper, slots[:1]),
+        "ranked": (Terms(form="ranked"), slots[:1]),
+        f"ranked, {SLOTS} slots": (Terms(form="ranked"), slots),
+    }
+    texts = [completion(code) for code in programs.values()]
+    found = []
+    for form, (terms, own) in forms.items():
+        scores = score(
+            texts, [own] * len(texts), box, lengths=count, terms=terms, budget_s=budget_s
+        )
+        if form == "paper":
+            value = 1 + scores.gain / paper.kappa  # Eq. (13) solved for the objective
+        parts = ("total", "structure", "performance", "depth", "gain", "valid", "status")
+        for k, name in enumerate(programs):
+            row = {part: getattr(scores, part)[k] for part in parts}
+            kind = {"program": name, "honest": name in HONEST, "objective_over_random": value[k]}
+            found.append(cell | kind | {"form": form} | row)
+    return found
 
 
 def markdown(table: "pd.DataFrame") -> str:
-    """A section per size and objective, a row per program; total (parts) of both forms."""
+    """A section per cell, a row per program: each form's total, and parts."""
+    paper, one, several = table["form"].unique()
+    columns = {
+        "objective / random": ("objective_over_random", paper),
+        "paper": ("total", paper),
+        "R_s": ("structure", paper),
+        "R_p": ("performance", paper),
+        "R_d": ("depth", paper),
+        one: ("total", one),
+        several: ("total", several),
+        "structure": ("structure", several),
+        "performance": ("performance", several),
+    }
     lines: list[str] = []
-    for (size, objective, setting), own in table.groupby(
-        ["size", "objective", "setting"], sort=False
-    ):
-        lines += [
-            f"### {size}, {objective}, {setting}",
-            "",
-            "| program | paper | R_s | R_p | R_d | ranked | structure | performance | g |",
-            f"|{'---|' * 9}",
-        ]
-        for row in own.to_dict("records"):
-            names = ("paper_total", "paper_structure", "paper_performance", "paper_depth")
-            names += ("ranked_total", "ranked_structure", "ranked_performance", "ranked_gain")
-            numbers = [f"{row[name] + 0.0:.2f}" for name in names]
-            lines.append(f"| {' | '.join([row['program'], *numbers])} |")
-        lines.append("")
-    return "\n".join(lines)
+    for cell, own in table.groupby(CELL, sort=False):
+        wide = own.pivot(index="program", columns="form").reindex(own["program"].unique())
+        lines += ["", f"### {', '.join(cell)}", ""]
+        lines += [f"| program | {' | '.join(columns)} |", f"|{'---|' * (1 + len(columns))}"]
+        for program, row in wide.iterrows():
+            numbers = [f"{round(row[column], 2) + 0.0:.2f}" for column in columns.values()]
+            lines.append(f"| {' | '.join([str(program), *numbers])} |")
+    return "\n".join(lines).lstrip() + "\n"
 
 
 def run(config: Config) -> None:

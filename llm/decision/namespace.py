@@ -1,35 +1,65 @@
 """What a program sees, and what its action means; one source for prompt, sandbox, corpus."""
 
+import inspect
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, Int64
 
 import lsajax as lsa
+from llm.decision import helpers
 from llm.decision.slot import HostSlot, host_slot
 
+_HELPERS = "from __future__ import annotations\n" + inspect.getsource(helpers.bind)
+
 PRELUDE = (
-    "import numpy as np; rate_bps = lambda: "
-    "bandwidth_hz * np.log1p(power_w / (noise_w + interference_w)) / np.log(2.0)\n"
+    f"import numpy as np; exec(compile({_HELPERS!r}, '<helpers>', 'exec')); "
+    "globals().update(bind(dict(globals()))); del bind\n"
 )
-"""Trusted line put before every program; binds what cannot be sent as data."""
+"""Trusted line put before every program; binds what cannot be sent as data.
+
+The functions are compiled under a name of their own, so that a message about a call of one gives
+the line of the program that called it."""
 
 PRELUDE_LINES = PRELUDE.count("\n")
 
-DOCUMENTATION = """\
-users: int array [K], ids of the requesting users
-channels: int array [C], ids of the idle channels
-power_w: float array [K, 1] or [K, C], received power in W
-bandwidth_hz: float array [C], bandwidth in Hz
-noise_w: float array [C], noise power in W
-interference_w: float array [C], interference power in W
-rate_bps(): float array [K, C], rate of each pair in bit/s
-time_budget_s: float, seconds the program may take
-np: NumPy"""
-"""The names above, as the prompt explains them. Row i belongs to `users[i]`, column j to
+NAMES = {
+    "users": "int [K], ids of the users",
+    "channels": "int [C], ids of the idle channels",
+    "power_w": "float [K, 1] or [K, C], received power in W",
+    "bandwidth_hz": "float [C], bandwidth in Hz",
+    "noise_w": "float [C], noise power in W",
+    "interference_w": "float [C] or [K, C], interference power in W",
+    "rate_bps()": "float [K, C], rate of each pair in bit/s",
+    "values()": "float [K, C], worth of each pair",
+    "value(i, j)": "the same of one pair",
+    "objective(cols)": "float, if user i gets column cols[i], or -1 for none",
+    "time_budget_s": "float, seconds the program may take",
+    "np": "NumPy",
+}
+"""What every program finds, as the prompt explains it. Row i belongs to `users[i]`, column j to
 `channels[j]`."""
+
+EXTRA_NAMES = {
+    "snr_gap": "float, as a ratio",
+    "max_spectral_efficiency": "float, in bit/s/Hz",
+    "weight": "float [K]",
+    "alpha": "float",
+    "min_rate_bps": "float [K], needs in bit/s",
+    "min_rate_value": "float",
+    "coupling_bps": "float, mu in bit/s",
+    "position_m": "float [K, 2], of users in m",
+    "coupling_length_m": "float",
+    "adjacent_leakage": "float",
+    "coupling": "float [K, K], G of users",
+    "leakage": "float [C, C], rho of columns",
+}
+"""What a program finds where its slot has it; the objective's formula says what each is for."""
+
+MAX_BYTES = 1 << 30
+"""The most that the data of a program may take, unless a caller says otherwise [bytes]."""
 
 UNASSIGNED = -1
 """Stands in a raw assignment for "no channel", and may stand in an action."""
@@ -54,33 +84,80 @@ class RawAssignment(NamedTuple):
     unknown_users: int
 
 
+def documentation(names: Mapping[str, str]) -> str:
+    """A line for each of `names`."""
+    return "".join(f"{name}: {text}\n" for name, text in names.items())
+
+
+def extra_data(slot: HostSlot) -> dict[str, np.ndarray | float]:
+    """The values of `EXTRA_NAMES` that a slot has, in their order."""
+    found: dict[str, Any] = {
+        name: getattr(slot, name)
+        for name in ("snr_gap", "max_spectral_efficiency", "weight", "min_rate_bps")
+    }
+    if slot.objective == "fair":
+        found["alpha"] = slot.alpha
+    if slot.min_rate_bps is not None:
+        found["min_rate_value"] = slot.min_rate_value
+    if slot.objective == "coupled":
+        found |= {"coupling_bps": slot.coupling_bps, "coupling": slot.coupling}
+        found["leakage"] = slot.leakage
+        if slot.coupling is None:
+            found["position_m"] = slot.position_m
+            found["coupling_length_m"] = slot.coupling_length_m
+        if slot.leakage is None:
+            found["adjacent_leakage"] = slot.adjacent_leakage
+    return {name: found[name] for name in EXTRA_NAMES if found.get(name) is not None}
+
+
 def program_data(
-    inst: lsa.Instance | HostSlot, time_budget_s: float = 1.0
+    inst: lsa.Instance | HostSlot, time_budget_s: float = 1.0, *, max_bytes: int = MAX_BYTES
 ) -> dict[str, np.ndarray | float]:
-    """The data of `DOCUMENTATION` for one slot: host arrays in float64, ids in int64.
+    """The data of `NAMES` and `EXTRA_NAMES` for one slot: arrays in float64, ids in int64.
 
     Rows are the K requesting users (padding dropped), columns the C idle channels. `power_w` is
-    [K, 1] where power does not depend on the channel, so that it broadcasts either way.
+    [K, 1] where power does not depend on the channel, so that it broadcasts either way. Nothing
+    else has K x C, K x K or C x C entries unless the instance holds it so.
 
     Args:
         inst: the slot.
         time_budget_s: what the program is told that it may take [s].
+        max_bytes: the most that power and interference may take; a program that works on them
+            needs a few times as much.
 
     Raises:
-        ValueError: `time_budget_s` is not a positive finite number.
+        ValueError: `time_budget_s` is not a positive finite number, or more than `max_bytes` are
+            needed; before any of it is made.
     """
     if not (np.isfinite(time_budget_s) and time_budget_s > 0):
         raise ValueError(f"time_budget_s must be finite and above 0 s, got {time_budget_s!r}")
     slot = host_slot(inst)
+    _check_size(slot, max_bytes)
+    interference_w = slot.interference_w
     return {
         "users": slot.users,
         "channels": slot.channels,
         "power_w": slot.power_w(),
         "bandwidth_hz": slot.bandwidth_hz,
         "noise_w": slot.noise_psd_w_hz * slot.bandwidth_hz,
-        "interference_w": slot.interference_w,
+        "interference_w": np.zeros(len(slot.channels))
+        if interference_w is None
+        else interference_w,
         "time_budget_s": float(time_budget_s),
+        **extra_data(slot),
     }
+
+
+def _check_size(slot: HostSlot, max_bytes: int) -> None:
+    K, C = len(slot.users), len(slot.channels)
+    pairs = slot.power_per_pair + (slot.interference_w is not None and slot.interference_w.ndim > 1)
+    needed = 8 * K * C * pairs
+    if needed > max_bytes:
+        raise ValueError(
+            f"the data of a program needs {needed} bytes for {K} users on {C} idle channels, whose "
+            f"power or interference differs by pair, and max_bytes is {max_bytes}: raise it, or "
+            "decide for some users at a time (user_mask), each on channels of its own (occupied)"
+        )
 
 
 def raw_assignment(
@@ -107,20 +184,24 @@ def raw_assignment(
     return RawAssignment(raw, int(np.sum(~known)))
 
 
+_NOT_BROKEN = ("unserved", "below_min_rate")  # counted apart, and a soft constraint
+
+
 def is_valid(
     slot: HostSlot, action: Mapping[int, int] | None, violations: Mapping[str, int]
 ) -> bool:
     """Whether an action breaks nothing and serves as many users as can be served.
 
     Where no user can be served, since none requests or no channel is idle, the empty action is
-    valid, and so is one that leaves all users unassigned.
+    valid, and so is one that leaves all users unassigned. Needs (`min_rate_bps`) do not count: they
+    are part of the objective.
 
     Args:
         slot: what the action is for.
         action: None, from a completion that led to none, is never valid.
         violations: of its raw assignment by kind, `UNKNOWN_USER` among them.
     """
-    broken = sum(count for kind, count in violations.items() if kind != "unserved")
+    broken = sum(count for kind, count in violations.items() if kind not in _NOT_BROKEN)
     unserved = len(slot.users) - slot.servable
     return action is not None and broken == 0 and violations["unserved"] == unserved
 

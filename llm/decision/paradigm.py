@@ -4,46 +4,36 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 from llm.decision.execution import ActionResult, read_mappings, run_programs
-from llm.decision.namespace import DOCUMENTATION
+from llm.decision.namespace import NAMES, documentation
 from llm.decision.slot import HostSlot
 from llm.sandbox import Sandbox
 
 _RULES = """\
-You are the channel allocator of one base station.
-Every requesting user gets one idle channel; maximise the sum of the users' rates.
-Rules:
-- Rate of a user on a channel (Shannon): B * log2(1 + P / (N0 * B + I)) bit/s
-- P in W = 10 ** ((P in dBm - 30) / 10)
-- One-to-one mapping: one channel per user, no channel twice
-- Occupied channels are forbidden
+Assign the channels of one base station for one time slot.
+Each of K users gets one of C idle channels, no channel twice, so that the objective is largest.
+If C < K, K - C users get none.
+Rate of user i on its channel: r_i = B * log2(1 + P / (N0 * B + I)) bit/s
 """
 
+# Shown a program instead of told about one, Qwen2.5-Coder-0.5B no longer makes up data of its own.
 _CODE_TASK = """\
-Write a Python program that assigns `action`, a dict {user_id: channel_id} of int to int.
+Write Python that sets `action`, a dict {user_id: channel_id} of int to int.
 These variables exist already, use them and do not redefine them:
 DOCUMENTATION
 Row i is users[i] and column j is channels[j]: translate positions into ids.
-NumPy and SciPy may be imported. No files, no input, no printing.
-Answer with one ```python block, code only; it must set
-action = {user_id: channel_id}
-""".replace("DOCUMENTATION", DOCUMENTATION)
-
-_TEXT_TASK = """\
-Write the mapping itself, no program and no explanation, in this form:
-action = {user_id: channel_id, user_id: channel_id}
-"""
-
-_STATE = "State of this slot:\n"
-
-# Shown a program instead of told about one, Qwen2.5-Coder-0.5B no longer makes up data of its own.
-_CODE_CLOSING = """\
+NumPy and SciPy may be imported; no files, no input, no printing.
 This program is valid, but random:
 ```python
 order = np.random.permutation(len(channels))
 action = {int(users[i]): int(channels[j]) for i, j in enumerate(order[:len(users)])}
 ```
-Now write a better one in the same form, at most 20 lines. Use the variables as they are; copy no
-number from above.
+Answer with one ```python block in this form, code only, at most 20 lines.
+""".replace("DOCUMENTATION\n", documentation(NAMES))
+
+_TEXT_TASK = """\
+Write the mapping itself, no program and no explanation, in this form:
+action = {user_id: channel_id, user_id: channel_id}
+P in W is 10 ** ((P in dBm - 30) / 10).
 """
 
 
@@ -53,10 +43,11 @@ class Paradigm:
 
     Attributes:
         name: "code" or "text".
-        static_text: task, rules, output schema and namespace: the prefix of every prompt, byte for
+        static_text: task, rules, namespace, example and form: the prefix of every prompt, byte for
             byte.
-        closing: the last lines of every prompt. They come last since a small model otherwise goes
-            on with the lists of the state, or transcribes them.
+        closing: the last line of every prompt. It comes last since a small model otherwise goes
+            on with the numbers before it, or transcribes them.
+        detail: the default share of the token budget for numbers of users and channels.
         runs_programs: completions hold programs, which need a sandbox. Otherwise they hold the
             mapping, for which the prompt must list the ids.
         to_actions: turns completions, each for the slot beside it, into actions; the last arguments
@@ -68,6 +59,7 @@ class Paradigm:
     name: str
     static_text: str
     closing: str
+    detail: float
     runs_programs: bool
     to_actions: Callable[
         [Sandbox | None, Sequence[str], Sequence[HostSlot], float | None, Sequence[float] | None],
@@ -84,8 +76,9 @@ class Paradigm:
 
 CODE = Paradigm(
     name="code",
-    static_text=_RULES + _CODE_TASK + _STATE,
-    closing=_CODE_CLOSING,
+    static_text=_RULES + _CODE_TASK,
+    closing="Now write a better program in the same form; copy no number from above.\n",
+    detail=1 / 32,  # the program sees them all as arrays
     runs_programs=True,
     to_actions=run_programs,
     structure_steps={
@@ -105,8 +98,9 @@ CODE = Paradigm(
 
 TEXT = Paradigm(
     name="text",
-    static_text=_RULES + _TEXT_TASK + _STATE,
+    static_text=_RULES + _TEXT_TASK,
     closing="Now write the mapping.\n",
+    detail=1.0,
     runs_programs=False,
     to_actions=read_mappings,
     structure_steps={

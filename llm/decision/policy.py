@@ -94,6 +94,7 @@ def decide(
     *,
     paradigm: str = "code",
     budget: int | None = None,
+    detail: float | None = None,
     max_new_tokens: int | None = None,
     temperature: float = 0.0,
     seed: int = 0,
@@ -112,6 +113,7 @@ def decide(
         instances: unbatched instances of any shapes.
         paradigm: "code" (the model writes a program) or "text" (the mapping itself).
         budget: prompt tokens; None takes the model's own.
+        detail: share of the budget for numbers of users and channels, see `serialize`.
         max_new_tokens: None takes the model's own.
         temperature: 0 is greedy.
         seed: of the sampling.
@@ -134,7 +136,16 @@ def decide(
     for inst in instances:
         start = time.perf_counter()
         slots.append(host_slot(inst))
-        prompts.append(serialize(slots[-1], model.count_tokens, budget, paradigm=paradigm))
+        prompts.append(
+            serialize(
+                slots[-1],
+                model.count_tokens,
+                budget,
+                paradigm=paradigm,
+                time_budget_s=1.0 if box is None else box.limits.cpu_s,
+                detail=detail,
+            )
+        )
         serialize_s.append(time.perf_counter() - start)
     completions = model.generate(
         [prompt.text for prompt in prompts],

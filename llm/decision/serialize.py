@@ -1,14 +1,18 @@
-"""State -> prompt within a token budget (the paper's hierarchical state serialisation)."""
+"""State -> prompt within a token budget (the paper's hierarchical state serialisation).
+
+What never changes comes first, then what all slots of a setting share, then the sizes, then numbers
+of users and channels: the further two prompts agree, the more a prefix cache keeps.
+"""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import numpy as np
-from jaxtyping import Int64
 
 import lsajax as lsa
-from llm.decision.paradigm import paradigm_named
+from llm.decision.paradigm import Paradigm, paradigm_named
 from llm.decision.slot import HostSlot, host_slot
+from llm.decision.task import setting_lines
 
 _MIN_POWER_W = 1e-30
 # No tokenizer packs the digits of a list this densely, so longer texts are not even counted.
@@ -20,10 +24,10 @@ class Prompt:
     """A prompt and what it costs.
 
     Attributes:
-        text: the static text first, then the state, then a closing line.
+        text: the paradigm's static text, the setting, the numbers of the slot, a closing line.
         tokens: tokens of `text`, as counted by the model's own tokenizer.
-        static_tokens: tokens of the static text alone, alike for every slot and instance.
-        levels: levels of detail included, of "global", "critical", "ids", "full", "gains".
+        static_tokens: tokens of the prefix that all slots of the setting share.
+        levels: levels of detail included, of "sizes", "statistics", "ids", "rows", "gains".
     """
 
     text: str
@@ -33,7 +37,7 @@ class Prompt:
 
     @property
     def static_share(self) -> float:
-        """Share of the tokens that a prefix cache keeps between slots."""
+        """Share of the tokens that a prefix cache keeps between slots of the setting."""
         return self.static_tokens / self.tokens
 
 
@@ -43,45 +47,93 @@ def serialize(
     budget: int,
     *,
     paradigm: str = "code",
+    time_budget_s: float = 1.0,
+    detail: float | None = None,
 ) -> Prompt:
-    """The prompt for one slot: statistics, then critical constraints, then lists, while they fit.
+    """The prompt for one slot: objective, setting and sizes, then as much detail as is wanted.
 
-    Never over `budget`, at any number of users and channels; the cost is a few token counts of a
-    text of at most the budget, plus sorting. Powers in the prompt are means over the fading.
+    The detail is statistics, then rows of users and channels, best first, as many as fit, then,
+    where all rows fit, the power of each pair. In the text paradigm the ids come before all other
+    detail. Never over `budget`, at any number of users and channels; the cost is a few token
+    counts of a text of at most the budget, plus sorting. Powers are means over the fading but for
+    those of pairs.
 
     Args:
         inst: the slot.
         count_tokens: tokens of a text as the model would receive it (chat template included).
         budget: the most tokens.
         paradigm: "code" (a program is asked for) or "text" (the mapping itself).
+        time_budget_s: what the program is told that it may take [s].
+        detail: share of the budget for the detail, from 0 (sizes alone) to 1 (all that fits); None
+            takes the paradigm's own, which is small where the program sees all of it as arrays.
 
     Raises:
-        ValueError: the static text and the statistics alone exceed `budget`; unknown `paradigm`.
+        ValueError: the prompt without any detail exceeds `budget`; unknown `paradigm`; `detail` out
+            of range.
     """
     asked = paradigm_named(paradigm)
-    state = _State(host_slot(inst))
-    text = asked.static_text + _global_lines(state)
-    tokens = count_tokens(text + asked.closing)
-    if tokens > budget:
+    detail = asked.detail if detail is None else detail
+    if not 0 <= detail <= 1:
+        raise ValueError(f"detail must be within [0, 1], got {detail!r}")
+    slot = host_slot(inst)
+    shared = asked.static_text + setting_lines(slot, time_budget_s if asked.runs_programs else None)
+    draft = _Draft(shared + _sizes(slot), asked.closing, count_tokens, budget)
+    if draft.tokens > budget:
         raise ValueError(
-            f"budget must be at least {tokens} tokens, what the instructions and the network "
-            f"statistics of this instance need, got {budget}"
+            f"budget must be at least {draft.tokens} tokens, what the instructions, the setting "
+            f"and the sizes of this instance need, got {budget}"
         )
-    levels = ["global"]
-    for name, alternatives in _levels(state, budget, list_ids=not asked.runs_programs):
-        for part in alternatives:
-            if len(text) + len(part) > _MAX_CHARS_PER_TOKEN * budget:
-                continue
-            count = count_tokens(text + part + asked.closing)
-            if count <= budget:
-                text, tokens = text + part, count
-                levels.append(name)
-                break
-        else:
-            break
+    draft.room = min(budget, draft.tokens + int(detail * budget))
+    _add_detail(draft, _State(slot), asked)
     # The chat template's own tokens are not the text's, and its tail comes after the state.
-    static_tokens = count_tokens(asked.static_text) - count_tokens("")
-    return Prompt(text + asked.closing, tokens, static_tokens, tuple(levels))
+    static_tokens = count_tokens(shared) - count_tokens("")
+    return Prompt(draft.text + asked.closing, draft.tokens, static_tokens, tuple(draft.levels))
+
+
+class _Draft:
+    """A prompt that grows while it fits.
+
+    Attributes:
+        text: without the closing line.
+        tokens: of the text with the closing line.
+        room: the most tokens.
+        levels: what was added.
+    """
+
+    def __init__(self, text: str, closing: str, count_tokens: Callable[[str], int], room: int):
+        self.text, self.closing, self.room = text, closing, room
+        self._count = count_tokens
+        self.tokens = count_tokens(text + closing)
+        self.levels = ["sizes"]
+
+    def add(self, level: str, part: str) -> bool:
+        """Adds `part` where it fits."""
+        tokens = self._fits(part)
+        if tokens is None:
+            return False
+        self.text, self.tokens = self.text + part, tokens
+        if level not in self.levels:
+            self.levels.append(level)
+        return True
+
+    def add_most(self, level: str, part: Callable[[int], str], most: int) -> int:
+        """Adds `part(n)` with the largest n up to `most` that fits, if it is above 0; returns n."""
+        low, high = 0, min(most, self.room)  # a token a row at least
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self._fits(part(middle)) is None:
+                high = middle - 1
+            else:
+                low = middle
+        if low > 0:
+            self.add(level, part(low))
+        return low
+
+    def _fits(self, part: str) -> int | None:
+        if len(self.text) + len(part) > _MAX_CHARS_PER_TOKEN * self.room:
+            return None
+        tokens = self._count(self.text + part + self.closing)
+        return tokens if tokens <= self.room else None
 
 
 class _State:
@@ -89,134 +141,115 @@ class _State:
 
     def __init__(self, slot: HostSlot):
         self.slot = slot
-        self.power_dbm = _dbm(slot.mean_power_w)
+        self.power_dbm = _dbm(_per(slot.mean_power_w, 1))
         self.bandwidth_mhz = slot.bandwidth_hz / 1e6
-        self.carrier_db = 10 * np.log10(slot.carrier_gain)
         self.by_power = np.argsort(-self.power_dbm, kind="stable")
         self.by_width = np.argsort(-self.bandwidth_mhz, kind="stable")
+        self.carrier_db = None if slot.carrier_gain is None else 10 * np.log10(slot.carrier_gain)
+        self.interference_w = None
+        if slot.interference_w is not None:
+            self.interference_w = _per(slot.interference_w, 0)
 
     def user(self, place: int) -> str:
-        return f"{self.slot.users[place]}: {self.power_dbm[place]:.1f}"
+        text = f"{self.slot.users[place]}: {self.power_dbm[place]:.1f}"
+        if self.slot.weight is not None:
+            text += f" weight {self.slot.weight[place]:.2f}"
+        if self.slot.min_rate_bps is not None:
+            text += f" needs {self.slot.min_rate_bps[place] / 1e6:g}"
+        return text
 
     def channel(self, place: int) -> str:
         text = f"{self.slot.channels[place]}: {self.bandwidth_mhz[place]:.2f}"
-        if self.slot.interference_w[place] > 0:
-            text += f" I {_dbm(self.slot.interference_w[place]):.1f}"
-        if self.slot.wideband:
+        if self.interference_w is not None and self.interference_w[place] > 0:
+            text += f" I {_dbm(self.interference_w[place]):.1f}"
+        if self.carrier_db is not None:
             text += f" G {self.carrier_db[place]:+.1f}"
         return text
+
+    def rows(self, count: int) -> str:
+        """The best users and channels with their numbers."""
+        users, channels = self.by_power[:count], self.by_width[:count]
+        return (
+            f"Idle channels, widest first (id: MHz): {_join(map(self.channel, channels))}\n"
+            f"Users, strongest first (id: dBm): {_join(map(self.user, users))}\n"
+        )
+
+    def ids(self, count: int) -> str:
+        """Ids alone, best first: without them no mapping can be written down.
+
+        Pairing them in this order is a feasible answer, so of each side the same number is shown.
+        """
+        users = " ".join(str(self.slot.users[i]) for i in self.by_power[:count])
+        channels = " ".join(str(self.slot.channels[j]) for j in self.by_width[:count])
+        return (
+            f"Users, strongest first ({count} of {len(self.slot.users)}): {users}\n"
+            f"Idle channels, widest first ({count} of {len(self.slot.channels)}): {channels}\n"
+        )
+
+    def statistics(self) -> list[str]:
+        """Lines; what changes least from slot to slot comes first."""
+        noise_dbm_hz = 10 * np.log10(self.slot.noise_psd_w_hz) + 30
+        lines = [
+            f"Noise: {noise_dbm_hz:.1f} dBm/Hz",
+            f"Bandwidth in MHz: {_statistics(self.bandwidth_mhz)}",
+            f"Received power in dBm: {_statistics(self.power_dbm)}",
+        ]
+        if self.carrier_db is not None:
+            lines.append(f"Carrier gain in dB: {_statistics(self.carrier_db)}")
+        if self.interference_w is not None:
+            hit = self.interference_w[self.interference_w > 0]
+            lines.append(f"Interfered idle channels: {hit.size}, in dBm {_statistics(_dbm(hit))}")
+        return [line + "\n" for line in lines]
+
+    def gains(self) -> str:
+        """Power of every pair, with its fading."""
+        rows = (
+            f"{user}: {' '.join(f'{p:.1f}' for p in _dbm(row))}\n"
+            for user, row in zip(self.slot.users, self.slot.power_w(), strict=True)
+        )
+        return f"Power in dBm of each user on channels {_join(map(str, self.slot.channels))}:\n" + (
+            "".join(rows)
+        )
+
+
+def _sizes(slot: HostSlot) -> str:
+    channels = f"C = {len(slot.channels)} of {slot.num_channels} channels idle"
+    return f"Sizes: K = {len(slot.users)} users, {channels}\n"
+
+
+def _add_detail(draft: _Draft, state: _State, asked: Paradigm) -> None:
+    slot, rows = state.slot, 0
+    most = max(len(slot.users), len(slot.channels))
+    if asked.runs_programs:
+        if all(draft.add("statistics", line) for line in state.statistics()):
+            rows = draft.add_most("rows", state.rows, most)
+    elif most <= draft.room and draft.add("rows", state.rows(most)):
+        rows = most
+    else:
+        draft.add_most("ids", state.ids, slot.servable)
+        _ = all(draft.add("statistics", line) for line in state.statistics())
+    differs = slot.fading is not None or slot.mean_power_w.ndim > 1
+    if differs and rows == most and len(slot.users) * len(slot.channels) <= draft.room:
+        draft.add("gains", state.gains())
+
+
+def _per(values: np.ndarray, mean_over: int) -> np.ndarray:
+    """Values of users or channels, those of pairs by their mean."""
+    if values.ndim < 2:
+        return values
+    return values.mean(axis=mean_over) if values.size else np.zeros(values.shape[1 - mean_over])
 
 
 def _dbm(power_w: np.ndarray | float) -> np.ndarray:
     return 10 * np.log10(np.maximum(power_w, _MIN_POWER_W)) + 30
 
 
-def _statistics(values: np.ndarray, digits: int = 1) -> str:
+def _statistics(values: np.ndarray) -> str:
     if values.size == 0:
         return "none"
     named = {"max": values.max(), "min": values.min(), "mean": values.mean(), "std": values.std()}
-    return ", ".join(f"{name} {value:.{digits}f}" for name, value in named.items())
-
-
-def _global_lines(state: _State) -> str:
-    slot = state.slot
-    noise_dbm_hz = float(10 * np.log10(slot.noise_psd_w_hz) + 30)
-    per_channel = slot.fading or slot.wideband
-    lines = [
-        f"Setting: {slot.setting}",
-        f"power_w differs between channels: {'yes' if per_channel else 'no'}",
-        f"Noise floor: {noise_dbm_hz:.1f} dBm/Hz",
-        f"Requesting users: {len(slot.users)}",
-        f"Idle channels: {len(slot.channels)} of {slot.num_channels}",
-        f"Received power in dBm: {_statistics(state.power_dbm)}",
-        f"Bandwidth in MHz: {_statistics(state.bandwidth_mhz)}",
-    ]
-    if slot.wideband:
-        lines.append(f"Carrier gain in dB: {_statistics(state.carrier_db)}")
-    hit = slot.interference_w[slot.interference_w > 0]
-    if hit.size:
-        lines.append(f"Interfered idle channels: {hit.size}, in dBm {_statistics(_dbm(hit))}")
-    else:
-        lines.append("Interfered idle channels: 0")
-    return "\n".join(lines) + "\n"
-
-
-Level = tuple[str, Iterator[str]]
-
-
-def _levels(state: _State, budget: int, *, list_ids: bool) -> Iterator[Level]:
-    yield "critical", _critical(state, budget, list_ids)
-    if list_ids:
-        yield "ids", _id_lists(state, budget)
-    yield "full", _full_lists(state, budget)
-    if state.slot.fading:
-        yield "gains", _gains(state, budget)
-
-
-def _critical(state: _State, budget: int, list_ids: bool) -> Iterator[str]:
-    """Extremes of both sides and the occupied channels, in shorter and shorter form."""
-    ranges = _ranges(state.slot.occupied)
-    forms = ((8, budget), (8, 64), (4, 16), (2, 4), (1, 1))
-    # The room is kept for the lists of ids.
-    for entries, most_ranges in forms[2:] if list_ids else forms:
-        strong, wide = state.by_power[:entries], state.by_width[:entries]
-        weak = state.by_power[::-1][:entries]
-        shown = ", ".join(ranges[:most_ranges]) or "none"
-        more = len(ranges) - most_ranges
-        yield (
-            f"Strongest users (id: dBm): {_join(map(state.user, strong))}\n"
-            f"Weakest users (id: dBm): {_join(map(state.user, weak))}\n"
-            f"Widest idle channels (id: MHz): {_join(map(state.channel, wide))}\n"
-            f"Occupied channels: {shown}{f' and {more} more ranges' if more > 0 else ''}\n"
-        )
+    return ", ".join(f"{name} {value:.1f}" for name, value in named.items())
 
 
 def _join(parts: Iterable[str]) -> str:
     return ", ".join(parts) or "none"
-
-
-def _ranges(ids: Int64[np.ndarray, "ids"]) -> list[str]:
-    """Sorted ids as ranges: `3-7`, `12`."""
-    if ids.size == 0:
-        return []
-    breaks = np.flatnonzero(np.diff(ids) > 1)
-    first = ids[np.concatenate(([0], breaks + 1))]
-    last = ids[np.concatenate((breaks, [ids.size - 1]))]
-    return [f"{a}" if a == b else f"{a}-{b}" for a, b in zip(first, last, strict=True)]
-
-
-def _id_lists(state: _State, budget: int) -> Iterator[str]:
-    """Ids alone, best first, as many as fit: without them no mapping can be written down.
-
-    Pairing them in this order is a feasible answer, so of each side the same number is shown.
-    """
-    # A token per id at least; hence not more than half the budget of either side.
-    count = min(state.slot.servable, budget // 2)
-    while count > 0:
-        users = " ".join(str(state.slot.users[i]) for i in state.by_power[:count])
-        channels = " ".join(str(state.slot.channels[j]) for j in state.by_width[:count])
-        yield (
-            f"Users, strongest first ({count} of {len(state.slot.users)}): {users}\n"
-            f"Idle channels, widest first ({count} of {len(state.slot.channels)}): {channels}\n"
-        )
-        count = count * 15 // 16 if count > 16 else count - 1
-
-
-def _full_lists(state: _State, budget: int) -> Iterator[str]:
-    if len(state.slot.users) + len(state.slot.channels) <= budget:
-        yield (
-            f"All users (id: dBm): {_join(map(state.user, range(len(state.slot.users))))}\n"
-            f"All idle channels (id: MHz): "
-            f"{_join(map(state.channel, range(len(state.slot.channels))))}\n"
-        )
-
-
-def _gains(state: _State, budget: int) -> Iterator[str]:
-    """Power of every pair with its fading; only where so few pairs are left that it may fit."""
-    slot = state.slot
-    if len(slot.users) * len(slot.channels) <= budget:
-        rows = (
-            f"{user}: {' '.join(f'{p:.1f}' for p in _dbm(row))}\n"
-            for user, row in zip(slot.users, slot.power_w(), strict=True)
-        )
-        yield "Power in dBm of each user on each idle channel, in order:\n" + "".join(rows)

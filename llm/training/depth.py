@@ -5,6 +5,7 @@ nothing.
 """
 
 import io
+import re
 import tokenize
 from collections.abc import Callable, Iterator, Sequence
 
@@ -33,48 +34,65 @@ def shortest_exact_tokens(count_tokens: Callable[[str], int]) -> int:
 
 
 def depth_penalty(
-    lengths: Sequence[int], completions: Sequence[str], *, delta: float, min_tokens: int
+    lengths: Sequence[int] | Callable[[str], int],
+    completions: Sequence[str],
+    *,
+    delta: float,
+    min_tokens: int,
 ) -> Float[np.ndarray, "n"]:
     """R_d of Eq. (14), in [-delta, 0].
 
     Args:
-        lengths: tokens of each completion.
-        completions: the texts, of which `working_share` counts.
+        lengths: tokens of each completion, of which the `working_share` counts; or the tokenizer's
+            count, by which the padding is taken off exactly.
+        completions: the texts.
         delta: the largest penalty.
         min_tokens: L_min.
 
     Raises:
         ValueError: a negative length.
     """
-    tokens = np.asarray(lengths, np.float32)
-    if not np.all(tokens >= 0):
-        raise ValueError(f"lengths must be at least 0 tokens, got {tokens.min():g}")
-    tokens = tokens * np.array([working_share(text) for text in completions], np.float32)
+    if callable(lengths):
+        # A piece by itself may have a token more than within the text.
+        found = [lengths(text) - sum(map(lengths, padding(text))) for text in completions]
+        tokens = np.maximum(np.asarray(found, np.float32), 0.0)
+    else:
+        tokens = np.asarray(lengths, np.float32)
+        if not np.all(tokens >= 0):
+            raise ValueError(f"lengths must be at least 0 tokens, got {tokens.min():g}")
+        tokens = tokens * np.array([working_share(text) for text in completions], np.float32)
     return (-delta * np.maximum(0.0, 1.0 - tokens / min_tokens)).astype(np.float32)
 
 
 def working_share(completion: str) -> float:
-    """The share of a completion's characters that is not padding of its program, in [0, 1].
+    """The share of a completion's tokens that is not `padding`, in [0, 1], for any tokenizer.
 
-    Padding is a comment, or a statement without a single name in it, such as a docstring. What
-    stands beside the program counts in full, and so does what cannot be split into tokens.
+    Counted in pieces that are about a token to most: four letters or digits, or a sign.
     """
-    code = parse.code_block(completion).text
-    return 1.0 - min(1.0, _padding(code) / len(completion)) if code else 1.0
+    spent = sum(len(_PIECE.findall(text)) for text in padding(completion))
+    return 1.0 - min(1.0, spent / len(_PIECE.findall(completion))) if spent else 1.0
 
 
-def _padding(code: str) -> int:
-    """Characters of comments and of statements that name nothing."""
-    found = statement = 0
+_PIECE = re.compile(r"[A-Za-z0-9_]{1,4}|[^\sA-Za-z0-9_]")
+
+
+def padding(completion: str) -> list[str]:
+    """Comments of a completion's program, and statements without a name, such as docstrings.
+
+    What stands beside the program is none, nor is what cannot be split into tokens.
+    """
+    found: list[str] = []
+    statement: list[str] = []
     names = False
-    for token in _tokens(code):
+    for token in _tokens(parse.code_block(completion).text or ""):
         if token.type == tokenize.COMMENT:
-            found += len(token.string)
+            found.append(token.string)
         elif token.type in (tokenize.NEWLINE, tokenize.ENDMARKER) or token.string == ";":
-            found += 0 if names else statement
-            statement, names = 0, False
+            if statement and not names:
+                found.append("".join(statement))
+            statement, names = [], False
         elif token.type not in (tokenize.NL, tokenize.INDENT, tokenize.DEDENT):
-            statement += len(token.string)
+            statement.append(token.string)
             names |= token.type == tokenize.NAME
     return found
 

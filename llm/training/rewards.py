@@ -4,7 +4,7 @@
 The repair is off: a raw assignment is worth what it is worth.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -64,7 +64,7 @@ def score(
     instances: Sequence[Entry],
     box: Sandbox | None,
     *,
-    lengths: Sequence[int] | None = None,
+    lengths: Sequence[int] | Callable[[str], int] | None = None,
     paradigm: str = "code",
     terms: Terms | None = None,
     baselines: Sequence[Any] | None = None,
@@ -85,7 +85,8 @@ def score(
             instance 2 to 4 of one setting: the prompt shows the first, and the program is to hold
             on all of them.
         box: runs the programs; may be None in the text paradigm.
-        lengths: tokens of each completion, for R_d; None leaves it out.
+        lengths: tokens of each completion, for R_d, or the tokenizer's count of a text; padding of
+            programs is taken off, see `llm.training.depth`. None leaves R_d out.
         paradigm: "code" or "text".
         terms: weights and constants.
         baselines: `random_baselines` of the instances, where the caller keeps them; a sequence for
@@ -112,7 +113,7 @@ def score(
         n,
         "completion",
         instances=instances,
-        lengths=lengths,
+        lengths=None if callable(lengths) else lengths,
         baselines=baselines,
         best=best,
         budget_s=budgets_s,
@@ -162,7 +163,8 @@ def score(
     )
 
 
-_URGENCY = {UNFINISHED: 0, "ok": 2}  # any failure is between
+def _urgency(result: ActionResult) -> int:
+    return {UNFINISHED: 0, "ok": 2}.get(result.status, 1)  # any failure is between
 
 
 def _worth(
@@ -202,7 +204,10 @@ def _worth(
 
 
 def _depth(
-    asked: Paradigm, terms: Terms, completions: Sequence[str], lengths: Sequence[int] | None
+    asked: Paradigm,
+    terms: Terms,
+    completions: Sequence[str],
+    lengths: Sequence[int] | Callable[[str], int] | None,
 ) -> Float[np.ndarray, "n"]:
     """R_d of Eq. (14); the form ranked has none."""
     n = len(completions)

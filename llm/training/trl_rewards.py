@@ -27,8 +27,8 @@ class TrlRewards:
     which TRL then leaves out of the step.
 
     Logged as metrics, each in every step: `raw/valid`, the share of valid actions, and `raw/gain`,
-    the mean of `Scores.gain`, both of what was finished; `status/*`, the share of each status; with a
-    sandbox `sandbox/restarts`, workers replaced in the step, `sandbox/queue_s`, the longest wait
+    the mean of `Scores.gain`, both of what was finished; `status/*`, the share of each status; with
+    a sandbox `sandbox/restarts`, workers replaced in the step, `sandbox/queue_s`, the longest wait
     for one [s], and `sandbox/peak_mb`, the memory of the largest program [MiB]. Status and detail
     per completion are extra columns.
 
@@ -41,6 +41,8 @@ class TrlRewards:
         deadline_s: seconds for all programs of a step together; None sets no bound.
         budget_s: CPU seconds that the prompts state, one number or one per entry of `instances`;
             see `score`.
+        count_tokens: of a text, by the model's tokenizer, so that L of Eq. (14) is exact for
+            padded programs; None estimates it from TRL's token ids.
 
     Raises:
         ValueError: an unknown paradigm, programs to run and no sandbox, a deadline that is not
@@ -58,6 +60,7 @@ class TrlRewards:
         device: jax.Device | None = None,
         deadline_s: float | None = None,
         budget_s: float | Sequence[float] | None = None,
+        count_tokens: Callable[[str], int] | None = None,
     ) -> None:
         asked = paradigm_named(paradigm)
         asked.check_box(box)
@@ -72,6 +75,7 @@ class TrlRewards:
             device=device,
             deadline_s=checked_deadline(deadline_s),
         )
+        self._count_tokens = count_tokens
         self._budgets_s = checked_budgets(budget_s, len(instances))
         check_counts(len(instances), "entry of instances", budget_s=self._budgets_s)
         # By entry, of its slots; kept, since they are most of the arithmetic.
@@ -117,7 +121,7 @@ class TrlRewards:
         return _scatter(scores.performance if scores else [], rows, step["completions"])
 
     async def depth_reward(self, **step: Any) -> list[float | None]:
-        """`Scores.depth` of Eq. (14), within [-delta, 0]; None where TRL gives no token ids."""
+        """`Scores.depth` of Eq. (14), within [-delta, 0]; None without token ids or a count."""
         scores, rows = await self._shared(**step)
         return _scatter(scores.depth if scores else [], rows, step["completions"])
 
@@ -165,7 +169,9 @@ class TrlRewards:
                 name: None if values is None else [values[i] for i in chosen.values()]
                 for name, values in of_rows.items()
             }
-            work = asyncio.to_thread(self._score, texts, lengths=lengths, **known)
+            work = asyncio.to_thread(
+                self._score, texts, lengths=self._count_tokens or lengths, **known
+            )
             self._step = step, asyncio.ensure_future(work)
         return await asyncio.shield(self._step[1]), rows
 

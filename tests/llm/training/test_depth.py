@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.training.depth import SHORTEST_EXACT, depth_penalty, shortest_exact_tokens, working_share
+from llm.training.depth import (
+    SHORTEST_EXACT,
+    depth_penalty,
+    padding,
+    shortest_exact_tokens,
+    working_share,
+)
 from llm.training.rewards import Terms, score
 from tests.llm.training.cases import block, instance
 
@@ -13,7 +19,7 @@ CODE = "x = 1\naction = {}\n"
 
 
 @pytest.mark.parametrize(
-    "padding",
+    "line",
     [
         "# a comment",
         "'a string'",
@@ -24,10 +30,10 @@ CODE = "x = 1\naction = {}\n"
         "...",
     ],
 )
-def test_padding_is_not_counted(padding):
-    whole = block(padding + "\n" + CODE)
-    counted = working_share(whole) * len(whole)
-    assert counted == pytest.approx(len(whole) - len(padding.replace(" ", "")), abs=6)
+def test_padding_is_not_counted(line):
+    found = "".join(padding(block(line + "\n" + CODE)))
+    assert found.replace(" ", "") == line.replace(" ", "")
+    assert working_share(block(line + "\n" + CODE)) < 1
 
 
 @pytest.mark.parametrize(
@@ -45,12 +51,12 @@ def test_padding_is_not_counted(padding):
     ],
 )
 def test_what_is_counted_in_full(text):
-    assert working_share(text) == 1.0
+    assert padding(text) == [] and working_share(text) == 1.0
 
 
 def test_a_comment_behind_code_and_a_docstring_in_a_function():
     text = block("def f():\n    '''doc'''\n    return 1  # one\n'a'; x = f()")
-    assert working_share(text) == pytest.approx(1 - len("'''doc'''# one'a'") / len(text))
+    assert padding(text) == ["'''doc'''", "# one", "'a'"]
 
 
 @given(st.text(alphabet="ab1 \n\t'\"#(){}[]:;=\\\u00e9\x00", max_size=80))
@@ -62,11 +68,24 @@ def test_any_text_has_a_share(text):
 def test_equation_14():
     found = depth_penalty([0, 25, 50, 500], [block(CODE)] * 4, delta=0.4, min_tokens=50)
     np.testing.assert_allclose(found, [-0.4, -0.2, 0, 0], rtol=1e-6)
-    # Half of the text is a comment: half of the tokens count.
-    text = block(CODE)
-    text = block("#" * (len(text) + 1) + "\n" + CODE)
-    half = depth_penalty([50], [text], delta=0.4, min_tokens=50)
-    np.testing.assert_allclose(half, [-0.2], rtol=1e-6)
+    # As many words in comments as beside them: half of the tokens count.
+    padded = "```python\nx = y\n# as many\n```"
+    half = depth_penalty([50], [padded], delta=0.4, min_tokens=50)
+    share = working_share(padded)
+    np.testing.assert_allclose(half, [-0.4 * (1 - share)], rtol=1e-6)
+    assert 0.5 < share < 1
+
+
+@pytest.mark.parametrize("comment", ["# one two three four", "#" * 60, "# \u4e2d\u6587" * 20])
+@pytest.mark.parametrize("count", [len, lambda text: len(text.split())])
+def test_padding_does_not_pay_by_the_count_of_a_tokenizer(comment, count):
+    options = {"delta": 0.5, "min_tokens": 60}
+    plain, padded = block(CODE), block(CODE + f"{comment}\n" * 9)
+    bare, longer = depth_penalty(count, [plain, padded], **options)
+    newlines = 9 / 60 * 0.5 if count is len else 0
+    assert bare < 0 and longer <= bare + newlines + 1e-6
+    bare, longer = depth_penalty([count(plain), count(plain)], [plain, padded], **options)
+    assert longer < bare
 
 
 def test_the_shortest_exact_program_is_exact_and_long_enough(box):
