@@ -247,8 +247,8 @@ def _dbm(power_w: np.ndarray | float) -> np.ndarray:
 def _statistics(values: np.ndarray) -> str:
     if values.size == 0:
         return "none"
-    named = {"max": values.max(), "min": values.min(), "mean": values.mean(), "std": values.std()}
-    return ", ".join(f"{name} {value:.1f}" for name, value in named.items())
+    spread = f"mean {values.mean():.1f}, std {values.std():.1f}"
+    return f"{values.min():.1f} to {values.max():.1f}, {spread}"
 
 
 def _join(parts: Iterable[str]) -> str:

@@ -23,8 +23,8 @@ def setting_lines(slot: HostSlot, time_budget_s: float | None) -> str:
     lines = [f"Objective: maximise {objective(slot)}", f"Setting: {slot.setting}; {_rates(slot)}"]
     if time_budget_s is not None:
         lines.append(f"Time budget: {time_budget_s:g} s")
-        names = (f"{name}: {EXTRA_NAMES[name]}" for name in extra_data(slot))
-        if more := "; ".join(names):
+        names = (f"{name} {EXTRA_NAMES[name]}".strip() for name in extra_data(slot))
+        if more := ", ".join(names):
             lines.append(f"More variables: {more}")
     return "\n".join(lines) + "\n"
 
@@ -39,31 +39,35 @@ def objective(slot: HostSlot) -> str:
     if slot.weight is not None:
         value = f"weight_i * {value}"
     if slot.min_rate_bps is not None and slot.min_rate_value > 0:
-        value = f"({value} + {slot.min_rate_value:g} * min(1, r_i / min_rate_i))"
+        value = f"({value} + {_number(slot.min_rate_value)} * min(1, r_i / min_rate_i))"
     text = f"sum_i {value}"
     if slot.objective == "fair":
         text += f" (fair, alpha = {slot.alpha:g})"
     if slot.objective == "coupled":
-        text += f" - mu * sum_ij G_ij * rho_mn (coupled), m and n the channel ids of i and j, {_coupling(slot)}"
+        text += f" - mu * sum_ij G_ij * rho_mn (coupled; i on channel m, j on n; {_coupling(slot)})"
     if slot.min_rate_bps is not None:
         text += f"; needs: r_i >= min_rate_i, {_range(slot.min_rate_bps / 1e6)} Mbit/s"
     return text
 
 
 def _coupling(slot: HostSlot) -> str:
-    together = f"exp(-distance / {slot.coupling_length_m:g} m)"
-    near = f"{slot.adjacent_leakage:g} ^ |m - n| if |m - n| is 1 or 2, else 0"
-    return (
-        f"mu = {slot.coupling_bps / 1e6:g} Mbit/s, "
-        f"G_ij = {together if slot.coupling is None else 'coupling[i, j]'}, "
-        f"rho_mn = {near if slot.leakage is None else 'leakage[m, n]'}"
-    )
+    together, near = "given", "given"
+    if slot.coupling is None:
+        together = f"exp(-distance / {slot.coupling_length_m:g} m)"
+    if slot.leakage is None:
+        near = f"{slot.adjacent_leakage:g}^|m-n| for |m-n| of 1 or 2, else 0"
+    return f"mu = {slot.coupling_bps / 1e6:g} Mbit/s, G = {together}, rho = {near}"
+
+
+def _number(value: float) -> str:
+    """Six digits, and no sign where an exponent has none to tell: 1e6."""
+    return f"{value:g}".replace("e+0", "e")
 
 
 def _range(values: np.ndarray) -> str:
     if values.size == 0:
         return "none"
-    low, high = f"{values.min():g}", f"{values.max():g}"
+    low, high = _number(values.min()), _number(values.max())
     return low if low == high else f"{low} to {high}"
 
 

@@ -83,7 +83,7 @@ def build_model(config: Config, tokenizer: PreTrainedTokenizerFast) -> Qwen3ForC
 
 
 def make_prompts(config: Config, tokenizer: PreTrainedTokenizerFast) -> list[tuple[str, list[int]]]:
-    """Kind and token ids of prompts as `serialize` writes them, at several budgets."""
+    """Kind and token ids of prompts as `serialize` writes them, in more or less detail."""
     rng = np.random.default_rng([config.seed, 1])
 
     def ids(text: str) -> list[int]:
@@ -91,11 +91,12 @@ def make_prompts(config: Config, tokenizer: PreTrainedTokenizerFast) -> list[tup
 
     prompts: list[tuple[str, list[int]]] = []
     while len(prompts) < config.prompts:
-        slot = corpus.random_slot(rng)
-        # Short ones are cheap to learn from; a third has the length met in use.
-        budget = PROMPT_BUDGET if rng.random() < 0.35 else 3 * PROMPT_BUDGET // 5
-        prompt = serialize(slot, lambda t: len(ids(t)), budget)
-        prompts.append((slot.setting, ids(prompt.text)))
+        kind = str(rng.choice(list(corpus.KINDS)))
+        slot = corpus.random_slot(rng, kind)
+        # Short ones are cheap to learn from, and what is met in use; a third has any detail.
+        detail = rng.random() if rng.random() < 0.35 else None
+        prompt = serialize(slot, lambda t: len(ids(t)), PROMPT_BUDGET, detail=detail)
+        prompts.append((kind, ids(prompt.text)))
     # Neighbours in length share a batch: less padding.
     return sorted(prompts, key=lambda prompt: len(prompt[1]))
 
@@ -205,14 +206,14 @@ _EVALUATED = (lsa.SMALL_SCALES[5, 5, 2], lsa.SMALL_SCALES[15, 20, 8], *lsa.SCALE
 def evaluate(folder: str, config: Config, realizations: int = 2, num_samples: int = 5) -> dict:
     """Measured shares of the saved model's samples that run, and that are valid before repair.
 
-    On sampled slots from 5 to 2000 channels in all settings, by the policy itself.
+    On sampled slots from 5 to 2000 channels of all kinds, by the policy itself.
     """
     model = load_model(folder, batch_size=50)
     key = jax.random.key(config.seed)
     slots = [
-        lsa.sample_instance(jax.random.fold_in(key, r), scenario.replace(**lsa.SETTINGS[kind]))
+        lsa.sample_instance(jax.random.fold_in(key, r), scenario.replace(**changes))
         for scenario in _EVALUATED
-        for kind in corpus.KINDS
+        for changes in corpus.KINDS.values()
         for r in range(realizations)
     ]
     report: dict[str, Any] = {"slots": len(slots), "prompt_budget": model.prompt_budget}
@@ -282,7 +283,7 @@ def main(argv: list[str] | None = None) -> None:
         "evaluation": evaluate(config.out, config),
     }
     (out / "eval.json").write_text(json.dumps(report, indent=2) + "\n")
-    text = card(report, CONTEXT, list(corpus.FAMILIES), list(corpus.MISTAKES), corpus.KINDS)
+    text = card(report, CONTEXT, list(corpus.FAMILIES), list(corpus.MISTAKES), list(corpus.KINDS))
     (out / "README.md").write_text(text)
     print(json.dumps(report["evaluation"], indent=2))
 
