@@ -35,8 +35,8 @@ NAMES = {
     "rate_bps()": "[K, C], rate of each pair in bit/s",
     "values()": "[K, C], worth of each pair",
     "value(i, j)": "the same of one pair",
-    "objective(cols)": "a number, for user i on column cols[i], -1 for none",
-    "time_budget_s": "a number, seconds the program may take",
+    "objective(cols)": "a number, with user i on column cols[i], -1 for none",
+    "time_budget_s": "a number",
     "np": "NumPy",
 }
 """What every program finds, as the prompt explains it. Row i belongs to `users[i]`, column j to

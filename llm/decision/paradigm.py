@@ -16,11 +16,11 @@ Rate of user i: r_i = B * log2(1 + P / (N0 * B + I)) bit/s
 
 # Shown a program instead of told about one, Qwen2.5-Coder-0.5B no longer makes up data of its own.
 _CODE_TASK = """\
-Write Python that sets `action`, a dict {user_id: channel_id} of int to int.
+Write Python that sets `action`, a dict {user_id: channel_id} of int.
 These variables exist, arrays of float unless said; use them, do not redefine them:
 DOCUMENTATION
 Row i is users[i] and column j channels[j]: translate positions into ids.
-NumPy and SciPy may be imported; no files, no input, no printing.
+NumPy and SciPy may be imported; no files, input or printing.
 This program is valid, but random:
 ```python
 order = np.random.permutation(len(channels))

@@ -213,8 +213,7 @@ class _State:
 
 
 def _sizes(slot: HostSlot) -> str:
-    channels = f"C = {len(slot.channels)} of {slot.num_channels} channels idle"
-    return f"Sizes: K = {len(slot.users)} users, {channels}\n"
+    return f"Sizes: K = {len(slot.users)}, C = {len(slot.channels)} of {slot.num_channels}\n"
 
 
 def _add_detail(draft: _Draft, state: _State, asked: Paradigm) -> None:

@@ -6,10 +6,10 @@ from llm.decision.namespace import EXTRA_NAMES, extra_data
 from llm.decision.slot import HostSlot
 
 _FADING = {
-    None: "power per user",
-    "Rayleigh": "power per user and channel, independent Rayleigh fading",
-    "Rician": "power per user and channel, independent Rician fading",
-    "multipath": "power per user and channel, fading alike on channels of near indices",
+    None: "power of each user",
+    "Rayleigh": "power of each pair, independent Rayleigh fading",
+    "Rician": "power of each pair, independent Rician fading",
+    "multipath": "power of each pair, fading alike on channels of near ids",
 }
 
 
@@ -55,7 +55,7 @@ def _coupling(slot: HostSlot) -> str:
     if slot.coupling is None:
         together = f"exp(-distance / {slot.coupling_length_m:g} m)"
     if slot.leakage is None:
-        near = f"{slot.adjacent_leakage:g}^|m-n| for |m-n| of 1 or 2, else 0"
+        near = f"{slot.adjacent_leakage:g}^|m-n| up to |m-n| = 2"
     return f"mu = {slot.coupling_bps / 1e6:g} Mbit/s, G = {together}, rho = {near}"
 
 
@@ -75,12 +75,12 @@ def _rates(slot: HostSlot) -> str:
     """What the rates depend on."""
     words = [_FADING[slot.fading]]
     if slot.mean_power_w.ndim > 1:
-        words = ["power given per user and channel", *words[slot.fading is None :]]
+        words = ["power of each pair as measured", *words[slot.fading is None :]]
     if slot.carrier_gain is not None:
-        words.append("times a factor of the channel's carrier")
+        words.append("times a factor of the channel")
     if slot.interference_w is not None:
         pairs = slot.interference_w.ndim > 1
-        words.append(f"interference per {'user and channel' if pairs else 'channel'}")
+        words.append(f"interference of each {'pair' if pairs else 'channel'}")
     if slot.snr_gap is not None:
         words.append(f"P divided by an SNR gap of {10 * np.log10(slot.snr_gap):.1f} dB")
     if slot.max_spectral_efficiency is not None:

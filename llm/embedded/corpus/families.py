@@ -130,14 +130,14 @@ def _improve(rng: Rng, s: Style, kind: str) -> str:
     rounds = pick(rng, (300, 500, 1000))
     i, j = s.rows, s.cols
     return (
-        f"{_exact(rng, s, 'values()')}best = np.full(len(users), -1)\nbest[{i}] = {j}\n"
-        f"top = objective(best)\nrng = np.random.default_rng(0)\n"
+        f"{_exact(rng, s, 'values()')}held = np.full(len(users), -1)\nheld[{i}] = {j}\n"
+        f"top = objective(held)\nrng = np.random.default_rng(0)\n"
         f"{s.note('move or swap where the objective grows')}for _ in range({rounds}):\n"
         f"    a, c = rng.integers(len(users)), rng.integers(len(channels))\n"
-        f"    trial = best.copy()\n    trial[best == c], trial[a] = best[a], c\n"
+        f"    trial = held.copy()\n    trial[held == c], trial[a] = held[a], c\n"
         f"    new = objective(trial)\n"
-        f"    if new > top:\n        best, top = trial, new\n"
-        f"{i} = np.flatnonzero(best >= 0)\n{j} = best[{i}]\n"
+        f"    if new > top:\n        held, top = trial, new\n"
+        f"{i} = np.flatnonzero(held >= 0)\n{j} = held[{i}]\n"
     )
 
 
