@@ -15,8 +15,8 @@ from llm.decision.slot import HostSlot, host_slot
 _HELPERS = "from __future__ import annotations\n" + inspect.getsource(helpers.bind)
 
 PRELUDE = (
-    f"import numpy as np; exec(compile({_HELPERS!r}, '<helpers>', 'exec')); "
-    "globals().update(bind(dict(globals()))); del bind\n"
+    f"import numpy as np; _ = {{}}; exec(compile({_HELPERS!r}, '<helpers>', 'exec'), _); "
+    "globals().update(_['bind'](dict(globals()))); del _\n"
 )
 """Trusted line put before every program; binds what cannot be sent as data.
 

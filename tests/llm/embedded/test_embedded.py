@@ -71,7 +71,9 @@ def test_the_right_family_is_as_good_as_any(box, kind):
     families = list(corpus.FAMILIES)
     texts = [corpus.sample_completion(rng, kind, family=f, mistake=None).text for f in families]
     made = decide(_Says(texts), box, [inst], num_samples=len(texts))
-    value = {f: float(lsa.objective_value(inst, d.raw)) for f, d in zip(families, made, strict=True)}
+    value = {
+        f: float(lsa.objective_value(inst, d.raw)) for f, d in zip(families, made, strict=True)
+    }
     assert value[corpus.RIGHT[kind]] >= max(value.values()) * (1 - 1e-6)
     drawn = [corpus.sample_completion(rng, kind).family for _ in range(1500)]
     share = drawn.count(corpus.RIGHT[kind]) / len(drawn)
