@@ -63,7 +63,7 @@ def bind(data: dict[str, Any]) -> dict[str, Callable[..., Any]]:
             both = (a >= 0) & (b >= 0)
             leakage = np.full(np.sum(both), 2 * data["adjacent_leakage"] ** apart)
             found.append((a[both], b[both], leakage))
-        return tuple(np.concatenate(parts) for parts in zip(*found))
+        return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
 
     def loss(i, j):
         a, b, leakage = leaking(data["channels"][j], j)

@@ -15,8 +15,8 @@ from llm.decision.slot import HostSlot, host_slot
 _HELPERS = "from __future__ import annotations\n" + inspect.getsource(helpers.bind)
 
 PRELUDE = (
-    f"import numpy as np; exec(compile({_HELPERS!r}, '<helpers>', 'exec')); "
-    "globals().update(bind(dict(globals()))); del bind\n"
+    f"import numpy as np; _ = {{}}; exec(compile({_HELPERS!r}, '<helpers>', 'exec'), _); "
+    "globals().update(_['bind'](dict(globals()))); del _\n"
 )
 """Trusted line put before every program; binds what cannot be sent as data.
 
@@ -26,37 +26,38 @@ the line of the program that called it."""
 PRELUDE_LINES = PRELUDE.count("\n")
 
 NAMES = {
-    "users": "int [K], ids of the users",
-    "channels": "int [C], ids of the idle channels",
-    "power_w": "float [K, 1] or [K, C], received power in W",
-    "bandwidth_hz": "float [C], bandwidth in Hz",
-    "noise_w": "float [C], noise power in W",
-    "interference_w": "float [C] or [K, C], interference power in W",
-    "rate_bps()": "float [K, C], rate of each pair in bit/s",
-    "values()": "float [K, C], worth of each pair",
+    "users": "[K] int, user ids",
+    "channels": "[C] int, ids of the idle channels",
+    "power_w": "[K, 1] or [K, C], received power in W",
+    "bandwidth_hz": "[C], bandwidth in Hz",
+    "noise_w": "[C], noise power in W",
+    "interference_w": "[C] or [K, C], interference power in W",
+    "rate_bps()": "[K, C], rate of each pair in bit/s",
+    "values()": "[K, C], worth of each pair",
     "value(i, j)": "the same of one pair",
-    "objective(cols)": "float, if user i gets column cols[i], or -1 for none",
-    "time_budget_s": "float, seconds the program may take",
+    "objective(cols)": "a number, with user i on column cols[i], -1 for none",
+    "time_budget_s": "a number",
     "np": "NumPy",
 }
 """What every program finds, as the prompt explains it. Row i belongs to `users[i]`, column j to
 `channels[j]`."""
 
 EXTRA_NAMES = {
-    "snr_gap": "float, as a ratio",
-    "max_spectral_efficiency": "float, in bit/s/Hz",
-    "weight": "float [K]",
-    "alpha": "float",
-    "min_rate_bps": "float [K], needs in bit/s",
-    "min_rate_value": "float",
-    "coupling_bps": "float, mu in bit/s",
-    "position_m": "float [K, 2], of users in m",
-    "coupling_length_m": "float",
-    "adjacent_leakage": "float",
-    "coupling": "float [K, K], G of users",
-    "leakage": "float [C, C], rho of columns",
+    "snr_gap": "",
+    "max_spectral_efficiency": "",
+    "weight": "[K]",
+    "alpha": "",
+    "min_rate_bps": "[K]",
+    "min_rate_value": "",
+    "coupling_bps": "(mu)",
+    "position_m": "[K, 2]",
+    "coupling_length_m": "",
+    "adjacent_leakage": "",
+    "coupling": "[K, K] (G)",
+    "leakage": "[C, C] (rho)",
 }
-"""What a program finds where its slot has it; the objective's formula says what each is for."""
+"""What a program finds where its slot has it: floats, or float arrays of the shape beside them. The
+objective's formula says what each is for."""
 
 MAX_BYTES = 1 << 30
 """The most that the data of a program may take, unless a caller says otherwise [bytes]."""

@@ -9,25 +9,24 @@ from llm.decision.slot import HostSlot
 from llm.sandbox import Sandbox
 
 _RULES = """\
-Assign the channels of one base station for one time slot.
-Each of K users gets one of C idle channels, no channel twice, so that the objective is largest.
-If C < K, K - C users get none.
-Rate of user i on its channel: r_i = B * log2(1 + P / (N0 * B + I)) bit/s
+Give each of K users one of the C idle channels of a base station, no channel twice, so that the
+objective is largest; if C < K, K - C users get none.
+Rate of user i: r_i = B * log2(1 + P / (N0 * B + I)) bit/s
 """
 
 # Shown a program instead of told about one, Qwen2.5-Coder-0.5B no longer makes up data of its own.
 _CODE_TASK = """\
-Write Python that sets `action`, a dict {user_id: channel_id} of int to int.
-These variables exist already, use them and do not redefine them:
+Write Python that sets `action`, a dict {user_id: channel_id} of int.
+These variables exist, arrays of float unless said; use them, do not redefine them:
 DOCUMENTATION
-Row i is users[i] and column j is channels[j]: translate positions into ids.
-NumPy and SciPy may be imported; no files, no input, no printing.
+Row i is users[i] and column j channels[j]: translate positions into ids.
+NumPy and SciPy may be imported; no files, input or printing.
 This program is valid, but random:
 ```python
 order = np.random.permutation(len(channels))
 action = {int(users[i]): int(channels[j]) for i, j in enumerate(order[:len(users)])}
 ```
-Answer with one ```python block in this form, code only, at most 20 lines.
+Answer with one ```python block like it, code only, at most 20 lines.
 """.replace("DOCUMENTATION\n", documentation(NAMES))
 
 _TEXT_TASK = """\
@@ -77,7 +76,7 @@ class Paradigm:
 CODE = Paradigm(
     name="code",
     static_text=_RULES + _CODE_TASK,
-    closing="Now write a better program in the same form; copy no number from above.\n",
+    closing="Now write a better program; copy no number from above.\n",
     detail=1 / 32,  # the program sees them all as arrays
     runs_programs=True,
     to_actions=run_programs,

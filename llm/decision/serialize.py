@@ -213,8 +213,7 @@ class _State:
 
 
 def _sizes(slot: HostSlot) -> str:
-    channels = f"C = {len(slot.channels)} of {slot.num_channels} channels idle"
-    return f"Sizes: K = {len(slot.users)} users, {channels}\n"
+    return f"Sizes: K = {len(slot.users)}, C = {len(slot.channels)} of {slot.num_channels}\n"
 
 
 def _add_detail(draft: _Draft, state: _State, asked: Paradigm) -> None:
@@ -247,8 +246,8 @@ def _dbm(power_w: np.ndarray | float) -> np.ndarray:
 def _statistics(values: np.ndarray) -> str:
     if values.size == 0:
         return "none"
-    named = {"max": values.max(), "min": values.min(), "mean": values.mean(), "std": values.std()}
-    return ", ".join(f"{name} {value:.1f}" for name, value in named.items())
+    spread = f"mean {values.mean():.1f}, std {values.std():.1f}"
+    return f"{values.min():.1f} to {values.max():.1f}, {spread}"
 
 
 def _join(parts: Iterable[str]) -> str:

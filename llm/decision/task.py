@@ -6,10 +6,10 @@ from llm.decision.namespace import EXTRA_NAMES, extra_data
 from llm.decision.slot import HostSlot
 
 _FADING = {
-    None: "power per user",
-    "Rayleigh": "power per user and channel, independent Rayleigh fading",
-    "Rician": "power per user and channel, independent Rician fading",
-    "multipath": "power per user and channel, fading alike on channels of near indices",
+    None: "power of each user",
+    "Rayleigh": "power of each pair, independent Rayleigh fading",
+    "Rician": "power of each pair, independent Rician fading",
+    "multipath": "power of each pair, fading alike on channels of near ids",
 }
 
 
@@ -23,8 +23,8 @@ def setting_lines(slot: HostSlot, time_budget_s: float | None) -> str:
     lines = [f"Objective: maximise {objective(slot)}", f"Setting: {slot.setting}; {_rates(slot)}"]
     if time_budget_s is not None:
         lines.append(f"Time budget: {time_budget_s:g} s")
-        names = (f"{name}: {EXTRA_NAMES[name]}" for name in extra_data(slot))
-        if more := "; ".join(names):
+        names = (f"{name} {EXTRA_NAMES[name]}".strip() for name in extra_data(slot))
+        if more := ", ".join(names):
             lines.append(f"More variables: {more}")
     return "\n".join(lines) + "\n"
 
@@ -39,31 +39,35 @@ def objective(slot: HostSlot) -> str:
     if slot.weight is not None:
         value = f"weight_i * {value}"
     if slot.min_rate_bps is not None and slot.min_rate_value > 0:
-        value = f"({value} + {slot.min_rate_value:g} * min(1, r_i / min_rate_i))"
+        value = f"({value} + {_number(slot.min_rate_value)} * min(1, r_i / min_rate_i))"
     text = f"sum_i {value}"
     if slot.objective == "fair":
         text += f" (fair, alpha = {slot.alpha:g})"
     if slot.objective == "coupled":
-        text += f" - mu * sum_ij G_ij * rho_mn (coupled), m and n the channel ids of i and j, {_coupling(slot)}"
+        text += f" - mu * sum_ij G_ij * rho_mn (coupled; i on channel m, j on n; {_coupling(slot)})"
     if slot.min_rate_bps is not None:
         text += f"; needs: r_i >= min_rate_i, {_range(slot.min_rate_bps / 1e6)} Mbit/s"
     return text
 
 
 def _coupling(slot: HostSlot) -> str:
-    together = f"exp(-distance / {slot.coupling_length_m:g} m)"
-    near = f"{slot.adjacent_leakage:g} ^ |m - n| if |m - n| is 1 or 2, else 0"
-    return (
-        f"mu = {slot.coupling_bps / 1e6:g} Mbit/s, "
-        f"G_ij = {together if slot.coupling is None else 'coupling[i, j]'}, "
-        f"rho_mn = {near if slot.leakage is None else 'leakage[m, n]'}"
-    )
+    together, near = "given", "given"
+    if slot.coupling is None:
+        together = f"exp(-distance / {slot.coupling_length_m:g} m)"
+    if slot.leakage is None:
+        near = f"{slot.adjacent_leakage:g}^|m-n| up to |m-n| = 2"
+    return f"mu = {slot.coupling_bps / 1e6:g} Mbit/s, G = {together}, rho = {near}"
+
+
+def _number(value: float) -> str:
+    """Six digits, and no sign where an exponent has none to tell: 1e6."""
+    return f"{value:g}".replace("e+0", "e")
 
 
 def _range(values: np.ndarray) -> str:
     if values.size == 0:
         return "none"
-    low, high = f"{values.min():g}", f"{values.max():g}"
+    low, high = _number(values.min()), _number(values.max())
     return low if low == high else f"{low} to {high}"
 
 
@@ -71,12 +75,12 @@ def _rates(slot: HostSlot) -> str:
     """What the rates depend on."""
     words = [_FADING[slot.fading]]
     if slot.mean_power_w.ndim > 1:
-        words = ["power given per user and channel", *words[slot.fading is None :]]
+        words = ["power of each pair as measured", *words[slot.fading is None :]]
     if slot.carrier_gain is not None:
-        words.append("times a factor of the channel's carrier")
+        words.append("times a factor of the channel")
     if slot.interference_w is not None:
         pairs = slot.interference_w.ndim > 1
-        words.append(f"interference per {'user and channel' if pairs else 'channel'}")
+        words.append(f"interference of each {'pair' if pairs else 'channel'}")
     if slot.snr_gap is not None:
         words.append(f"P divided by an SNR gap of {10 * np.log10(slot.snr_gap):.1f} dB")
     if slot.max_spectral_efficiency is not None:

@@ -19,14 +19,14 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measured shares of the saved model's samples that run, and that are valid before repair.
 
-    On sampled slots from 5 to 2000 channels in all settings, by the policy itself.
+    On sampled slots from 5 to 2000 channels of all kinds, by the policy itself.
     """
     model = load_model(folder, batch_size=50)
     key = jax.random.key(seed)
     slots = [
-        lsa.sample_instance(jax.random.fold_in(key, r), scenario.replace(**lsa.SETTINGS[kind]))
+        lsa.sample_instance(jax.random.fold_in(key, r), scenario.replace(**changes))
         for scenario in _EVALUATED
-        for kind in corpus.KINDS
+        for changes in corpus.KINDS.values()
         for r in range(realizations)
     ]
     report: dict[str, Any] = {"slots": len(slots), "prompt_budget": model.prompt_budget}

@@ -46,7 +46,7 @@ def build_model(config: "Config", tokenizer: PreTrainedTokenizerFast) -> Qwen3Fo
 def make_prompts(
     config: "Config", tokenizer: PreTrainedTokenizerFast
 ) -> list[tuple[str, list[int]]]:
-    """Kind and token ids of prompts as `serialize` writes them, at several budgets."""
+    """Kind and token ids of prompts as `serialize` writes them, in more or less detail."""
     rng = np.random.default_rng([config.seed, 1])
 
     def ids(text: str) -> list[int]:
@@ -54,11 +54,12 @@ def make_prompts(
 
     prompts: list[tuple[str, list[int]]] = []
     while len(prompts) < config.prompts:
-        slot = corpus.random_slot(rng)
-        # Short ones are cheap to learn from; a third has the length met in use.
-        budget = PROMPT_BUDGET if rng.random() < 0.35 else 3 * PROMPT_BUDGET // 5
-        prompt = serialize(slot, lambda t: len(ids(t)), budget)
-        prompts.append((slot.setting, ids(prompt.text)))
+        kind = str(rng.choice(list(corpus.KINDS)))
+        slot = corpus.random_slot(rng, kind)
+        # Short ones are cheap to learn from, and what is met in use; a third has any detail.
+        detail = rng.random() if rng.random() < 0.35 else None
+        prompt = serialize(slot, lambda t: len(ids(t)), PROMPT_BUDGET, detail=detail)
+        prompts.append((kind, ids(prompt.text)))
     # Neighbours in length share a batch: less padding.
     return sorted(prompts, key=lambda prompt: len(prompt[1]))
 

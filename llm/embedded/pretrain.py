@@ -83,7 +83,7 @@ def run(config: Config) -> None:
     }
     (out / "eval.json").write_text(json.dumps(report, indent=2) + "\n")
     context, families, mistakes = network.CONTEXT, list(corpus.FAMILIES), list(corpus.MISTAKES)
-    (out / "README.md").write_text(card(report, context, families, mistakes, corpus.KINDS))
+    (out / "README.md").write_text(card(report, context, families, mistakes, list(corpus.KINDS)))
     print(json.dumps(report["evaluation"], indent=2))
 
 

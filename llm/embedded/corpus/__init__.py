@@ -13,6 +13,7 @@ __all__ = [
     "FAMILIES",
     "KINDS",
     "MISTAKES",
+    "RIGHT",
     "Sample",
     "program",
     "random_slot",
@@ -20,18 +21,35 @@ __all__ = [
     "sample_style",
 ]
 
-FAMILY_WEIGHTS: dict[str, tuple[int, ...]] = {
-    "random": (18, 16, 16, 18),
-    "first_fit": (12, 10, 10, 12),
-    "sort_users": (12, 10, 10, 10),
-    "sort_channels": (14, 10, 12, 12),
-    "sort_both": (20, 16, 18, 18),
-    "greedy": (12, 20, 18, 16),
-    "assignment": (6, 10, 8, 7),
-    "local_search": (6, 8, 8, 7),
+RIGHT = {
+    "plain": "sort_both",
+    "fading": "assign_rates",
+    "multipath": "assign_rates",
+    "wideband": "assign_rates",
+    "interference": "assign_rates",
+    "fair": "assign_values",
+    "fair fading": "assign_values",
+    "weighted": "assign_values",
+    "coupled": "improve",
 }
-"""How often a program is of a family, per kind of `KINDS`. Every kind has every family, and the
-best (`assignment`) is rare in all: what a setting calls for is left to reinforcement learning."""
+"""The cheapest family that is as good as any, per kind of `KINDS`."""
+
+FAMILY_WEIGHTS = {
+    "random": 16,
+    "first_fit": 11,
+    "sort_users": 10,
+    "sort_channels": 12,
+    "sort_both": 14,
+    "greedy": 14,
+    "assign_rates": 5,
+    "assign_values": 5,
+    "local_search": 8,
+    "improve": 5,
+}
+"""How often a program is of a family. The best ones are rare everywhere; the one of `RIGHT` counts
+`RIGHT_FACTOR` times, and the rest of the choice is left to reinforcement learning."""
+
+RIGHT_FACTOR = 1.5
 
 BROKEN_SHARE = 0.2
 """Share of programs with a mistake, as a model in training makes them."""
@@ -64,17 +82,17 @@ class Sample:
 def sample_completion(
     rng: Rng, kind: str, *, family: str | None = None, mistake: str | bool | None = True
 ) -> Sample:
-    """A completion for a setting of `kind`.
+    """A completion for a slot of `kind`.
 
     Args:
         rng: source of all choices.
-        kind: one of `KINDS`; of a combination such as "fading+wideband" the first counts.
+        kind: key of `KINDS`.
         family: None draws one by `FAMILY_WEIGHTS`.
         mistake: a key of `MISTAKES`; None for a program that is right; True draws.
     """
-    kind = kind.split("+")[0]
     if family is None:
-        share = np.array([FAMILY_WEIGHTS[f][KINDS.index(kind)] for f in FAMILIES], float)
+        share = np.array([FAMILY_WEIGHTS[f] for f in FAMILIES])
+        share = np.where(np.array(list(FAMILIES)) == RIGHT[kind], RIGHT_FACTOR, 1.0) * share
         family = str(rng.choice(list(FAMILIES), p=share / share.sum()))
     if mistake is True:
         mistake = str(rng.choice(list(MISTAKES))) if rng.random() < BROKEN_SHARE else None

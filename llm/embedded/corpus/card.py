@@ -17,9 +17,9 @@ experiments run end to end on any machine. It has no general ability: it knows t
 What an experiment reports with it says nothing about what a language model can do.
 
 ## What it was trained on
-Prompts of random slots, from 1 to 400 users, in the settings {kinds}; and programs of the families
+Prompts of random slots, from 1 to 400 users, of the kinds {kinds}; and programs of the families
 {families}, in several styles of each. {broken:.0f} % of the programs hold a mistake on purpose
-({mistakes}), and the best family is rare in every setting, so that something is left for
+({mistakes}), and the best family is rare in every kind, so that something is left for
 reinforcement learning. See `llm/embedded/corpus/`.
 
 ## How
@@ -33,10 +33,10 @@ Train it again with
 
     python -m llm.embedded.pretrain --out llm/embedded/checkpoint --steps {steps} --minutes 0 --seed {seed} --threads {threads}
 
-which also writes this card and `eval.json`. Needed when `CODE.static_text` of `llm/decision/paradigm.py` changes.
+which also writes this card and `eval.json`. Needed when the prompt changes: `llm/decision/paradigm.py`, `task.py`, `serialize.py`.
 
 ## Measured
-On {slots} slots that it was not trained on, from 5 channels to 2000, all settings; by the policy of
+On {slots} slots that it was not trained on, from 5 channels to 2000, of all kinds; by the policy of
 `llm/decision/policy.py`, before any repair:
 
 | temperature | samples | ran | valid | different programs | tokens a completion |
@@ -49,7 +49,7 @@ occupied or used twice.
 """
 
 
-def card(report: dict, context: int, families: list, mistakes: list, kinds: tuple) -> str:
+def card(report: dict, context: int, families: list, mistakes: list, kinds: list) -> str:
     """The text of the card for the `eval.json` content `report`."""
     evaluation = report["evaluation"]
     t1, t0 = evaluation["temperature_1"], evaluation["temperature_0"]

@@ -61,12 +61,18 @@ def _sort_both(rng: Rng, s: Style, kind: str) -> str:
     return _best_users(rng, s) + _best_channels(rng, s, kind)
 
 
+def _worth(rng: Rng, kind: str) -> str:
+    """The matrix that a program looks at: where rates are what counts, mostly those."""
+    rates_count = kind not in ("fair", "fair fading", "weighted")
+    return "rate_bps()" if rng.random() < (0.7 if rates_count else 0.2) else "values()"
+
+
 def _greedy(rng: Rng, s: Style, kind: str) -> str:
     order = pick(
         rng, (f"np.argsort(-{pick(rng, _POWER_KEYS)})", f"np.argsort(-{s.rates}.max(axis=1))")
     )
     mark = pick(rng, ("mask", "overwrite"))
-    head = f"{s.rates} = rate_bps()\n{s.rows}, {s.cols} = [], []\n"
+    head = f"{s.rates} = {_worth(rng, kind)}\n{s.rows}, {s.cols} = [], []\n"
     limit = "min(len(users), len(channels))"
     note = s.note("each user takes the best channel that is left")
     if mark == "mask":
@@ -81,17 +87,25 @@ def _greedy(rng: Rng, s: Style, kind: str) -> str:
     )
 
 
-def _assignment(rng: Rng, s: Style, kind: str) -> str:
+def _exact(rng: Rng, s: Style, matrix: str) -> str:
     call = pick(
         rng,
         ("linear_sum_assignment({}, maximize=True)", "linear_sum_assignment(-{})"),
     )
     note = s.note("exact assignment")
     if rng.random() < 0.5:
-        inner = f"{s.rates} = rate_bps()\n{note}{s.rows}, {s.cols} = {call.format(s.rates)}\n"
+        inner = f"{s.rates} = {matrix}\n{note}{s.rows}, {s.cols} = {call.format(s.rates)}\n"
     else:
-        inner = f"{note}{s.rows}, {s.cols} = {call.format('rate_bps()')}\n"
+        inner = f"{note}{s.rows}, {s.cols} = {call.format(matrix)}\n"
     return f"from scipy.optimize import linear_sum_assignment\n{inner}"
+
+
+def _assign_rates(rng: Rng, s: Style, kind: str) -> str:
+    return _exact(rng, s, "rate_bps()")
+
+
+def _assign_values(rng: Rng, s: Style, kind: str) -> str:
+    return _exact(rng, s, "values()")
 
 
 def _local_search(rng: Rng, s: Style, kind: str) -> str:
@@ -100,14 +114,30 @@ def _local_search(rng: Rng, s: Style, kind: str) -> str:
     rounds = pick(rng, (500, 1000, 2000))
     r, i, j = s.rates, s.rows, s.cols
     return (
-        f"{r} = rate_bps()\n{_best_users(rng, s)}{start}n = min(len(users), len(channels))\n"
-        f"rng = np.random.default_rng(0)\n"
+        f"{r} = {_worth(rng, kind)}\n{_best_users(rng, s)}{start}"
+        f"n = min(len(users), len(channels))\nrng = np.random.default_rng(0)\n"
         f"{s.note('swap two users where that helps')}for _ in range({rounds}):\n"
         f"    a, b = rng.integers(n, size=2)\n"
         f"    old = {r}[{i}[a], {j}[a]] + {r}[{i}[b], {j}[b]]\n"
         f"    new = {r}[{i}[a], {j}[b]] + {r}[{i}[b], {j}[a]]\n"
         f"    if new > old:\n        {j}[a], {j}[b] = {j}[b], {j}[a]\n"
         f"{i}, {j} = np.array({i}[:n]), np.array({j}[:n])\n"
+    )
+
+
+def _improve(rng: Rng, s: Style, kind: str) -> str:
+    """Any objective, coupled ones too: an exact start, and changes that `objective` likes."""
+    rounds = pick(rng, (300, 500, 1000))
+    i, j = s.rows, s.cols
+    return (
+        f"{_exact(rng, s, 'values()')}held = np.full(len(users), -1)\nheld[{i}] = {j}\n"
+        f"top = objective(held)\nrng = np.random.default_rng(0)\n"
+        f"{s.note('move or swap where the objective grows')}for _ in range({rounds}):\n"
+        f"    a, c = rng.integers(len(users)), rng.integers(len(channels))\n"
+        f"    trial = held.copy()\n    trial[held == c], trial[a] = held[a], c\n"
+        f"    new = objective(trial)\n"
+        f"    if new > top:\n        held, top = trial, new\n"
+        f"{i} = np.flatnonzero(held >= 0)\n{j} = held[{i}]\n"
     )
 
 
@@ -118,8 +148,10 @@ FAMILIES: dict[str, Callable[[Rng, Style, str], str]] = {
     "sort_channels": _sort_channels,
     "sort_both": _sort_both,
     "greedy": _greedy,
-    "assignment": _assignment,
+    "assign_rates": _assign_rates,
+    "assign_values": _assign_values,
     "local_search": _local_search,
+    "improve": _improve,
 }
 
 

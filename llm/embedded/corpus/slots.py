@@ -1,53 +1,70 @@
-"""Slots of all sizes and settings, drawn on the host, for prompts to train on."""
+"""Slots of all sizes, settings and objectives, drawn on the host, for prompts to train on."""
+
+from typing import Any
 
 import numpy as np
 
-from llm.decision.slot import HostSlot
+import lsajax as lsa
+from llm.decision.slot import HostSlot, host_slot
 
-KINDS = ("plain", "fading", "wideband", "interference")
+KINDS: dict[str, dict[str, Any]] = {
+    **{kind: lsa.SETTINGS[kind] for kind in ("plain", "fading", "multipath", "wideband")},
+    "interference": lsa.SETTINGS["interference"],
+    "fair": {"objective": "fair"},
+    "fair fading": {"objective": "fair", "fading": True},
+    "weighted": {"weight_max": 4.0},
+    "coupled": {"objective": "coupled"},
+}
+"""What is asked for and on what network, as changes of a scenario: what decides the algorithm."""
 
 
-def random_slot(rng: np.random.Generator) -> HostSlot:
-    """A slot of any size and setting, drawn on the host.
+def random_slot(rng: np.random.Generator, kind: str | None = None) -> HostSlot:
+    """A slot of any size, drawn on the host.
 
-    Shapes differ from draw to draw, and each new one would make JAX compile; statistics alone
-    matter here.
+    Shapes differ from draw to draw, and each new one would make JAX compile.
+
+    Args:
+        rng: source of all choices.
+        kind: key of `KINDS`; None draws one.
     """
+    kind = str(rng.choice(list(KINDS))) if kind is None else kind
+    asked = KINDS[kind]
     K = int(np.exp(rng.uniform(0, np.log(400))))
     M = int(K * np.exp(rng.uniform(0.1, np.log(6)))) + 2
     N = int(M * rng.uniform(0.8, 1.2)) + K
-    kind = KINDS[rng.integers(4)]
     distance_m = np.maximum(500 * np.sqrt(rng.random(K)), 1.0)
+    angle = rng.uniform(0, 2 * np.pi, K)
     bandwidth_hz = rng.uniform(10e6, 20e6, M)
     noise_psd_w_hz = 10 ** (-20.4)
-    hit = rng.random(M) < 0.3
-    carrier_ghz = rng.uniform(0.7, 3.8, M)
-    users = np.sort(rng.choice(N, K, replace=False))
-    interference_w = np.zeros(M)
-    if kind == "interference":
-        interference_w = hit * rng.exponential(10 * noise_psd_w_hz * bandwidth_hz)
     occupied = rng.random(M) < 0.1
     occupied[rng.permutation(M)[:K]] = False
-    idle = np.flatnonzero(~occupied)
-    mean_power_w = 2e-5 * distance_m**-2.5
-    carrier_gain = (2.4 / carrier_ghz) ** 2 if kind == "wideband" else np.ones(M)
-    power_w = mean_power_w[:, None] * (carrier_gain[idle] if kind == "wideband" else 1.0)
-    if kind == "fading":
-        power_w = power_w * rng.exponential(size=(K, len(idle)))
-    return HostSlot(
-        num_rows=K,
-        num_channels=M,
-        rows=np.arange(K),
-        users=users,
-        channels=idle,
-        occupied=np.flatnonzero(occupied),
-        mean_power_w=mean_power_w,
-        bandwidth_hz=bandwidth_hz[idle],
-        carrier_gain=carrier_gain[idle],
-        interference_w=interference_w[idle],
-        noise_psd_w_hz=noise_psd_w_hz,
-        power_w=lambda: power_w,
-        fading=kind == "fading",
-        wideband=kind == "wideband",
-        interference=kind == "interference",
+    optional: dict[str, Any] = {}
+    if "wideband" in asked:
+        optional["carrier_gain"] = (2.4e9 / (0.7e9 + np.cumsum(bandwidth_hz))) ** 2
+    if "interference" in asked:
+        hit = rng.random(M) < 0.3
+        optional["interference_w"] = hit * rng.exponential(10 * noise_psd_w_hz * bandwidth_hz)
+    if "weight_max" in asked:
+        optional["weight"] = rng.uniform(1, asked["weight_max"], K)
+    if asked.keys() & {"fading", "multipath"}:
+        zero = np.zeros(())
+        paths = lsa.Multipath(np.cumsum(bandwidth_hz), zero, zero, zero)
+        seed = rng.integers(2**32, size=2, dtype=np.uint32)
+        optional["fading"] = lsa.Fading(seed, None, paths if "multipath" in asked else None)
+    inst = lsa.Instance(
+        user_id=np.sort(rng.choice(N, K, replace=False)),
+        user_mask=np.ones(K, bool),
+        position_m=distance_m[:, None] * np.stack([np.cos(angle), np.sin(angle)], -1),
+        mean_power_w=2e-5 * distance_m**-2.5,
+        bandwidth_hz=bandwidth_hz,
+        occupied=occupied,
+        noise_psd_w_hz=np.array(noise_psd_w_hz),
+        objective=asked.get("objective", "throughput"),
+        alpha=np.array(rng.choice((0.5, 1.0, 2.0))),
+        min_rate_value=np.zeros(()),
+        coupling_bps=np.array(rng.choice((2e7, 5e7, 1e8))),
+        coupling_length_m=np.array(200.0),
+        adjacent_leakage=np.array(0.5),
+        **optional,
     )
+    return host_slot(inst)

@@ -30,9 +30,9 @@ def train_tokenizer(vocabulary: int, seed: int) -> PreTrainedTokenizerFast:
     texts = [CODE.static_text] * 200
     for _ in range(200):
         # Counted by letters here, since there is no tokenizer yet.
-        texts.append(serialize(random_slot(rng), lambda t: len(t) // 4, 640).text)
+        texts.append(serialize(random_slot(rng), lambda t: len(t) // 4, 1600).text)
     for _ in range(4000):
-        kind = KINDS[rng.integers(4)]
+        kind = str(rng.choice(list(KINDS)))
         texts.append(sample_completion(rng, kind).text)
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,

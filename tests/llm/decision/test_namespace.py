@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 import lsajax as lsa
 from llm.decision import namespace
+from llm.decision.slot import host_slot
 from tests.lsajax.cases import sample_instance
 
 SCENARIO = lsa.SMALL_SCALES[(15, 20, 8)].replace(occupancy=0.3)
 
 
 def sample(setting="plain", seed=0, **changes):
-    scenario = SCENARIO.replace(**lsa.SETTINGS[setting], **changes)
+    scenario = SCENARIO.replace(**(lsa.SETTINGS[setting] | changes))
     return sample_instance(jax.random.key(seed), scenario)
 
 
@@ -35,7 +36,7 @@ def test_rates_are_those_of_the_matrix(setting):
     full = np.asarray(lsa.rate_matrix(inst))
     assert rates.dtype == np.float64
     assert rates.shape == (len(data["users"]), len(data["channels"]))
-    np.testing.assert_allclose(rates, full[np.ix_(rows, data["channels"])], rtol=2e-5)
+    np.testing.assert_allclose(rates, full[np.ix_(rows, data["channels"])], rtol=1e-4)
 
 
 @pytest.mark.parametrize("setting", lsa.SETTINGS)
@@ -48,7 +49,7 @@ def test_names_types_and_rows(setting):
     assert data["users"].tolist() == users
     assert data["users"].dtype == data["channels"].dtype == np.int64
     K, C = len(users), len(idle)
-    wide = setting in ("fading", "wideband")
+    wide = setting in ("fading", "multipath", "wideband")
     assert data["power_w"].shape == (K, C if wide else 1)
     for name in ("bandwidth_hz", "noise_w", "interference_w"):
         assert data[name].shape == (C,)
@@ -59,10 +60,120 @@ def test_names_types_and_rows(setting):
     assert (data["interference_w"] > 0).any() == (setting == "interference")
 
 
-def test_documentation_names_exactly_what_is_bound():
-    documented = {line.split(":")[0].split("(")[0] for line in namespace.DOCUMENTATION.split("\n")}
-    scope = run("", namespace.program_data(sample()))
-    assert documented == {name for name in scope if not name.startswith("__")}
+VARIANTS = {
+    "throughput": {},
+    "weighted": {"weight_max": 3.0},
+    "fair": {"objective": "fair", "alpha": 1.0},
+    "fairer": {"objective": "fair", "alpha": 2.5, "weight_max": 3.0},
+    "needs": {"min_rate_bps": 8e7, "min_rate_value": 4e7},
+    "limits": {"snr_gap_db": 3.0, "max_spectral_efficiency": 5.0},
+    "coupled": {"objective": "coupled"},
+    "coupled needs": {"objective": "coupled", "weight_max": 2.0, "min_rate_bps": 8e7},
+}
+
+
+def own_data(objective="throughput", **changes):
+    """Power, interference, coupling and leakage of pairs, as a user may bring them."""
+    rng = np.random.default_rng(5)
+    square = {"coupling": rng.random((8, 8)), "leakage": rng.random((20, 20))}
+    square = {name: np.triu(x, 1) + np.triu(x, 1).T for name, x in square.items()}
+    coupled = {**square, "coupling_bps": 1e6} if objective == "coupled" else {}
+    return lsa.make_instance(
+        10 ** rng.uniform(-13, -9, (8, 20)),
+        rng.uniform(10e6, 20e6, 20),
+        interference_w=rng.exponential(1e-13, (8, 20)),
+        occupied=rng.random(20) < 0.3,
+        user_id=rng.permutation(50)[:8],
+        user_mask=rng.random(8) < 0.9,
+        objective=objective,
+        **coupled,
+        **changes,
+    )
+
+
+OWN = {"own": {}, "own fair": {"objective": "fair"}, "own coupled": {"objective": "coupled"}}
+CASES = [(s, v) for s in lsa.SETTINGS for v in VARIANTS] + [("own", v) for v in OWN]
+
+
+@pytest.mark.parametrize(("setting", "variant"), CASES)
+def test_helpers_say_what_the_core_says(setting, variant):
+    own = setting == "own"
+    inst = own_data(**OWN[variant]) if own else sample(setting, **VARIANTS[variant])
+    data = namespace.program_data(inst)
+    scope = run("", data)
+    rows, columns = np.flatnonzero(inst.user_mask), data["channels"]
+    K, C = len(rows), len(columns)
+    full = np.asarray(lsa.value_matrix(inst.without_coupling()))[np.ix_(rows, columns)]
+    values = scope["values"]()
+    assert values.shape == (K, C)
+    np.testing.assert_allclose(values, full, rtol=1e-4, atol=1e-5 * full.max())
+    assert scope["value"](1, 2) == pytest.approx(values[1, 2])
+    rng = np.random.default_rng(0)
+    i, j = rng.integers(K, size=5), rng.integers(C, size=5)
+    np.testing.assert_allclose(scope["value"](i, j), values[i, j])
+    spread = rng.permutation(C)[:K] if K <= C else np.resize(np.arange(C), K)
+    for cols in (spread, rng.integers(-1, C, K), np.full(K, -1), np.zeros(K, int)):
+        raw = np.full(inst.num_rows, -1, np.int32)
+        raw[rows] = np.where(cols >= 0, columns[cols], -1)
+        expected = float(lsa.objective_value(inst, raw))
+        assert scope["objective"](cols) == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+def test_objective_refuses_what_is_no_answer(box):
+    code = "x = 1\naction = {0: int(objective([1, 2]))}"
+    with box.pack(namespace.program_data(sample())) as data:
+        ran = box.run(namespace.program_text(code), data)
+    assert namespace.program_detail(ran.detail) == (
+        "line 2: ValueError: objective takes one column per user, 8, got shape (2,)"
+    )
+
+
+def test_a_program_checks_itself_inside_the_sandbox(box):
+    inst = sample("fading", objective="coupled")
+    code = (
+        "cols = np.arange(len(users))\n"
+        "assert abs(objective(cols) - TOTAL) < 1e-4 * TOTAL\n"
+        "action = dict(zip(users.tolist(), channels[cols].tolist()))"
+    )
+    raw = namespace.program_data(inst)["channels"][: inst.num_rows].astype(np.int32)
+    code = code.replace("TOTAL", repr(float(lsa.objective_value(inst, raw))))
+    with box.pack(namespace.program_data(inst)) as data:
+        ran = box.run(namespace.program_text(code), data)
+    assert ran.status == "ok", ran.detail
+    np.testing.assert_array_equal(namespace.raw_assignment(inst, ran.action).raw, raw)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_names_are_exactly_what_is_bound(variant):
+    inst = sample(**VARIANTS[variant])
+    data = namespace.program_data(inst)
+    always = {name.split("(")[0] for name in namespace.NAMES}
+    scope = {name for name in run("", data) if not name.startswith("__")}
+    assert always <= scope
+    assert scope - always <= namespace.EXTRA_NAMES.keys()
+    assert scope - always == namespace.extra_data(host_slot(inst)).keys()
+
+
+def test_own_coupling_and_leakage_are_of_users_and_idle_channels():
+    inst = own_data("coupled")
+    extra = namespace.extra_data(host_slot(inst))
+    assert extra.keys() == {"coupling_bps", "coupling", "leakage"}
+    rows, idle = np.flatnonzero(inst.user_mask), np.flatnonzero(~np.asarray(inst.occupied))
+    np.testing.assert_array_equal(extra["coupling"], np.asarray(inst.coupling)[np.ix_(rows, rows)])
+    np.testing.assert_array_equal(extra["leakage"], np.asarray(inst.leakage)[np.ix_(idle, idle)])
+
+
+def test_large_data_is_refused_with_what_it_needs():
+    inst = lsa.make_instance(np.full(20_000, 1e-10), np.full(20_000, 1e7))
+    data = namespace.program_data(inst)
+    assert sum(np.asarray(value).nbytes for value in data.values()) < 2e6
+    faded = inst.replace(fading=lsa.Fading(np.zeros(2, np.uint32)))
+    message = "needs 3200000000 bytes for 20000 users on 20000 idle channels.*max_bytes"
+    with pytest.raises(ValueError, match=message):
+        namespace.program_data(faded)
+    part = faded.replace(user_mask=np.arange(20_000) < 4)
+    with pytest.raises(ValueError, match="needs 640000 bytes for 4 users"):
+        namespace.program_data(part, max_bytes=100_000)
 
 
 @pytest.mark.parametrize("budget", [0.0, -1.0, float("nan"), float("inf")])
@@ -117,7 +228,7 @@ def test_future_imports_stand_before_the_prelude(head):
     assert run(code, namespace.program_data(sample()))["action"] == {1: 2}
     # Lines keep their numbers.
     with pytest.raises(ZeroDivisionError) as caught:
-        run(head + "1 / 0\n", {})
+        run(head + "1 / 0\n", namespace.program_data(sample()))
     line = caught.traceback[-1].lineno + 1  # pytest counts from 0
     assert namespace.program_detail(f"line {line}") == f"line {head.count(chr(10)) + 1}"
 

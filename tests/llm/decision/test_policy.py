@@ -104,7 +104,9 @@ def test_messages_give_the_line_of_the_program(box, slots):
 
 
 def test_more_users_than_idle_channels(box):
-    inst = lsa.make_instance([1e-10, 2e-10, 3e-10], [10e6, 20e6], user_id=[7, 8, 9])
+    inst = lsa.make_instance(
+        np.array([1e-10, 2e-10, 3e-10]), np.array([10e6, 20e6]), user_id=np.array([7, 8, 9])
+    )
     code = "```python\naction = {9: 1, 8: 0}\n```"
     (made,) = decide(Scripted([code]), box, [inst])
     assert made.valid
@@ -116,7 +118,7 @@ def test_programs_and_samples_keep_their_places(box, slots):
     completions = [f"```python\naction = {{{i}: {i}}}\n```" for i in range(6)]
     made = decide(Scripted(completions), box, slots, num_samples=2)
     assert [d.completion for d in made] == completions
-    kinds = [d.prompt.text.split("Setting: ")[1].split("\n")[0] for d in made]
+    kinds = [d.prompt.text.split("Setting: ")[1].split(";")[0] for d in made]
     assert kinds == ["plain"] * 2 + ["fading"] * 2 + ["interference"] * 2
 
 

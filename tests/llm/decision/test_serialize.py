@@ -1,5 +1,6 @@
 """The prompt: within its budget at any size, and true to the instance."""
 
+import itertools
 import re
 
 import jax
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 import lsajax as lsa
 from llm.decision.paradigm import CODE, PARADIGMS
 from llm.decision.serialize import serialize
+from llm.decision.slot import host_slot
 from tests.lsajax.cases import sample_instance
 
 _WORDS = re.compile(r" ?[A-Za-z_]+|\d|\s|.")
@@ -33,17 +35,32 @@ def by_lines(text):
 COUNTERS = (by_letters, by_words, by_lines)
 
 
-def slot(users, channels, occupancy=0.1, seed=0, **switches):
+_QWEN = re.compile(r"(?:[^\r\n\w]|_)?[^\W\d_]+|\d| ?(?:[^\s\w]|_)+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+
+
+def like_qwen(text):
+    """The pieces that Qwen's tokenizer splits a text into; nearly all are one token."""
+    return len(_QWEN.findall(text))
+
+
+def shared_share(one, other):
+    """Share of the pieces of a prompt that it has in common with another, from the start."""
+    pairs = zip(_QWEN.findall(one.text), _QWEN.findall(other.text), strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)) / one.tokens
+
+
+def slot(users, channels, occupancy=0.1, seed=0, interference=False, wideband=False, **more):
     """A slot made on the host: no compilation for each new shape."""
     rng = np.random.default_rng(seed)
-    inst = lsa.make_instance(
+    return lsa.make_instance(
         10 ** rng.uniform(-13, -8, users),
         rng.uniform(10e6, 20e6, channels),
         occupied=rng.random(channels) < occupancy,
         user_id=rng.permutation(2 * users)[:users],
-        interference_w=rng.random(channels) * 1e-12 if switches.get("interference") else None,
+        interference_w=rng.random(channels) * 1e-12 if interference else None,
+        carrier_gain=rng.random(channels) + 0.1 if wideband else None,
+        **more,
     )
-    return inst.replace(**switches)
 
 
 @settings(max_examples=40, deadline=None)
@@ -56,9 +73,10 @@ def slot(users, channels, occupancy=0.1, seed=0, **switches):
     counter=st.sampled_from(COUNTERS),
     interference=st.booleans(),
     wideband=st.booleans(),
+    detail=st.sampled_from([None, 0.0, 0.3, 1.0]),
 )
 def test_never_over_budget(
-    users, channels, occupancy, budget, paradigm, counter, interference, wideband
+    users, channels, occupancy, budget, paradigm, counter, interference, wideband, detail
 ):
     counted = []
 
@@ -68,13 +86,13 @@ def test_never_over_budget(
 
     inst = slot(users, channels, occupancy, interference=interference, wideband=wideband)
     try:
-        prompt = serialize(inst, count, budget, paradigm=paradigm)
+        prompt = serialize(inst, count, budget, paradigm=paradigm, detail=detail)
     except ValueError as error:
         needed = int(re.search(r"at least (\d+) tokens", str(error))[1])
         assert needed > budget
         assert f"got {budget}" in str(error)
         # What the message asks for is enough, and one token less is not.
-        assert serialize(inst, count, needed, paradigm=paradigm).levels[0] == "global"
+        assert serialize(inst, count, needed, paradigm=paradigm).levels[0] == "sizes"
         return
     assert prompt.tokens == counter(prompt.text) <= budget
     assert prompt.text.startswith(PARADIGMS[paradigm].static_text)
@@ -84,16 +102,95 @@ def test_never_over_budget(
     assert max(counted) < max(3000, 32 * budget)
 
 
-def test_more_budget_never_says_less():
+@pytest.mark.parametrize("paradigm", PARADIGMS)
+def test_more_budget_and_more_detail_never_say_less(paradigm):
     inst = slot(60, 100)
-    levels = [len(serialize(inst, by_words, budget).levels) for budget in range(700, 6000, 250)]
-    assert levels == sorted(levels)
-    assert (levels[0], levels[-1]) == (2, 3)
+    for options in (
+        [(budget, 1.0) for budget in range(700, 6000, 250)],
+        [(4000, share / 20) for share in range(21)],
+    ):
+        made = [serialize(inst, by_words, b, paradigm=paradigm, detail=d) for b, d in options]
+        tokens = [prompt.tokens for prompt in made]
+        assert tokens == sorted(tokens)
+        assert made[-1].levels[-1] == "rows"
+    assert made[0].levels == ("sizes",)
     smallest = re.compile(r"at least (\d+)")
     with pytest.raises(ValueError, match=smallest) as error:
-        serialize(inst, by_words, 1)
+        serialize(inst, by_words, 1, paradigm=paradigm)
     needed = int(smallest.search(str(error.value))[1])
-    assert serialize(inst, by_words, needed).levels == ("global",)
+    assert serialize(inst, by_words, needed, paradigm=paradigm).levels == ("sizes",)
+
+
+@pytest.mark.parametrize("detail", [-0.1, 1.5, float("nan")])
+def test_detail_is_checked(detail):
+    with pytest.raises(ValueError, match=r"detail must be within \[0, 1\], got"):
+        serialize(slot(5, 9), by_words, 3000, detail=detail)
+
+
+ASKED = {
+    "plain": {},
+    "fading": {"fading": True},
+    "multipath": {"multipath": True},
+    "wideband": {"wideband": True},
+    "interference": {"interference": True},
+    "fair fading": {"objective": "fair", "fading": True},
+    "coupled": {"objective": "coupled"},
+}
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_slots_of_a_setting_share_most_of_their_prompts(asked):
+    """At scale II, as Qwen's tokenizer counts; and the budget decides how much is said."""
+    scenario = lsa.SCALES["II"].replace(**ASKED[asked])
+    slots = [host_slot(lsa.sample_instance(jax.random.key(s), scenario)) for s in range(2)]
+    texts = {}
+    for budget, floor in ((512, 0.88), (2048, 0.82), (4096, 0.7)):
+        one, other = (serialize(inst, like_qwen, budget) for inst in slots)
+        assert shared_share(one, other) >= max(floor, one.static_share)
+        texts[budget] = one.text
+    assert len(set(texts.values())) == len(texts)
+    one, other = (serialize(inst, like_qwen, 512, detail=0) for inst in slots)
+    assert shared_share(one, other) >= 0.94
+
+
+def test_what_decides_the_algorithm_comes_first_and_in_a_formula():
+    weights = np.linspace(1, 2, 5)
+
+    def lines(**options):
+        text = serialize(slot(5, 9, weight=weights, **options), by_words, 4000).text
+        return text[len(CODE.static_text) :].split("\n")
+
+    fair = lines(objective="fair", alpha=2.0)
+    assert fair[0] == (
+        "Objective: maximise sum_i weight_i * ((1 + r_i / 1e6) ** (1 - alpha) - 1) / (1 - alpha) "
+        "(fair, alpha = 2)"
+    )
+    assert fair[1:4] == [
+        "Setting: plain; power of each user",
+        "Time budget: 1 s",
+        "More variables: weight [K], alpha",
+    ]
+    assert lines(objective="fair")[0] == (
+        "Objective: maximise sum_i weight_i * log(1 + r_i / 1e6) (fair, alpha = 1)"
+    )
+    needs = lines(min_rate_bps=5e6, min_rate_value=1e6, max_spectral_efficiency=6.0)
+    assert needs[0] == (
+        "Objective: maximise sum_i (weight_i * r_i + 1e6 * min(1, r_i / min_rate_i)); "
+        "needs: r_i >= min_rate_i, 5 Mbit/s"
+    )
+    assert needs[1] == "Setting: plain; power of each user, at most 6 bit/s/Hz"
+    coupled = lines(objective="coupled", coupling_bps=2e7, position_m=np.ones((5, 2)))
+    assert coupled[0] == (
+        "Objective: maximise sum_i weight_i * r_i - mu * sum_ij G_ij * rho_mn (coupled; i on "
+        "channel m, j on n; mu = 20 Mbit/s, G = exp(-distance / 200 m), rho = 0.5^|m-n| up to "
+        "|m-n| = 2)"
+    )
+
+
+def test_the_time_budget_is_what_the_caller_says():
+    text = serialize(slot(5, 9), by_words, 4000, time_budget_s=0.25).text
+    assert "\nTime budget: 0.25 s\n" in text
+    assert "Time budget" not in serialize(slot(5, 9), by_words, 4000, paradigm="text").text
 
 
 @pytest.mark.parametrize("paradigm", PARADIGMS)
@@ -102,12 +199,13 @@ def test_static_text_is_alike_for_all_slots(paradigm):
     prompts = [serialize(inst, by_words, 3000, paradigm=paradigm) for inst in slots]
     static = PARADIGMS[paradigm].static_text
     assert {p.text[: len(static)] for p in prompts} == {static}
-    assert {p.static_tokens for p in prompts} == {by_words(static)}
+    shared = [p.text[: p.text.index("Sizes:")] for p in prompts]
+    assert [p.static_tokens for p in prompts] == [by_words(text) for text in shared]
 
 
 def test_static_tokens_leave_the_chat_template_out():
     prompt = serialize(slot(5, 9), lambda text: 40 + by_words(text), 3000)
-    assert prompt.static_tokens == by_words(CODE.static_text)
+    assert prompt.static_tokens == by_words(prompt.text[: prompt.text.index("Sizes:")])
     assert prompt.tokens == 40 + by_words(prompt.text)
 
 
@@ -122,41 +220,40 @@ def test_statistics_and_extremes():
     inst = lsa.make_instance(
         10 ** (power_dbm / 10 - 3),
         bandwidth_mhz * 1e6,
-        occupied=[False, True, True, True, False, True, False],
-        user_id=[40, 10, 20],
+        occupied=np.array([0, 1, 1, 1, 0, 1, 0], bool),
+        user_id=np.array([40, 10, 20]),
     )
-    prompt = serialize(inst, by_words, 4000)
-    assert line(prompt, "Setting:") == "plain"
-    assert line(prompt, "Requesting users:") == "3"
-    assert line(prompt, "Idle channels:") == "3 of 7"
-    assert line(prompt, "Noise floor:") == "-174.0 dBm/Hz"
-    power = f"max -50.0, min -90.0, mean -70.0, std {power_dbm.std():.1f}"
+    prompt = serialize(inst, by_words, 4000, detail=1.0)
+    assert line(prompt, "Setting:") == "plain; power of each user"
+    assert line(prompt, "Sizes:") == "K = 3, C = 3 of 7"
+    assert line(prompt, "Noise:") == "-174.0 dBm/Hz"
+    power = f"-90.0 to -50.0, mean -70.0, std {power_dbm.std():.1f}"
     assert line(prompt, "Received power in dBm:") == power
-    assert line(prompt, "Bandwidth in MHz:").startswith("max 13.0, min 10.0, mean 11.3")
-    assert line(prompt, "Strongest users (id: dBm):") == "10: -50.0, 20: -70.0, 40: -90.0"
-    assert line(prompt, "Weakest users (id: dBm):") == "40: -90.0, 20: -70.0, 10: -50.0"
-    assert line(prompt, "Widest idle channels (id: MHz):") == "6: 13.00, 4: 11.00, 0: 10.00"
-    assert line(prompt, "Occupied channels:") == "1-3, 5"
-    assert line(prompt, "All users (id: dBm):") == "40: -90.0, 10: -50.0, 20: -70.0"
-    assert line(prompt, "All idle channels (id: MHz):") == "0: 10.00, 4: 11.00, 6: 13.00"
+    assert line(prompt, "Bandwidth in MHz:").startswith("10.0 to 13.0, mean 11.3")
+    users = line(prompt, "Users, strongest first (id: dBm):")
+    assert users == "10: -50.0, 20: -70.0, 40: -90.0"
+    channels = line(prompt, "Idle channels, widest first (id: MHz):")
+    assert channels == "6: 13.00, 4: 11.00, 0: 10.00"
 
 
 @pytest.mark.parametrize("setting", lsa.SETTINGS)
 def test_settings_are_named_and_padding_is_left_out(setting):
     scenario = lsa.SMALL_SCALES[(15, 20, 4)].replace(**lsa.SETTINGS[setting])
     inst = sample_instance(jax.random.key(3), scenario)
-    prompt = serialize(inst, by_words, 8000)
-    assert line(prompt, "Setting:") == ("plain" if setting == "poisson" else setting)
-    assert line(prompt, "Requesting users:") == str(int(inst.user_mask.sum()))
-    listed = [int(u) for u in re.findall(r"(\d+): ", line(prompt, "All users (id: dBm):"))]
-    assert listed == [int(u) for u, m in zip(inst.user_id, inst.user_mask, strict=True) if m]
-    assert ("gains" in prompt.levels) == (setting == "fading")
+    prompt = serialize(inst, by_words, 8000, detail=1.0)
+    named = "plain" if setting in ("poisson", "fair") else setting
+    assert line(prompt, "Setting:").startswith(named + "; power of each ")
+    assert line(prompt, "Sizes:").startswith(f"K = {int(inst.user_mask.sum())}, ")
+    listed = re.findall(r"(\d+): ", line(prompt, "Users, strongest first (id: dBm):"))
+    asking = [int(u) for u, m in zip(inst.user_id, inst.user_mask, strict=True) if m]
+    assert sorted(map(int, listed)) == sorted(asking)
+    assert ("gains" in prompt.levels) == (setting in ("fading", "multipath"))
 
 
 def test_fading_is_listed_where_there_is_room():
     scenario = lsa.SMALL_SCALES[(5, 5, 2)].replace(fading=True)
     inst = sample_instance(jax.random.key(0), scenario)
-    text = serialize(inst, by_words, 8000).text
+    text = serialize(inst, by_words, 8000, detail=1.0).text
     listed = re.findall(r"^\d+:((?: -?\d+\.\d)+)$", text, re.MULTILINE)
     power = np.asarray(lsa.channel_power(inst))[:, ~np.asarray(inst.occupied)]
     expected = 10 * np.log10(power) + 30
@@ -178,9 +275,9 @@ def test_text_paradigm_shows_as_many_ids_of_either_side():
 def test_slot_without_users_or_idle_channels():
     inst = slot(2, 3, occupancy=1.0)
     no_user = inst.replace(user_mask=np.zeros(2, bool))
-    text = serialize(no_user, by_words, 4000).text
-    assert "Requesting users: 0" in text
-    assert "Occupied channels: 0-2" in text
+    for paradigm in PARADIGMS:
+        text = serialize(no_user, by_words, 4000, paradigm=paradigm, detail=1.0).text
+        assert "Sizes: K = 0, C = 0 of 3\n" in text
 
 
 def test_unknown_paradigm():
