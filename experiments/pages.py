@@ -19,15 +19,15 @@ def scaling_table(summary: pd.DataFrame) -> str:
     """Markdown of a summary of the scaling study: a row per method, the paper's in brackets."""
     scales = list(summary["scale"].unique())
     last = scales[-1]
-    head = ["Mbit/s", *scales, f"gap at {last}, %", f"ms at {last}"]
+    head = [summary["unit"].iloc[0], *scales, f"gap at {last}, %", f"ms at {last}"]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for method, own in summary.groupby("method", sort=False):
         own = own.set_index("scale")
         end = own.loc[last]
         cells = [str(method)]
         for scale in scales:
-            paper = own.loc[scale, "paper_mbps"]
-            mean = own.loc[scale, "mean_mbps"]
+            paper = own.loc[scale, "paper_mean"]
+            mean = own.loc[scale, "mean"]
             shown = "N/A" if pd.isna(mean) else f"{mean:.0f}"
             cells.append(shown if pd.isna(paper) else f"{shown} ({paper:.0f})")
         gap = round(end["gap_percent"], 2) + 0.0  # no minus before a zero

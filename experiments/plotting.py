@@ -23,7 +23,7 @@ _STYLE = {
     methods.GROUPED: ("#0072B2", "D"),
     methods.LOCAL_SEARCH: ("#CC79A7", "P"),
     methods.OPTIMUM: ("#000000", "_"),
-    methods.OPTIMUM_UNCOUPLED: ("#000000", "_"),
+    methods.OPTIMUM_OF_RATES: ("#56B4E9", "_"),
 }
 _RC: Any = {
     "figure.dpi": 150,
@@ -62,6 +62,9 @@ def value_panel(axes: Axes, table: pd.DataFrame, axis: str, quantity: str) -> No
     """
     places = list(table[axis].unique())
     names = list(table["method"].unique())
+    unit, size = table["unit"].iloc[0], 1.0
+    if unit == "Mbit/s":
+        unit, size = "Gbit/s", 1e3
     for i, name in enumerate(names):
         own = table[table["method"] == name].set_index(axis).reindex(places)
         # Side by side: most methods lie on top of one another.
@@ -69,8 +72,8 @@ def value_panel(axes: Axes, table: pd.DataFrame, axis: str, quantity: str) -> No
         colour, marker = _STYLE[name]
         axes.errorbar(
             x,
-            own["mean_mbps"] / 1e3,
-            yerr=own["mean_half_mbps"].fillna(0) / 1e3,
+            own["mean"] / size,
+            yerr=own["mean_half"].fillna(0) / size,
             color=colour,
             marker=marker,
             ls="",
@@ -78,12 +81,12 @@ def value_panel(axes: Axes, table: pd.DataFrame, axis: str, quantity: str) -> No
             capsize=2,
             label=name,
         )
-        if own["paper_mbps"].notna().any():
-            axes.plot(x, own["paper_mbps"] / 1e3, marker="x", ls="", color=colour, ms=6, alpha=0.8)
-    if table["paper_mbps"].notna().any():
+        if own["paper_mean"].notna().any():
+            axes.plot(x, own["paper_mean"] / size, marker="x", ls="", color=colour, ms=6, alpha=0.8)
+    if table["paper_mean"].notna().any():
         axes.plot([], [], "x", color="0.3", label="paper (its own instances)")
     axes.set_xticks(range(len(places)), [f"{axis.capitalize()} {place}" for place in places])
-    axes.set_ylabel(f"{quantity} [Gbit/s]")
+    axes.set_ylabel(f"{quantity} [{unit}]")
     axes.set_ylim(bottom=0)
 
 
