@@ -63,12 +63,17 @@ class SlotConfig(RunConfig):
     budget_s: float | None = None
 
 
-def check(config: SlotConfig) -> None:
+def check_run(config: RunConfig) -> None:
     """Raises ValueError, naming the option, on a value that no study accepts."""
     if config.realizations < 1:
         raise ValueError(f"--realizations must be at least 1, got {config.realizations}")
     if not 0 <= config.seed < 2**31:
         raise ValueError(f"--seed must be within 0..2^31 - 1, got {config.seed}")
+
+
+def check(config: SlotConfig) -> None:
+    """Raises ValueError, naming the option, on a value that no study by slots accepts."""
+    check_run(config)
     for option, value, accepted in (
         ("--setting", config.setting, get_args(Setting)),
         ("--objective", config.objective, get_args(Objective)),
