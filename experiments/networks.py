@@ -251,7 +251,7 @@ def _check_names(name: str, arrays: Mapping[str, np.ndarray]) -> None:
     for key in arrays:
         if key not in FIELDS:
             near = difflib.get_close_matches(key, FIELDS, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = f"; did you mean {near[0]}?" if near else "."
             raise ValueError(f"{name}: unknown field {key}{hint} Known: {', '.join(FIELDS)}")
     by_quantity: dict[str, list[str]] = {}
     for key in arrays:

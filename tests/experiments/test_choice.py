@@ -19,7 +19,7 @@ SIZES = {"num_users": 24, "num_channels": 24, "num_active": 18}
 def run(path, **options):
     options = {**SIZES, "realizations": 2, **options}
     choice.run(choice.prepare(Config(out=path, **options)))
-    return pd.read_csv(path / "summary.csv").set_index(list(choice.AXES) + ["method"])
+    return pd.read_csv(path / "summary.csv").set_index([*choice.AXES, "method"])
 
 
 def test_the_choice_depends_on_setting_objective_and_time(tmp_path, capsys):

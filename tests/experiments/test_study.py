@@ -64,7 +64,7 @@ def _combinations():
         yield pytest.param(setting, "coupled", marks=() if fast else pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("setting", "objective"), _combinations())
+@pytest.mark.parametrize(("setting", "objective"), list(_combinations()))
 def test_every_setting_with_every_objective(tmp_path, setting, objective):
     switches = {**lsa.SETTINGS[setting], "objective": objective}
     scenario = lsa.SMALL_SCALES[5, 5, 2].replace(**switches)
