@@ -11,7 +11,7 @@ import sys
 import pandas as pd
 
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = ("README.md", "docs/results.md")
+PAGES = ("README.md", "docs/results.md", "docs/choice.md")
 _TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
@@ -38,12 +38,30 @@ def scaling_table(summary: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
+def choice_table(summary: pd.DataFrame) -> str:
+    """Markdown of a summary of the choice study: the best method by deadline, with its gap."""
+    deadlines = sorted(summary["deadline_s"].unique())
+    head = ["setting", "objective", *(f"due in {deadline:g} s" for deadline in deadlines)]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for place, own in summary.groupby(["setting", "objective"], sort=False):
+        best = own[own["best"]].set_index("deadline_s")
+        cells = [
+            f"{best.loc[t, 'method']} ({max(best.loc[t, 'gap_percent'], 0):.2f} %)"
+            if t in best.index
+            else "none in time"
+            for t in deadlines
+        ]
+        lines.append(f"| {' | '.join([*place, *cells])} |")
+    return "\n".join(lines) + "\n"
+
+
 def filled(page: str) -> str:
     """The text of a page with its tables made anew."""
 
     def table(found: re.Match[str]) -> str:
         summary = pd.read_csv(ROOT / "docs" / "results" / found[2])
-        return f"{found[1]}\n{scaling_table(summary)}\n{found[3]}"
+        made = choice_table if "deadline_s" in summary else scaling_table
+        return f"{found[1]}\n{made(summary)}\n{found[3]}"
 
     return _TABLE.sub(table, page)
 

@@ -46,7 +46,7 @@ class Config(options.SlotConfig):
         scales: scales of Table V: I (1000,1000,200), II (1500,1500,300), III (2000,2000,400).
         network: a file (.npz, .mat, .parquet) with a network of one's own in place of the scales
             and the setting; its first slots are the realisations, and assignments.parquet has what
-            was answered in the file's ids. Its fields are on the manual's page "One's own networks".
+            was answered in the file's ids. Its fields are in the manual, "One's own networks".
     """
 
     scales: tuple[Literal["I", "II", "III"], ...] = ("I", "II", "III")
