@@ -131,7 +131,7 @@ def _pivot(
     column = table[name].to_numpy()
     array = np.empty([len(ids[axis]) for axis in axes], column.dtype)
     where = tuple(place[axis] for axis in axes)
-    array[where] = column
+    array[where] = column if axes else column[0]
     differs = np.flatnonzero((array[where] != column) & ~pd.isna(column))
     if differs.size:
         row = table.iloc[differs[0]]
