@@ -191,7 +191,7 @@ _QUANTITY = {"throughput": "Throughput", "fair": "Fair utility", "coupled": "Obj
 
 
 def _title(config: Config) -> str:
-    where = f"network {config.network}" if config.network else f"setting {config.setting}"
+    where = f"network {config.network.name}" if config.network else f"setting {config.setting}"
     quantity = _QUANTITY[str(config.objective)]
     return f"{quantity}, {where}, model {config.model}, seed {config.seed}"
 

@@ -292,7 +292,7 @@ def test_the_scaling_study_of_a_network(tmp_path, capsys, objective):
         value = float(lsa.objective_value(network.instance(slot), assignment))
         best = float(lsa.solvers.hungarian(jax.random.key(0), network.instance(slot)).value)
         assert value == pytest.approx(best, rel=1e-5)
-    assert f"network {path}" in capsys.readouterr().out.replace("\n", "")
+    assert "network mine.npz" in capsys.readouterr().out
     scaling.run(scaling.prepare(Config(out=out, resume=True, **options)))
     np.savez(path, **changed(weight=None))
     with pytest.raises(ValueError, match="network_sha256 was"):
