@@ -1,4 +1,4 @@
-"""What to choose: the best method by setting, objective and time, on the same instances.
+"""What to choose: the best method by setting, goal and time, on the same instances.
 
 A user of a network states what it is like, what is wanted and when the answer is due; which
 algorithm is right depends on all three. Random, sorting, greedy, the linear assignment problem
@@ -9,7 +9,7 @@ that does not end in time counts as not there.
 import contextlib
 import dataclasses
 import pathlib
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import lsajax as lsa
 from experiments import config as options
@@ -24,8 +24,17 @@ if TYPE_CHECKING:
 
 TIME = "three minutes on 2 cores"
 
+Goal = Literal["throughput", "priorities", "fair", "coupled"]
+
 LAP_ON_RATES, LAP_ON_VALUES = "LAP on rates", "LAP on values"
-AXES = ("setting", "objective", "deadline_s")
+AXES = ("setting", "goal", "deadline_s")
+GOALS: dict[str, dict[str, Any]] = {
+    "throughput": {"objective": "throughput"},
+    "priorities": {"objective": "throughput", "weight_max": 10.0},
+    "fair": {"objective": "fair"},
+    "coupled": {"objective": "coupled"},
+}
+"""Name -> what it changes in a scenario."""
 TIE = 1e-5
 """Means within this share of the best one are as good: the first method in their order is best."""
 _SHARE = 0.9  # of the deadline is an anytime method's budget: it ends a chunk of steps later
@@ -37,16 +46,17 @@ class Config(options.RunConfig):
 
     Args:
         settings: what rates depend on, see `python -m experiments.scaling --help`.
-        objectives: what an assignment is worth.
+        goals: what an assignment is worth. The objectives throughput, fair and coupled, and
+            priorities: throughput with weights of the users between 1 and 10.
         deadlines_s: seconds until the answer is due.
         num_users: registered users N.
         num_channels: channels M.
         num_active: requesting users K.
-        realizations: instances of each setting and objective; all methods see the same ones.
+        realizations: instances of each setting and goal; all methods see the same ones.
     """
 
     settings: tuple[options.Setting, ...] = ("plain", "fading", "multipath", "interference")
-    objectives: tuple[options.Objective, ...] = get_args(options.Objective)
+    goals: tuple[Goal, ...] = get_args(Goal)
     deadlines_s: tuple[float, ...] = (0.003, 0.03, 1.0)
     num_users: int = 1000
     num_channels: int = 1000
@@ -70,7 +80,7 @@ def check(config: Config) -> None:
     settings = [name for name in get_args(options.Setting) if name != "fair"]
     for option, values, accepted in (
         ("--settings", config.settings, settings),
-        ("--objectives", config.objectives, get_args(options.Objective)),
+        ("--goals", config.goals, list(GOALS)),
     ):
         if not values or len(set(values)) < len(values) or not set(values) <= set(accepted):
             raise ValueError(
@@ -79,11 +89,11 @@ def check(config: Config) -> None:
     times = config.deadlines_s
     if not times or len(set(times)) < len(times) or not all(0 < t < 1e6 for t in times):
         raise ValueError(f"--deadlines-s must be seconds above 0, each once, got {times}")
-    scenario(config, "plain", "throughput")
+    scenario(config, "plain", "throughput")  # raises where the sizes do not fit together
 
 
-def scenario(config: Config, setting: str, objective: str) -> lsa.Scenario:
-    """What the instances of a setting and an objective are drawn from.
+def scenario(config: Config, setting: str, goal: str) -> lsa.Scenario:
+    """What the instances of a setting and a goal are drawn from.
 
     Raises:
         ValueError: the sizes do not fit together.
@@ -93,13 +103,13 @@ def scenario(config: Config, setting: str, objective: str) -> lsa.Scenario:
         num_channels=config.num_channels,
         num_active=config.num_active,
     )
-    return base.replace(**{**lsa.SETTINGS[setting], "objective": objective})
+    return base.replace(**{**lsa.SETTINGS[setting], **GOALS[goal]})
 
 
 def prepare(config: Config) -> Prepared:
     """Checks everything that can be checked before the first instance, cheap checks first."""
     check(config)
-    more = ("realizations", "settings", "objectives", "deadlines_s")
+    more = ("realizations", "settings", "goals", "deadlines_s")
     record = options.record("choice", config, without=more)
     out = config.out or pathlib.Path("results") / "choice"
     folder = RunFolder(out, record, identity=(*AXES, "method", "realization"), resume=config.resume)
@@ -136,20 +146,20 @@ def compared() -> "list[Method]":
 
 
 def cells(config: Config) -> "list[Cell]":
-    """A cell per setting, objective and deadline."""
+    """A cell per setting, goal and deadline."""
     from experiments.study import Cell
 
     methods = {method.name: method for method in compared()}
     return [
         Cell(
-            dict(zip(AXES, (setting, objective, deadline), strict=True)),
-            scenario(config, setting, objective),
+            dict(zip(AXES, (setting, goal, deadline), strict=True)),
+            scenario(config, setting, goal),
             methods,
             setting=setting,
             budget_s=_SHARE * deadline,
         )
         for setting in config.settings
-        for objective in config.objectives
+        for goal in config.goals
         for deadline in config.deadlines_s
     ]
 
@@ -177,7 +187,7 @@ def table(study: "Study", rows: "pd.DataFrame") -> "pd.DataFrame":
     from experiments.summary import summarise
 
     # An instance is the same for all deadlines.
-    found = rows.groupby(["setting", "objective", "realization"])["value"].transform("max")
+    found = rows.groupby(["setting", "goal", "realization"])["value"].transform("max")
     reachable = rows["bound"].where(rows["objective"] != "coupled", found)
     summary = summarise(
         rows.assign(bound=reachable), axes=study.axes, reference=study.reference, paper={}
@@ -199,7 +209,7 @@ def print_table(config: Config, summary: "pd.DataFrame") -> None:
     names = list(summary["method"].unique())
     shown = Table(
         "Setting",
-        "Objective",
+        "Goal",
         "Due in",
         title=f"Gap in %, * best in time, – too late ({_sizes(config)})",
         box=box.SIMPLE_HEAD,
@@ -207,9 +217,9 @@ def print_table(config: Config, summary: "pd.DataFrame") -> None:
     )
     for name in names:
         shown.add_column(name.replace(" on ", "\non ").replace(" m", "\nm"), justify="right")
-    for (setting, objective, due_s), own in summary.groupby(list(AXES), sort=False):
+    for (setting, goal, due_s), own in summary.groupby(list(AXES), sort=False):
         rows = own.set_index("method").loc[names].to_dict("records")
-        shown.add_row(setting, objective, f"{due_s:g} s", *(cell_text(row) for row in rows))
+        shown.add_row(setting, goal, f"{due_s:g} s", *(cell_text(row) for row in rows))
     console = Console()
     (console if console.is_terminal else Console(width=100)).print(shown)
     console.print(
@@ -223,9 +233,9 @@ def _sizes(config: Config) -> str:
     return f"N {config.num_users}, M {config.num_channels}, K {config.num_active}"
 
 
-def cell_text(row: dict) -> str:
+def cell_text(row: dict[str, Any]) -> str:
     """A gap as it is shown: N/A where the method does not apply, a dash where it is late."""
-    if row["skipped"]:
+    if isinstance(row["skipped"], str):
         return "N/A"
     if not row["in_time"]:
         return "–"
@@ -234,7 +244,7 @@ def cell_text(row: dict) -> str:
 
 
 def figure(summary: "pd.DataFrame", stem: pathlib.Path) -> None:
-    """A heat map of gaps per deadline: settings and objectives by methods, the best one framed."""
+    """A heat map of gaps per deadline: settings and goals by methods, the best one framed."""
     from experiments import plotting
 
     deadlines = list(summary["deadline_s"].unique())
@@ -242,11 +252,14 @@ def figure(summary: "pd.DataFrame", stem: pathlib.Path) -> None:
         for axes, deadline in zip(panels, deadlines, strict=True):
             own = summary[summary["deadline_s"] == deadline]
             own = own.assign(
-                place=own["objective"] + ", " + own["setting"],
+                place=own["goal"] + ", " + own["setting"],
                 text=[cell_text(row).rstrip("*") for row in own.to_dict("records")],
                 shown=own["gap_percent"].where(own["in_time"]),
             )
-            plotting.heat_map(axes, own.sort_values("objective", kind="stable"), f"{deadline:g} s")
+            by_goal = own.sort_values(
+                "goal", key=lambda goal: goal.map(list(GOALS).index), kind="stable"
+            )
+            plotting.heat_map(axes, by_goal, f"Due in {deadline:g} s")
 
 
 if __name__ == "__main__":

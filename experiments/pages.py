@@ -41,9 +41,9 @@ def scaling_table(summary: pd.DataFrame) -> str:
 def choice_table(summary: pd.DataFrame) -> str:
     """Markdown of a summary of the choice study: the best method by deadline, with its gap."""
     deadlines = sorted(summary["deadline_s"].unique())
-    head = ["setting", "objective", *(f"due in {deadline:g} s" for deadline in deadlines)]
+    head = ["setting", "goal", *(f"due in {deadline:g} s" for deadline in deadlines)]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    for place, own in summary.groupby(["setting", "objective"], sort=False):
+    for place, own in summary.groupby(["setting", "goal"], sort=False):
         best = own[own["best"]].set_index("deadline_s")
         cells = [
             f"{best.loc[t, 'method']} ({max(best.loc[t, 'gap_percent'], 0):.2f} %)"

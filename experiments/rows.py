@@ -10,6 +10,8 @@ import lsajax as lsa
 
 COLUMNS = {
     "scale": "axis of the scaling study: I, II or III of the paper's Table V, or a file's name",
+    "goal": "axis of the choice study: throughput, priorities, fair or coupled",
+    "deadline_s": "axis of the choice study: when the answer is due [s]",
     "num_users": "registered users N of the scenario (its mean in the setting poisson)",
     "num_channels": "channels M",
     "num_active": "users that request a channel in this slot",
