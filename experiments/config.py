@@ -5,10 +5,10 @@ import math
 import pathlib
 import re
 from collections.abc import Collection
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
-Setting = Literal["plain", "fading", "wideband", "interference", "poisson"]
-Objective = Literal["throughput", "coupled"]
+Setting = Literal["plain", "fading", "multipath", "wideband", "interference", "poisson", "fair"]
+Objective = Literal["throughput", "fair", "coupled"]
 
 NO_MODEL = "none"
 EMBEDDED = "embedded"
@@ -38,12 +38,14 @@ class SlotConfig(RunConfig):
 
     Args:
         setting: what rates depend on. plain: distance and bandwidth; fading: Rayleigh fading per
-            user and channel; wideband: a carrier per channel; interference: I_m > 0 on some
-            channels; poisson: as plain, but users and requests are Poisson counts. Instances of one
-            seed and realisation have positions, bandwidths and occupied channels in common over all
-            settings but poisson, whose number of users differs.
-        objective: throughput: the sum of rates, Eq. (4); coupled: Eq. (8), where users on
-            neighbouring channels disturb each other.
+            user and channel; multipath: fading that is alike on near channels; wideband: a carrier
+            per channel; interference: I_m > 0 on some channels; poisson: as plain, but users and
+            requests are Poisson counts; fair: short for plain with --objective fair. Instances of
+            one seed and realisation have positions, bandwidths and occupied channels in common over
+            all settings but poisson, whose number of users differs.
+        objective: what an assignment is worth, in any setting. throughput, the default: the sum of
+            rates, Eq. (4); fair: the sum of log(1 + rate in Mbit/s), proportional fairness;
+            coupled: Eq. (8), where users on neighbouring channels disturb each other.
         model: "embedded" (the small model that ships here), a folder or hub name of a transformers
             checkpoint, the URL of an OpenAI-compatible server, or "none" for the classical methods
             alone, which needs no torch.
@@ -54,25 +56,35 @@ class SlotConfig(RunConfig):
     """
 
     setting: Setting = "plain"
-    objective: Objective = "throughput"
+    objective: Objective | None = None
     model: str = EMBEDDED
     temperature: float = 1.0
     prompt_tokens: int | None = None
     budget_s: float | None = None
 
 
-def check(config: SlotConfig) -> None:
+def check_run(config: RunConfig) -> None:
     """Raises ValueError, naming the option, on a value that no study accepts."""
     if config.realizations < 1:
         raise ValueError(f"--realizations must be at least 1, got {config.realizations}")
     if not 0 <= config.seed < 2**31:
         raise ValueError(f"--seed must be within 0..2^31 - 1, got {config.seed}")
+
+
+def check(config: SlotConfig) -> None:
+    """Raises ValueError, naming the option, on a value that no study by slots accepts."""
+    check_run(config)
     for option, value, accepted in (
         ("--setting", config.setting, get_args(Setting)),
         ("--objective", config.objective, get_args(Objective)),
     ):
-        if value not in accepted:
+        if value is not None and value not in accepted:
             raise ValueError(f"{option} must be one of {', '.join(accepted)}, got {value!r}")
+    if config.setting == "fair" and config.objective not in (None, "fair"):
+        raise ValueError(
+            "--setting fair is short for --setting plain --objective fair, got --objective "
+            f"{config.objective} beside it: give another setting, or leave one of them out"
+        )
     if not config.model:
         raise ValueError("--model must be a name, a folder, a URL or none, got ''")
     if not 0 <= config.temperature < math.inf:
@@ -83,11 +95,22 @@ def check(config: SlotConfig) -> None:
         raise ValueError(f"--budget-s must be above 0 seconds, finite, got {config.budget_s}")
 
 
+SlotConfigT = TypeVar("SlotConfigT", bound=SlotConfig)
+
+
+def resolved(config: SlotConfigT) -> SlotConfigT:
+    """The same options, each with one name: 'fair' as a setting is an objective in 'plain'."""
+    if config.setting == "fair":
+        return dataclasses.replace(config, setting="plain", objective="fair")
+    return dataclasses.replace(config, objective=config.objective or "throughput")
+
+
 def out_folder(study: str, config: SlotConfig) -> pathlib.Path:
     """Where the rows go: `--out`, or a folder per study, objective, setting and model."""
     if config.out is not None:
         return config.out
-    parts: list[str] = [config.objective, config.setting]
+    config = resolved(config)
+    parts: list[str] = [str(config.objective), config.setting]
     if config.model != EMBEDDED:
         parts.append(re.sub(r"\W+", "_", config.model).strip("_"))
     if config.seed != RunConfig.seed:

@@ -13,7 +13,7 @@ import pandas as pd
 from experiments import rewards
 
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = ("README.md", "docs/results.md", "docs/rewards_table.md")
+PAGES = ("README.md", "docs/results.md", "docs/choice.md", "docs/rewards_table.md")
 _TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
@@ -21,15 +21,15 @@ def scaling_table(summary: pd.DataFrame) -> str:
     """Markdown of a summary of the scaling study: a row per method, the paper's in brackets."""
     scales = list(summary["scale"].unique())
     last = scales[-1]
-    head = ["Mbit/s", *scales, f"gap at {last}, %", f"ms at {last}"]
+    head = [summary["unit"].iloc[0], *scales, f"gap at {last}, %", f"ms at {last}"]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for method, own in summary.groupby("method", sort=False):
         own = own.set_index("scale")
         end = own.loc[last]
         cells = [str(method)]
         for scale in scales:
-            paper = own.loc[scale, "paper_mbps"]
-            mean = own.loc[scale, "mean_mbps"]
+            paper = own.loc[scale, "paper_mean"]
+            mean = own.loc[scale, "mean"]
             shown = "N/A" if pd.isna(mean) else f"{mean:.0f}"
             cells.append(shown if pd.isna(paper) else f"{shown} ({paper:.0f})")
         gap = round(end["gap_percent"], 2) + 0.0  # no minus before a zero
@@ -40,16 +40,38 @@ def scaling_table(summary: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
-_TABLES = {"scaling": scaling_table, "rewards": rewards.markdown}  # by the file's first word
+def choice_table(summary: pd.DataFrame) -> str:
+    """Markdown of a summary of the choice study: the best method by deadline, with its gap."""
+    deadlines = sorted(summary["deadline_s"].unique())
+    head = ["setting", "goal", *(f"due in {deadline:g} s" for deadline in deadlines)]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for place, own in summary.groupby(["setting", "goal"], sort=False):
+        best = own[own["best"]].set_index("deadline_s")
+        cells = [
+            f"{best.loc[t, 'method']} ({max(best.loc[t, 'gap_percent'], 0):.2f} %)"
+            if t in best.index
+            else "none in time"
+            for t in deadlines
+        ]
+        lines.append(f"| {' | '.join([*place, *cells])} |")
+    return "\n".join(lines) + "\n"
+
+
+# By the first word of the file.
+_TABLES = {"scaling": scaling_table, "choice": choice_table, "rewards": rewards.markdown}
 
 
 def filled(page: str) -> str:
     """The text of a page with its tables made anew."""
 
-    def made(found: re.Match[str]) -> str:
-        read = pd.read_csv(ROOT / "docs" / "results" / found[2])
-        table = _TABLES[found[2].split("_")[0]](read)
-        return f"{found[1]}\n{table}\n{found[3]}"
+    def table(found: re.Match[str]) -> str:
+        summary = pd.read_csv(ROOT / "docs" / "results" / found[2])
+        made = choice_table if "deadline_s" in summary else scaling_table
+        return f"{found[1]}\n{made(summary)}\n{found[3]}"
+
+
+# By the first word of the file.
+_TABLES = {"scaling": scaling_table, "choice": choice_table, "rewards": rewards.markdown}
 
     return _TABLE.sub(made, page)
 

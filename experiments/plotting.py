@@ -10,6 +10,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from experiments import methods
 
@@ -23,7 +26,7 @@ _STYLE = {
     methods.GROUPED: ("#0072B2", "D"),
     methods.LOCAL_SEARCH: ("#CC79A7", "P"),
     methods.OPTIMUM: ("#000000", "_"),
-    methods.OPTIMUM_UNCOUPLED: ("#000000", "_"),
+    methods.OPTIMUM_OF_RATES: ("#56B4E9", "_"),
 }
 _RC: Any = {
     "figure.dpi": 150,
@@ -46,9 +49,13 @@ def figure(stem: pathlib.Path, columns: int) -> Iterator[Sequence[Axes]]:
         )
         yield list(axes[0])
         drawn.legend(loc="outside lower center", ncols=4)
-        for suffix in (".png", ".pdf"):
-            drawn.savefig(stem.with_suffix(suffix), bbox_inches="tight")
-        plt.close(drawn)
+        _write(drawn, stem)
+
+
+def _write(drawn: Figure, stem: pathlib.Path) -> None:
+    for suffix in (".png", ".pdf"):
+        drawn.savefig(stem.with_suffix(suffix), bbox_inches="tight")
+    plt.close(drawn)
 
 
 def value_panel(axes: Axes, table: pd.DataFrame, axis: str, quantity: str) -> None:
@@ -62,6 +69,9 @@ def value_panel(axes: Axes, table: pd.DataFrame, axis: str, quantity: str) -> No
     """
     places = list(table[axis].unique())
     names = list(table["method"].unique())
+    unit, size = table["unit"].iloc[0], 1.0
+    if unit == "Mbit/s":
+        unit, size = "Gbit/s", 1e3
     for i, name in enumerate(names):
         own = table[table["method"] == name].set_index(axis).reindex(places)
         # Side by side: most methods lie on top of one another.
@@ -69,8 +79,8 @@ def value_panel(axes: Axes, table: pd.DataFrame, axis: str, quantity: str) -> No
         colour, marker = _STYLE[name]
         axes.errorbar(
             x,
-            own["mean_mbps"] / 1e3,
-            yerr=own["mean_half_mbps"].fillna(0) / 1e3,
+            own["mean"] / size,
+            yerr=own["mean_half"].fillna(0) / size,
             color=colour,
             marker=marker,
             ls="",
@@ -78,12 +88,12 @@ def value_panel(axes: Axes, table: pd.DataFrame, axis: str, quantity: str) -> No
             capsize=2,
             label=name,
         )
-        if own["paper_mbps"].notna().any():
-            axes.plot(x, own["paper_mbps"] / 1e3, marker="x", ls="", color=colour, ms=6, alpha=0.8)
-    if table["paper_mbps"].notna().any():
+        if own["paper_mean"].notna().any():
+            axes.plot(x, own["paper_mean"] / size, marker="x", ls="", color=colour, ms=6, alpha=0.8)
+    if table["paper_mean"].notna().any():
         axes.plot([], [], "x", color="0.3", label="paper (its own instances)")
     axes.set_xticks(range(len(places)), [f"{axis.capitalize()} {place}" for place in places])
-    axes.set_ylabel(f"{quantity} [Gbit/s]")
+    axes.set_ylabel(f"{quantity} [{unit}]")
     axes.set_ylim(bottom=0)
 
 
@@ -106,3 +116,48 @@ def gap_panel(axes: Axes, table: pd.DataFrame, best: str) -> None:
     axes.set_ylim(bottom=-3e-4, top=100)
     axes.set_xlabel("Seconds per decision (median); larger markers, larger scales")
     axes.set_ylabel(f"Gap to {best} [%]")
+
+
+_GAPS = LogNorm(0.1, 50)
+
+
+@contextlib.contextmanager
+def heat_maps(stem: pathlib.Path, columns: int) -> Iterator[Sequence[Axes]]:
+    """A row of panels for `heat_map`, with one colour bar; written as by `figure`."""
+    matplotlib.use("Agg")
+    with plt.rc_context(_RC | {"axes.grid": False, "font.size": 8}):
+        drawn, axes = plt.subplots(
+            1, columns, figsize=(2.2 + 2.9 * columns, 4.4), layout="constrained", squeeze=False
+        )
+        yield list(axes[0])
+        colours = plt.cm.ScalarMappable(_GAPS, "YlOrRd")
+        drawn.colorbar(colours, ax=axes[0], label="Gap [%]", fraction=0.02, extend="both")
+        _write(drawn, stem)
+
+
+def heat_map(axes: Axes, table: pd.DataFrame, title: str) -> None:
+    """Gaps by place and method in colour and number, the best of each place framed.
+
+    Args:
+        axes: where to draw; the first of its row gets the places' names.
+        table: `place`, `method`, `shown` (the gap in percent, NaN for none), `text` and `best`.
+        title: of the panel.
+    """
+    places, names = list(table["place"].unique()), list(table["method"].unique())
+    by_place = table.pivot(index="place", columns="method").reindex(places)
+    gap = by_place["shown"][names].to_numpy(float)
+    axes.imshow(np.maximum(gap, _GAPS.vmin), norm=_GAPS, cmap="YlOrRd", aspect="auto")
+    for y, place in enumerate(places):
+        for x, name in enumerate(names):
+            text, best = by_place["text"].loc[place, name], by_place["best"].loc[place, name]
+            dark = gap[y, x] > 10
+            colour = "0.6" if np.isnan(gap[y, x]) else "white" if dark else "black"
+            weight = "bold" if best else "normal"
+            axes.text(x, y, text, ha="center", va="center", color=colour, weight=weight, size=6.5)
+            if best:
+                axes.add_patch(Rectangle((x - 0.47, y - 0.45), 0.94, 0.9, fill=False, lw=1.6))
+    axes.set_title(title)
+    axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
+    axes.set_yticks(range(len(places)), places if axes.get_subplotspec().colspan.start == 0 else [])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)

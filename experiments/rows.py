@@ -1,29 +1,38 @@
 """What a row says: the columns, and how an assignment is valued."""
 
-import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import lsajax as lsa
 
 COLUMNS = {
-    "scale": "axis of the scaling study: I, II or III of the paper's Table V",
+    "scale": "axis of the scaling study: I, II or III of the paper's Table V, or a file's name",
+    "goal": "axis of the choice study: throughput, priorities, fair or coupled",
+    "deadline_s": "axis of the choice study: when the answer is due [s]",
     "num_users": "registered users N of the scenario (its mean in the setting poisson)",
     "num_channels": "channels M",
     "num_active": "users that request a channel in this slot",
-    "setting": "what rates depend on: plain, fading, wideband, interference, poisson",
-    "objective": "throughput, LSA Eq. (4), or coupled, Eq. (8)",
+    "setting": "what rates depend on: plain, fading, multipath, wideband, interference, poisson, "
+    "or file",
+    "objective": "throughput, LSA Eq. (4); fair, the alpha-fair utility; or coupled, Eq. (8)",
     "seed": "the run's seed; instance = f(seed, N, M, K, realisation)",
     "method": "name of the method",
-    "realization": "index of the instance within its cell; the same instance for every method",
-    "value_bps": "the objective of the assignment [bit/s]; empty where the method was skipped",
-    "bound_bps": "exact optimum of Eq. (4) on this instance, an upper bound of Eq. (8) [bit/s]",
+    "realization": "index of the instance within its cell, or of the slot in its file; the same "
+    "instance for every method",
+    "value": "the objective of the assignment, in bit/s, or without unit where it is fair; "
+    "empty where the method was skipped",
+    "value_bps": "sum of the users' rates, with coupled less what leakage costs [bit/s]",
+    "bound": "exact optimum of the objective on this instance; with coupled an upper bound",
+    "jain_index": "Jain's fairness index of the users' rates, 1 where all are alike",
     "unserved": "users without a channel",
+    "below_min_rate": "users below the rate that they need, where users have needs",
     "seconds": "wall time of the decision, without compilation [s]",
     "status": "how the method ended: optimal, feasible, ok, error, timeout, ..., or skipped",
     "detail": "why it failed or was skipped, in a line; empty otherwise",
+    "assigned_channel_id": "channel of each user in the ids of the file, -1 for none",
     "budget_s": "time given to an anytime method [s]",
     "rounds": "looks of an anytime method at its clock: one per partition or chunk of steps",
     "raw_valid": "whether the model's raw assignment was valid",
@@ -44,15 +53,35 @@ COLUMNS = {
 
 SKIPPED = "skipped"
 
-_OBJECTIVES = {"throughput": lsa.throughput, "coupled": lsa.coupled_objective}
+
+class Unit(NamedTuple):
+    """How values of an objective are shown.
+
+    Attributes:
+        name: of the unit.
+        size: of the unit in what `value` is measured in.
+    """
+
+    name: str
+    size: float
 
 
-@functools.cache
-def _valued(objective: str) -> Any:
-    value = _OBJECTIVES[objective]
-    return jax.jit(
-        lambda inst, assignment: (value(inst, assignment), lsa.violations(inst, assignment))
-    )
+UNITS = {"throughput": Unit("Mbit/s", 1e6), "fair": Unit("utility", 1.0)}
+UNITS["coupled"] = UNITS["throughput"]
+
+
+@jax.jit
+def _valued(inst: lsa.Instance, assignment: jax.Array) -> dict[str, Any]:
+    rate = lsa.user_rates(inst, assignment)
+    bps = jnp.sum(rate)
+    if inst.objective == "coupled":
+        bps = bps - lsa.coupling_loss(inst, assignment)
+    return {
+        "value": lsa.objective_value(inst, assignment),
+        "value_bps": bps,
+        "jain_index": lsa.jain_index(rate, inst.user_mask),
+        "violations": lsa.violations(inst, assignment),
+    }
 
 
 @jax.jit
@@ -60,23 +89,25 @@ def _optimum(inst: lsa.Instance) -> lsa.solvers.Solution:
     return lsa.solvers.hungarian(jax.random.key(0), inst)
 
 
-def evaluate(
-    inst: lsa.Instance, assignment: np.ndarray, *, objective: str, raw: bool = False
-) -> dict[str, Any]:
-    """The objective [bit/s] of an assignment, measured the same way for every method.
+def evaluate(inst: lsa.Instance, assignment: np.ndarray, *, raw: bool = False) -> dict[str, Any]:
+    """What an assignment is worth, measured the same way for every method.
 
     Raises:
         AssertionError: it is infeasible and not `raw`; no table may hide that.
     """
-    value, broken = _valued(objective)(inst, assignment)
-    kinds = {kind: int(count) for kind, count in broken._asdict().items()}
-    unserved = kinds.pop("unserved")
+    found = _valued(inst, assignment)
+    kinds = {kind: int(count) for kind, count in found.pop("violations")._asdict().items()}
+    counts = {"unserved": kinds.pop("unserved")}
+    needy = kinds.pop("below_min_rate")
+    if inst.min_rate_bps is not None:
+        counts["below_min_rate"] = needy
     if any(kinds.values()) and not raw:
         raise AssertionError(f"infeasible assignment: {kinds}")
-    return {"value_bps": float(value), "unserved": unserved}
+    return {**{name: float(value) for name, value in found.items()}, **counts}
 
 
-def bound_bps(inst: lsa.Instance) -> float:
-    """Exact optimum of Eq. (4) [bit/s]: leakage only takes away, so it bounds Eq. (8) too."""
-    assignment = np.asarray(_optimum(inst).assignment)
-    return evaluate(inst, assignment, objective="throughput")["value_bps"]
+def bound(inst: lsa.Instance) -> float:
+    """The exact optimum of a separable objective; an upper bound of Eq. (8)."""
+    if inst.objective == "coupled":
+        return float(lsa.solvers.coupled_bound(inst))
+    return evaluate(inst, np.asarray(_optimum(inst).assignment))["value"]

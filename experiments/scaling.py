@@ -7,6 +7,7 @@ the wall time that the model took.
 
 import contextlib
 import dataclasses
+import hashlib
 import pathlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
@@ -43,9 +44,13 @@ class Config(options.SlotConfig):
 
     Args:
         scales: scales of Table V: I (1000,1000,200), II (1500,1500,300), III (2000,2000,400).
+        network: a file (.npz, .mat, .parquet) with a network of one's own in place of the scales
+            and the setting; its first slots are the realisations, and assignments.parquet has what
+            was answered in the file's ids. Its fields are in the manual, "One's own networks".
     """
 
     scales: tuple[Literal["I", "II", "III"], ...] = ("I", "II", "III")
+    network: pathlib.Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,15 +70,28 @@ def check(config: Config) -> None:
         raise ValueError(
             f"--scales must name one or more of I, II, III, each once, got {config.scales}"
         )
+    if config.network is None:
+        return
+    for name in ("scales", "setting"):
+        value, default = getattr(config, name), getattr(Config, name)
+        if value != default:
+            raise ValueError(f"--{name} has no effect beside --network, got {value}")
 
 
 def prepare(config: Config) -> Prepared:
     """Checks everything that can be checked before the first instance, cheap checks first."""
     check(config)
+    config = options.resolved(config)
     # Rows of a smaller run are rows of a larger one too: neither size makes it another run.
-    record = options.record("scaling", config, without=("realizations", "scales"))
+    record = options.record("scaling", config, without=("realizations", "scales", "network"))
+    folder_path = options.out_folder("scaling", config)
+    if config.network is not None:
+        content = hashlib.sha256(config.network.read_bytes()).hexdigest()
+        record |= {"network": str(config.network), "network_sha256": content}
+        if config.out is None:
+            folder_path = folder_path.with_name(f"{folder_path.name}-{config.network.stem}")
     folder = RunFolder(
-        options.out_folder("scaling", config),
+        folder_path,
         record,
         identity=("scale", "method", "realization"),
         resume=config.resume,
@@ -84,7 +102,7 @@ def prepare(config: Config) -> Prepared:
 
     resources = contextlib.ExitStack()
     resources.enter_context(folder)
-    compared = methods.classical(config.objective)
+    compared = methods.classical(str(config.objective))
     if config.model != options.NO_MODEL:
         model = methods.load_language_model(
             config.model,
@@ -107,18 +125,16 @@ def prepare(config: Config) -> Prepared:
 
 
 def cells(config: Config, methods: "dict[str, Method]") -> "list[Cell]":
-    """A cell per scale."""
+    """A cell per scale, or the one of a network from a file."""
+    from experiments import networks
     from experiments.study import Cell
 
-    switches = lsa.SETTINGS[config.setting]
+    if config.network is not None:
+        network = networks.read(config.network, objective=str(config.objective))
+        return [Cell({"scale": config.network.stem}, network, methods, setting="file")]
+    switches = {**lsa.SETTINGS[config.setting], "objective": config.objective}
     return [
-        Cell(
-            {"scale": scale},
-            lsa.SCALES[scale].replace(**switches),
-            methods,
-            setting=config.setting,
-            objective=config.objective,
-        )
+        Cell({"scale": scale}, lsa.SCALES[scale].replace(**switches), methods, config.setting)
         for scale in config.scales
     ]
 
@@ -128,11 +144,16 @@ def run(prepared: Prepared) -> None:
     from experiments import study, tables
 
     config, folder = prepared.config, prepared.folder
+    names = "rows.parquet, run.json, summary.csv, scaling.png, scaling.pdf"
     with prepared.resources:
         rows = study.run(prepared.study, folder, config.realizations)
         summary = table(prepared.study, rows)
         summary.to_csv(folder.path / "summary.csv", index=False)
         figure(config, summary, folder.path / "scaling")
+        if config.network is not None:
+            found = study.assignments(prepared.study, rows)
+            found.to_parquet(folder.path / "assignments.parquet", index=False)
+            names += ", assignments.parquet"
     tables.print_table(
         summary,
         axes=prepared.study.axes,
@@ -141,7 +162,6 @@ def run(prepared: Prepared) -> None:
         best="bound" if config.objective == "coupled" else "optimum",
         notes=_notes(config, summary, rows),
     )
-    names = "rows.parquet, run.json, summary.csv, scaling.png, scaling.pdf"
     print(f"wrote {names} in {folder.path}/")
 
 
@@ -158,18 +178,22 @@ def figure(config: Config, summary: "pd.DataFrame", stem: pathlib.Path) -> None:
 
     coupled = config.objective == "coupled"
     with plotting.figure(stem, columns=2) as (left, right):
-        quantity = "Objective of Eq. (8)" if coupled else "Throughput"
+        quantity = _QUANTITY[str(config.objective)]
         plotting.value_panel(left, summary, "scale", quantity)
         plotting.gap_panel(right, summary, "an upper bound" if coupled else "the exact optimum")
 
 
 def _as_in_the_paper(config: Config) -> bool:
-    return config.setting == "plain" and config.objective == "throughput"
+    return (config.setting, config.objective, config.network) == ("plain", "throughput", None)
+
+
+_QUANTITY = {"throughput": "Throughput", "fair": "Fair utility", "coupled": "Objective of Eq. (8)"}
 
 
 def _title(config: Config) -> str:
-    kind = "Eq. (8)" if config.objective == "coupled" else "Throughput"
-    return f"{kind}, setting {config.setting}, model {config.model}, seed {config.seed}"
+    where = f"network {config.network.name}" if config.network else f"setting {config.setting}"
+    quantity = _QUANTITY[str(config.objective)]
+    return f"{quantity}, {where}, model {config.model}, seed {config.seed}"
 
 
 def _notes(config: Config, summary: "pd.DataFrame", rows: "pd.DataFrame") -> Iterator[str]:
@@ -190,8 +214,13 @@ def _notes(config: Config, summary: "pd.DataFrame", rows: "pd.DataFrame") -> Ite
         )
     if config.objective == "coupled":
         yield (
-            "Eq. (8) counts leakage in every row. Gaps are to an upper bound, the optimum of "
-            "Eq. (4) without leakage: the optimum of Eq. (8) itself is not known."
+            "Eq. (8) counts leakage in every row. Gaps are to an upper bound, in which users lose "
+            "the least leakage that they could: the optimum of Eq. (8) itself is not known."
+        )
+    if config.objective == "fair":
+        yield (
+            "The utility of a user is log(1 + rate in Mbit/s), so that a percent of it is much in "
+            "terms of rates."
         )
     if not _as_in_the_paper(config):
         return

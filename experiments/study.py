@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.progress import (
@@ -18,8 +19,9 @@ from rich.progress import (
 )
 
 import lsajax as lsa
-from experiments import rows
+from experiments import network_files, rows
 from experiments.methods import Method, Outcome
+from experiments.networks import Network
 from lsajax import hashing
 from lsajax.runs.folder import RunFolder
 
@@ -33,17 +35,18 @@ class Cell:
 
     Attributes:
         axes: where it is, by column name, such as `{"scale": "I"}`.
-        scenario: what its instances are drawn from, the setting's switches included.
+        source: what its instances are drawn from, the setting's switches and the objective
+            included; or a network from a file, whose slots are the realisations.
         methods: by name, in the order in which they run and are shown.
-        setting: what rates depend on, a name of `lsajax.SETTINGS`.
-        objective: "throughput" or "coupled".
+        setting: what rates depend on, a name of `lsajax.SETTINGS` or of a file.
+        budget_s: seconds for anytime methods, in place of the study's.
     """
 
     axes: Mapping[str, str | int | float]
-    scenario: lsa.Scenario
+    source: lsa.Scenario | Network
     methods: Mapping[str, Method]
     setting: str = "plain"
-    objective: str = "throughput"
+    budget_s: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Study:
         reference: method that the others are subtracted from, paired by instance.
         budget_s: seconds for anytime methods; None takes those of `budget_from`.
         budget_from: the method whose seconds are the budget of the methods behind it.
-        paper: the paper's own numbers [Mbit/s] by (value of each axis, ..., method).
+        paper: the paper's own numbers, as shown, by (value of each axis, ..., method).
     """
 
     cells: Sequence[Cell]
@@ -75,27 +78,34 @@ class Study:
 _sample = jax.jit(lsa.sample_instance)
 
 
-def instance(seed: int, scenario: lsa.Scenario, realization: int) -> tuple[jax.Array, lsa.Instance]:
+def instance(
+    seed: int, source: lsa.Scenario | Network, realization: int
+) -> tuple[jax.Array, lsa.Instance]:
     """Key and instance of one realisation, a function of the seed and the sizes (N, M, K).
 
     Neither study nor setting is in the key: studies share their instances, and plain and fading
-    differ by the fading alone, so that differences between settings are paired too.
+    differ by the fading alone, so that differences between settings are paired too. Of a network
+    from a file the key gives the methods' draws alone.
     """
-    sizes = {name: getattr(scenario, name) for name in ("num_users", "num_channels", "num_active")}
+    sizes = {name: getattr(source, name) for name in ("num_users", "num_channels", "num_active")}
     names = [part for item in sizes.items() for part in item]
     key = hashing.named_key(
         jax.random.key(seed), "instance", *names, "realization", int(realization)
     )
-    return key, _sample(key, scenario)
+    if isinstance(source, lsa.Scenario):
+        return key, _sample(key, source)
+    return key, source.instance(int(realization))
 
 
 def run(study: Study, folder: RunFolder, realizations: int) -> pd.DataFrame:
-    """Computes what is not on disk yet.
+    """Computes what is not on disk yet; of a network from a file no more than its slots.
 
     Returns:
         The rows of the study's cells and of the first `realizations`, cells in the study's order.
     """
     folder.metadata["columns"] = rows.COLUMNS
+    slots = [c.source.num_slots for c in study.cells if isinstance(c.source, Network)]
+    realizations = min([realizations, *slots])
     done = sum(_done(folder, cell, realizations) for cell in study.cells)
     total = realizations * len(study.cells)
     console = Console(stderr=True)
@@ -133,26 +143,26 @@ def _todo(
 
 def prepare(study: Study, cell: Cell) -> None:
     """Compiles every method for this cell, so that no row's seconds hold a compilation."""
-    _, inst = instance(study.seed, cell.scenario, 0)
+    _, inst = instance(study.seed, cell.source, 0)
     for method in cell.methods.values():
         if method.skip(inst) is None:
             method.prepare(inst)
-    rows.bound_bps(inst)
+    rows.bound(inst)
 
 
 def run_instance(study: Study, cell: Cell, realization: int) -> list[dict[str, Any]]:
     """The rows of one instance: one per method, two for a method that has a raw row."""
-    key, inst = instance(study.seed, cell.scenario, realization)
+    key, inst = instance(study.seed, cell.source, realization)
     common = {
-        "num_users": cell.scenario.num_users,
-        "num_channels": cell.scenario.num_channels,
+        "num_users": cell.source.num_users,
+        "num_channels": cell.source.num_channels,
         "num_active": int(inst.user_mask.sum()),
         "setting": cell.setting,
-        "objective": cell.objective,
+        "objective": inst.objective,
         "seed": study.seed,
-        "bound_bps": rows.bound_bps(inst),
+        "bound": rows.bound(inst),
     }
-    budget_s = study.budget_s or DEFAULT_BUDGET_S
+    budget_s = cell.budget_s or study.budget_s or DEFAULT_BUDGET_S
     found = []
     for method in cell.methods.values():
         reason = method.skip(inst)
@@ -162,14 +172,16 @@ def run_instance(study: Study, cell: Cell, realization: int) -> list[dict[str, A
             outcome = method.run(hashing.named_key(key, "method", method.name), inst, budget_s)
             if study.budget_s is None and method.name == study.budget_from:
                 budget_s = outcome.seconds
-        for name, columns in _rows_of(method, outcome, reason, inst, cell.objective):
+        for name, columns in _rows_of(method, outcome, reason, inst):
             identity = {**cell.axes, "method": name, "realization": realization}
+            if isinstance(cell.source, Network) and outcome is not None and name == method.name:
+                columns["assigned_channel_id"] = cell.source.channels(outcome.assignment).tolist()
             found.append({**identity, **common, **columns})
     return found
 
 
 def _rows_of(
-    method: Method, outcome: Outcome | None, reason: str | None, inst: lsa.Instance, objective: str
+    method: Method, outcome: Outcome | None, reason: str | None, inst: lsa.Instance
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     names = [name for name in (method.name, method.raw_name) if name is not None]
     for name in names:
@@ -182,8 +194,22 @@ def _rows_of(
         ended = {"seconds": outcome.seconds, "status": outcome.status}
         # The rest would be the same in both rows.
         kept = {"raw_valid": outcome.columns.get("raw_valid")} if raw else outcome.columns
-        valued = rows.evaluate(inst, assignment, objective=objective, raw=raw)
+        valued = rows.evaluate(inst, assignment, raw=raw)
         yield name, {**valued, **ended, **kept}
+
+
+def assignments(study: Study, found: pd.DataFrame) -> pd.DataFrame:
+    """Assignments of the rows of networks from files, in their ids: a row per slot and user."""
+    tables = []
+    for cell in study.cells:
+        assert isinstance(cell.source, Network)
+        own = found[found["assigned_channel_id"].notna()]
+        for row in own.to_dict("records"):
+            ids = np.asarray(row["assigned_channel_id"])
+            table = network_files.assignment_table(cell.source.user_id, ids)
+            table["slot"] = row["realization"]
+            tables.append(table.assign(method=row["method"]))
+    return pd.concat(tables, ignore_index=True)
 
 
 def method_names(cell: Cell) -> list[str]:

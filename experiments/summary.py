@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from scipy import special
 
-from experiments.rows import SKIPPED
+from experiments.rows import SKIPPED, UNITS, Unit
 
 
 def mean_interval(values: pd.Series) -> tuple[float, float]:
@@ -32,32 +32,34 @@ def summarise(
         rows: the axes and `experiments.rows.COLUMNS`.
         axes: columns that name a cell.
         reference: method that the others are subtracted from, paired by instance.
-        paper: Mbit/s by (value of each axis, ..., method), where the paper has it.
+        paper: means by (value of each axis, ..., method), where the paper has them.
 
     Returns:
-        The axes, `method`, `realizations` that were valued; mean and half width of the 95 %
-        interval in Mbit/s; paired difference to `reference` likewise; gap to `bound_bps` in percent
-        of it likewise; share of valid raw answers in percent; median seconds per decision; the
-        paper's Mbit/s; `skipped`, the reason where the method does not apply.
+        The axes, `method`, `unit` of the values, `realizations` that were valued; mean and half
+        width of the 95 % interval in that unit; paired difference to `reference` likewise; gap to
+        `bound` in percent of it likewise; share of valid raw answers in percent; median seconds per
+        decision; the paper's mean; `skipped`, the reason where the method does not apply.
     """
     table = []
     for place, cell in rows.groupby(list(axes), sort=False):
-        base = _mbps(cell[cell["method"] == reference], "value_bps")
+        unit = UNITS[cell["objective"].iloc[0]]
+        base = _shown(cell[cell["method"] == reference], "value", unit)
         for method, own in cell.groupby("method", sort=False):
             table.append(
                 {
                     **dict(zip(axes, place, strict=True)),
                     "method": method,
-                    **_statistics(own, base),
-                    "paper_mbps": paper.get((*place, method), math.nan),
+                    "unit": unit.name,
+                    **_statistics(own, base, unit),
+                    "paper_mean": paper.get((*place, method), math.nan),
                     "skipped": _reason(own),
                 }
             )
     return pd.DataFrame(table)
 
 
-def _statistics(own: pd.DataFrame, base: pd.Series) -> dict[str, Any]:
-    value, bound = _mbps(own, "value_bps").dropna(), _mbps(own, "bound_bps")
+def _statistics(own: pd.DataFrame, base: pd.Series, unit: Unit) -> dict[str, Any]:
+    value, bound = _shown(own, "value", unit).dropna(), _shown(own, "bound", unit)
     # A slot without users is worth 0, and that is its optimum.
     gap = (100 * (bound - value) / bound.where(bound > 0, 1.0)).dropna()
     valid = (
@@ -68,10 +70,10 @@ def _statistics(own: pd.DataFrame, base: pd.Series) -> dict[str, Any]:
     gap_mean, gap_half = mean_interval(gap)
     return {
         "realizations": len(value),
-        "mean_mbps": mean,
-        "mean_half_mbps": mean_half,
-        "difference_mbps": difference,
-        "difference_half_mbps": difference_half,
+        "mean": mean,
+        "mean_half": mean_half,
+        "difference": difference,
+        "difference_half": difference_half,
         "gap_percent": gap_mean,
         "gap_half_percent": gap_half,
         "raw_valid_percent": 100 * valid.mean() if len(valid) else math.nan,
@@ -79,8 +81,8 @@ def _statistics(own: pd.DataFrame, base: pd.Series) -> dict[str, Any]:
     }
 
 
-def _mbps(rows: pd.DataFrame, column: str) -> pd.Series:
-    return rows.set_index("realization")[column].astype(float) / 1e6
+def _shown(rows: pd.DataFrame, column: str, unit: Unit) -> pd.Series:
+    return rows.set_index("realization")[column].astype(float) / unit.size
 
 
 def _reason(own: pd.DataFrame) -> str | None:

@@ -39,13 +39,21 @@ def print_table(
     if not console.is_terminal:
         console = Console(width=_WIDTH)
     table = table.assign(milliseconds=1e3 * table["seconds"])
+    # Utilities are small numbers, of which the decimals matter.
+    places = 0 if set(table["unit"]) == {"Mbit/s"} else 2
     columns = [  # heading, column, its interval, format from 10 on, format below
-        ("Mean", "mean_mbps", "mean_half_mbps", ".0f", ".1f"),
-        (f"Minus\n{reference}", "difference_mbps", "difference_half_mbps", "+.0f", "+.0f"),
+        ("Mean", "mean", "mean_half", f".{places}f", f".{places or 1}f"),
+        (
+            f"Minus\n{reference}",
+            "difference",
+            "difference_half",
+            f"+.{places}f",
+            f"+.{places}f",
+        ),
         (f"Gap to\n{best}, %", "gap_percent", "gap_half_percent", ".1f", ".3f"),
         ("Valid,\n%", "raw_valid_percent", None, ".0f", ".0f"),
         ("ms", "milliseconds", None, ".0f", ".2g"),
-        ("Paper", "paper_mbps", None, ".0f", ".0f"),
+        ("Paper", "paper_mean", None, ".0f", ".0f"),
     ]
     columns = [column for column in columns if table[column[1]].notna().any()]
     shown = Table(
@@ -72,13 +80,14 @@ def print_table(
 
 def _caption(table: pd.DataFrame) -> str:
     count = int(table["realizations"].max())
-    return f"Mbit/s; ± half width of the 95 % t interval, n = {count}"
+    unit = ", ".join(table["unit"].unique())
+    return f"{unit}; ± half width of the 95 % t interval, n = {count}"
 
 
 def _cell(row: dict[str, Any], name: str, half: str | None, large: str, small: str) -> str:
     value = row[name]
     if math.isnan(value):
-        return "N/A" if name == "mean_mbps" and row["skipped"] else "–"
+        return "N/A" if name == "mean" and row["skipped"] else "–"
     form = large if abs(value) >= 10 else small
     # "-0" and "-0.000" are noise of a paired difference that is zero.
     text = format(0.0 if float(format(value, form)) == 0 else value, form)

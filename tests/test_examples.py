@@ -4,6 +4,7 @@ import importlib.util
 import pathlib
 import sys
 
+import numpy as np
 import pytest
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
@@ -48,3 +49,33 @@ def test_multipath(tmp_path):
     # more since products of exponential draws have heavier tails than those of normal ones.
     assert example.main(config) < 0.17
     assert (tmp_path / "multipath.png").stat().st_size > 10_000
+
+
+def test_ray_traced(tmp_path, capsys):
+    example = load("ray_traced")
+    out = tmp_path / "assignment.csv"
+    found = example.main(example.Config(out=out))
+    assert len(found) == 3 and capsys.readouterr().out.count("slot") == 3
+    # On gains of real streets sorting is not enough, and nothing is above the optimum.
+    assert all(slot["sorted"] < slot["optimum"] for slot in found)
+    assert len(out.read_text().splitlines()) == 1 + 3 * 16
+
+
+def test_ray_traced_gains_are_means_over_antennas_and_subcarriers():
+    example = load("ray_traced")
+    rng = np.random.default_rng(0)
+    users, antennas, slots, channels, subcarriers = 3, 2, 4, 5, 6
+    shape = (users, antennas, 1, 2, slots, channels * subcarriers)
+    response = rng.normal(size=shape) + 1j * rng.normal(size=shape)
+    gain = example.gain_from_sionna(response, channels)
+    assert gain.shape == (users, channels, slots)
+    own = response[1, :, 0, :, 2, 3 * subcarriers : 4 * subcarriers]
+    assert gain[1, 3, 2] == pytest.approx(np.mean(np.abs(own) ** 2))
+    # By reciprocity users that transmit have the same gains.
+    uplink = response.transpose(2, 3, 0, 1, 4, 5)
+    np.testing.assert_allclose(example.gain_from_sionna(uplink, channels), gain)
+    # DeepMIMO has one slot: the same numbers in its layout.
+    matrices = response[:, :, 0, :, 2, :]
+    np.testing.assert_allclose(example.gain_from_deepmimo(matrices, channels), gain[..., 2])
+    with pytest.raises(ValueError, match="channels must divide the 30 subcarriers, got 4"):
+        example.gain_from_deepmimo(matrices, 4)

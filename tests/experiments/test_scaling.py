@@ -85,13 +85,13 @@ def test_a_run_and_its_rows(tmp_path, capsys, monkeypatch):
 
 
 def test_a_language_model_where_slots_may_be_empty(tmp_path):
-    scenario = lsa.SMALL_SCALES[5, 5, 1].replace(**lsa.SETTINGS["poisson"])
+    scenario = lsa.SMALL_SCALES[5, 5, 1].replace(**lsa.SETTINGS["poisson"], objective="coupled")
     with (
         Sandbox(workers=1) as box,
         RunFolder(tmp_path, {}, identity=("triple", "method", "realization"), resume=False) as f,
     ):
         model = methods.from_language_model(KnownModel(), box, temperature=1.0)
-        cell = study.Cell({"triple": "a"}, scenario, {model.name: model}, "poisson", "coupled")
+        cell = study.Cell({"triple": "a"}, scenario, {model.name: model}, "poisson")
         what = study.Study([cell], seed=0, reference=model.name)
         rows = study.run(what, f, 6)
     empty = rows[rows["num_active"] == 0]
@@ -118,6 +118,9 @@ def test_options_name_every_setting_and_scale():
     [
         ({}, "results/scaling/throughput-plain"),
         ({"setting": "fading", "objective": "coupled"}, "results/scaling/coupled-fading"),
+        ({"setting": "multipath", "objective": "fair"}, "results/scaling/fair-multipath"),
+        ({"setting": "fair"}, "results/scaling/fair-plain"),
+        ({"setting": "plain", "objective": "fair"}, "results/scaling/fair-plain"),
         ({"model": "none"}, "results/scaling/throughput-plain-none"),
         ({"model": "Qwen/Qwen2.5-0.5B"}, "results/scaling/throughput-plain-Qwen_Qwen2_5_0_5B"),
         ({"model": "http://host:1/v1#a/b"}, "results/scaling/throughput-plain-http_host_1_v1_a_b"),
@@ -153,6 +156,9 @@ def command(*arguments, module="experiments.scaling", cwd=None):
         (["--budget-s", "-1"], "--budget-s must be above 0 seconds"),
         (["--prompt-tokens", "0"], "--prompt-tokens must be at least 1, got 0"),
         (["--temperature", "-1"], "--temperature must be at least 0"),
+        (["--setting", "fair", "--objective", "coupled"], "--setting fair is short for"),
+        (["--network", "no.npz"], "no.npz"),
+        (["--network", "no.npz", "--scales", "I"], "--scales has no effect beside --network"),
         (["--scales", "I", "I"], "--scales must name one or more of I, II, III, each once"),
         (["--seed", "99999999999999999999"], "--seed must be within"),
         (["--out", "/proc/nowhere"], "--out must be a folder that can be written"),

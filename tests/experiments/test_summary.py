@@ -20,15 +20,16 @@ def test_interval_covers_at_its_rate():
     assert np.isnan(mean_interval(pd.Series([1.0]))[1])
 
 
-def rows_of(realizations=(2, 0, 1), scales=("I",), methods=("LLM", "best")):
+def rows_of(realizations=(2, 0, 1), scales=("I",), methods=("LLM", "best"), objective="throughput"):
     """Instances differ by far more than methods do: only pairing sees the difference."""
     return [
         {
             "scale": scale,
+            "objective": objective,
             "method": method,
             "realization": r,
-            "value_bps": (100.0 * r + 8 + 2 * i) * 1e6,
-            "bound_bps": (100.0 * r + 10.0) * 1e6,
+            "value": (100.0 * r + 8 + 2 * i) * 1e6,
+            "bound": (100.0 * r + 10.0) * 1e6,
             "seconds": 0.1 * (r + 1),
             "status": "ok",
             "detail": "",
@@ -47,25 +48,25 @@ def summary_of(rows, **options):
 
 def test_summary_is_paired_by_instance():
     rows = rows_of()
-    rows[0]["value_bps"] += 0.3e6
+    rows[0]["value"] += 0.3e6
     table = summary_of(rows, paper={("I", "LLM"): 5.0}).set_index("method")
     difference = np.array([2.0 - 0.3, 2.0, 2.0])
     expected_half = stats.t.ppf(0.975, 2) * difference.std(ddof=1) / np.sqrt(3)
-    assert table.loc["best", "difference_mbps"] == pytest.approx(difference.mean())
-    assert table.loc["best", "difference_half_mbps"] == pytest.approx(expected_half)
+    assert table.loc["best", "difference"] == pytest.approx(difference.mean())
+    assert table.loc["best", "difference_half"] == pytest.approx(expected_half)
     gaps = 100 * difference / np.array([210.0, 10.0, 110.0])
     assert table.loc["LLM", "gap_percent"] == pytest.approx(gaps.mean())
     assert table.loc["best", "gap_percent"] == 0
     assert table.loc["LLM", "raw_valid_percent"] == pytest.approx(200 / 3)
     assert np.isnan(table.loc["best", "raw_valid_percent"])
-    assert table.loc["LLM", "paper_mbps"] == 5.0
+    assert table.loc["LLM", "paper_mean"] == 5.0
     assert table.loc["LLM", "seconds"] == pytest.approx(0.2)
 
 
 def test_a_slot_without_users_has_no_gap():
     rows = rows_of()
     for row in rows[:2]:
-        row["value_bps"] = row["bound_bps"] = 0.0
+        row["value"] = row["bound"] = 0.0
     table = summary_of(rows).set_index("method")
     assert table.loc["best", "gap_percent"] == 0 and table.loc["best", "realizations"] == 3
 
@@ -74,10 +75,10 @@ def test_a_skipped_method_is_not_a_zero(capsys):
     rows = rows_of(methods=("LLM", "DQN"))
     for row in rows:
         if row["method"] == "DQN":
-            row |= {"value_bps": None, "seconds": None, "status": "skipped", "detail": "12 GiB"}
+            row |= {"value": None, "seconds": None, "status": "skipped", "detail": "12 GiB"}
     table = summary_of(rows)
     own = table.set_index("method").loc["DQN"]
-    assert np.isnan(own["mean_mbps"]) and own["skipped"] == "12 GiB"
+    assert np.isnan(own["mean"]) and own["skipped"] == "12 GiB"
     tables.print_table(table, axes=["scale"], title="t", reference="LLM")
     printed = capsys.readouterr().out
     assert re.search(r"DQN +N/A", printed) and "N/A: DQN: 12 GiB" in printed
@@ -90,8 +91,8 @@ def test_nothing_is_cut_at_80_columns(monkeypatch, capsys):
         reference="LLM (code)",
         paper={("I", names[0]): 26545.0},
     )
-    table[["mean_mbps", "mean_half_mbps"]] = 26490.0, 2543.0
-    table[["difference_mbps", "difference_half_mbps"]] = -11255.0, 12000.0
+    table[["mean", "mean_half"]] = 26490.0, 2543.0
+    table[["difference", "difference_half"]] = -11255.0, 12000.0
     table[["gap_percent", "gap_half_percent"]] = 29.5, 33.1
     real = tables.Console
     monkeypatch.setattr(tables, "Console", lambda **_: real(width=80))
