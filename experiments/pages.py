@@ -64,14 +64,10 @@ _TABLES = {"scaling": scaling_table, "choice": choice_table, "rewards": rewards.
 def filled(page: str) -> str:
     """The text of a page with its tables made anew."""
 
-    def table(found: re.Match[str]) -> str:
-        summary = pd.read_csv(ROOT / "docs" / "results" / found[2])
-        made = choice_table if "deadline_s" in summary else scaling_table
-        return f"{found[1]}\n{made(summary)}\n{found[3]}"
-
-
-# By the first word of the file.
-_TABLES = {"scaling": scaling_table, "choice": choice_table, "rewards": rewards.markdown}
+    def made(found: re.Match[str]) -> str:
+        read = pd.read_csv(ROOT / "docs" / "results" / found[2])
+        table = _TABLES[found[2].split("_")[0].removesuffix(".csv")](read)
+        return f"{found[1]}\n{table}\n{found[3]}"
 
     return _TABLE.sub(made, page)
 
