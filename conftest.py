@@ -12,6 +12,8 @@ _COMPILED = pathlib.Path(__file__).parent / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_COMPILED))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+# A test process per core already: PyTorch's threads would wait for one another in busy loops.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The Python blocks of README and docs are tests: each page runs from top to bottom.
 pytest_collect_file = Sybil(
