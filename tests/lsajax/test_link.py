@@ -132,9 +132,8 @@ def test_gradients_against_finite_differences():
         check_grads(power, (jnp.float64(30.0), jnp.float64(2.5)), order=1, rtol=1e-4)
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("distance", [0.0, 1.0, 400.0])
-def test_gradients_are_finite_everywhere(setting, distance):
+@pytest.mark.parametrize("setting", ["plain", "all", "values", "pairs"])
+def test_gradients_are_finite_everywhere(setting):
     """At the station, at zero power, on an occupied channel, for a user without one."""
     inst = cases.instance(setting)
     inst = inst.replace(occupied=inst.occupied.at[1].set(True))
@@ -150,8 +149,9 @@ def test_gradients_are_finite_everywhere(setting, distance):
         return lsa.objective_value(changed, raw) + lsa.value_matrix(changed).sum()
 
     gradient = jax.jit(jax.grad(total, argnums=(0, 1, 2)))
-    gradients = gradient(distance, inst.mean_power_w, inst.bandwidth_hz)
-    assert all(bool(jnp.isfinite(g).all()) for g in gradients)
+    for distance in (0.0, 1.0, 400.0):
+        gradients = gradient(distance, inst.mean_power_w, inst.bandwidth_hz)
+        assert all(bool(jnp.isfinite(g).all()) for g in gradients)
 
 
 def test_gap_and_cap_of_a_rate():
@@ -210,7 +210,7 @@ def test_fading_belongs_to_the_user(setting):
     )
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("setting", ["all", "multipath", "pairs"])
 def test_jit_and_vmap_agree_with_one_by_one(setting):
     each = [cases.instance(setting, seed) for seed in range(3)]
     batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
