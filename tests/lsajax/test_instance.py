@@ -43,7 +43,7 @@ COUPLED = {"objective": "coupled", "coupling_bps": 1e6, "position_m": [[0, 1], [
             r"interference_w must have shape \(3,\) or \(2, 3\), got \(1,\)",
         ),
         ({"interference_w": [0, np.inf, 0]}, "interference_w must be finite and at least 0"),
-        ({"interference_w": [None, 0, 0]}, "interference_w must be an array of numbers, got .None, 0"),
+        ({"interference_w": [None, 0, 0]}, "interference_w must be an array of numbers, got .None"),
         ({"occupied": [True]}, r"occupied must have shape \(3,\)"),
         ({"occupied": [0, 2, 7]}, "occupied must be True or False per channel, got int64"),
         ({"user_mask": [1, 0]}, "user_mask must be True or False per user, got int64"),
