@@ -77,8 +77,9 @@ def throughput(inst, assignment, fading=None):
 
 def fair_utility(rate, alpha):
     """Mo and Walrand's utility of 1 + x, x in Mbit/s, less that of 1."""
-    x = np.asarray(rate, np.float64) / UTILITY_UNIT_BPS
-    return np.log1p(x) if alpha == 1 else ((1 + x) ** (1 - alpha) - 1) / (1 - alpha)
+    log = np.log1p(np.asarray(rate, np.float64) / UTILITY_UNIT_BPS)
+    # (1 + x)^(1 - alpha) - 1, with the digits that the subtraction would lose at small x.
+    return log if alpha == 1 else np.expm1((1 - alpha) * log) / (1 - alpha)
 
 
 def user_values(inst, rate):

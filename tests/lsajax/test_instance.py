@@ -22,7 +22,7 @@ COUPLED = {"objective": "coupled", "coupling_bps": 1e6, "position_m": [[0, 1], [
     ("changes", "message"),
     [
         ({"received_power_w": [1e-9, -1.0]}, "received_power_w must be finite and at least 0.*-1"),
-        ({"received_power_w": [-70, -80.5]}, "got -70.0 at index .* dbm_to_w makes W of dBm"),
+        ({"received_power_w": [-70, -80.5]}, "got -70.0 at index .*dbm_to_w makes W of dBm"),
         ({"received_power_w": [np.nan, 1]}, r"received_power_w must be .* got nan at index \(0,"),
         ({"received_power_w": "strong"}, "received_power_w must be an array of numbers"),
         (
@@ -43,7 +43,7 @@ COUPLED = {"objective": "coupled", "coupling_bps": 1e6, "position_m": [[0, 1], [
             r"interference_w must have shape \(3,\) or \(2, 3\), got \(1,\)",
         ),
         ({"interference_w": [0, np.inf, 0]}, "interference_w must be finite and at least 0"),
-        ({"interference_w": [None, 0, 0]}, "interference_w must be finite .* got nan"),
+        ({"interference_w": [None, 0, 0]}, "interference_w must be an array of numbers, got .None"),
         ({"occupied": [True]}, r"occupied must have shape \(3,\)"),
         ({"occupied": [0, 2, 7]}, "occupied must be True or False per channel, got int64"),
         ({"user_mask": [1, 0]}, "user_mask must be True or False per user, got int64"),
