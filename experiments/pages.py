@@ -55,15 +55,18 @@ def choice_table(summary: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
+_TABLES = {"scaling": scaling_table, "choice": choice_table}  # by the file's first word
+
+
 def filled(page: str) -> str:
     """The text of a page with its tables made anew."""
 
-    def table(found: re.Match[str]) -> str:
-        summary = pd.read_csv(ROOT / "docs" / "results" / found[2])
-        made = choice_table if "deadline_s" in summary else scaling_table
-        return f"{found[1]}\n{made(summary)}\n{found[3]}"
+    def made(found: re.Match[str]) -> str:
+        read = pd.read_csv(ROOT / "docs" / "results" / found[2])
+        table = _TABLES[re.split(r"\W|_", found[2])[0]](read)
+        return f"{found[1]}\n{table}\n{found[3]}"
 
-    return _TABLE.sub(table, page)
+    return _TABLE.sub(made, page)
 
 
 def main() -> None:
