@@ -17,6 +17,7 @@ from lsajax.runs import cli
 from lsajax.runs.folder import RunFolder
 
 if TYPE_CHECKING:
+    import jax
     import pandas as pd
 
     from experiments.methods import Method
@@ -126,7 +127,7 @@ def compared() -> "list[Method]":
     """The methods, the simplest first."""
     from experiments import methods
 
-    def lap_on_values(key: object, inst: lsa.Instance) -> lsa.solvers.Solution:
+    def lap_on_values(key: "jax.Array", inst: lsa.Instance) -> lsa.solvers.Solution:
         return lsa.solvers.hungarian(key, inst.without_coupling())
 
     def separable(inst: lsa.Instance) -> str | None:
@@ -259,7 +260,9 @@ def figure(summary: "pd.DataFrame", stem: pathlib.Path) -> None:
             by_goal = own.sort_values(
                 "goal", key=lambda goal: goal.map(list(GOALS).index), kind="stable"
             )
-            plotting.heat_map(axes, by_goal, f"Due in {deadline:g} s")
+            plotting.heat_map(
+                axes, by_goal, f"Due in {deadline:g} s", names_places=axes is panels[0]
+            )
 
 
 if __name__ == "__main__":
