@@ -1,4 +1,4 @@
-"""The fields of a network's file: names with units, accepted shapes and values; all in SI within."""
+"""The fields of a network's file: names with units, accepted shapes and values; SI within."""
 
 import difflib
 from collections.abc import Callable, Mapping
