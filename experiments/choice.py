@@ -58,7 +58,7 @@ class Config(options.RunConfig):
 
     settings: tuple[options.Setting, ...] = ("plain", "fading", "multipath", "interference")
     goals: tuple[Goal, ...] = get_args(Goal)
-    deadlines_s: tuple[float, ...] = (0.003, 0.03, 1.0)
+    deadlines_s: tuple[float, ...] = (0.005, 0.05, 1.0)
     num_users: int = 1000
     num_channels: int = 1000
     num_active: int = 800
