@@ -209,15 +209,15 @@ def print_table(config: Config, summary: "pd.DataFrame") -> None:
 
     names = list(summary["method"].unique())
     shown = Table(
-        "Setting",
-        "Goal",
-        "Due in",
         title=f"Gap in %, * best in time, – too late ({_sizes(config)})",
         box=box.SIMPLE_HEAD,
         show_edge=False,
+        padding=(0, 1, 0, 0),
     )
+    for heading in ("Setting", "Goal", "Due in"):
+        shown.add_column(heading, no_wrap=True)
     for name in names:
-        shown.add_column(name.replace(" on ", "\non ").replace(" m", "\nm"), justify="right")
+        shown.add_column(name.replace(" ", "\n", 1), justify="right")
     for (setting, goal, due_s), own in summary.groupby(list(AXES), sort=False):
         rows = own.set_index("method").loc[names].to_dict("records")
         shown.add_row(setting, goal, f"{due_s:g} s", *(cell_text(row) for row in rows))
