@@ -17,6 +17,7 @@ from lsajax.runs import cli
 from lsajax.runs.folder import RunFolder
 
 if TYPE_CHECKING:
+    import jax
     import pandas as pd
 
     from experiments.methods import Method
@@ -57,7 +58,7 @@ class Config(options.RunConfig):
 
     settings: tuple[options.Setting, ...] = ("plain", "fading", "multipath", "interference")
     goals: tuple[Goal, ...] = get_args(Goal)
-    deadlines_s: tuple[float, ...] = (0.003, 0.03, 1.0)
+    deadlines_s: tuple[float, ...] = (0.005, 0.05, 1.0)
     num_users: int = 1000
     num_channels: int = 1000
     num_active: int = 800
@@ -126,7 +127,7 @@ def compared() -> "list[Method]":
     """The methods, the simplest first."""
     from experiments import methods
 
-    def lap_on_values(key: object, inst: lsa.Instance) -> lsa.solvers.Solution:
+    def lap_on_values(key: "jax.Array", inst: lsa.Instance) -> lsa.solvers.Solution:
         return lsa.solvers.hungarian(key, inst.without_coupling())
 
     def separable(inst: lsa.Instance) -> str | None:
@@ -208,15 +209,15 @@ def print_table(config: Config, summary: "pd.DataFrame") -> None:
 
     names = list(summary["method"].unique())
     shown = Table(
-        "Setting",
-        "Goal",
-        "Due in",
         title=f"Gap in %, * best in time, – too late ({_sizes(config)})",
         box=box.SIMPLE_HEAD,
         show_edge=False,
+        padding=(0, 1, 0, 0),
     )
+    for heading in ("Setting", "Goal", "Due in"):
+        shown.add_column(heading, no_wrap=True)
     for name in names:
-        shown.add_column(name.replace(" on ", "\non ").replace(" m", "\nm"), justify="right")
+        shown.add_column(name.replace(" ", "\n", 1), justify="right")
     for (setting, goal, due_s), own in summary.groupby(list(AXES), sort=False):
         rows = own.set_index("method").loc[names].to_dict("records")
         shown.add_row(setting, goal, f"{due_s:g} s", *(cell_text(row) for row in rows))
@@ -259,7 +260,9 @@ def figure(summary: "pd.DataFrame", stem: pathlib.Path) -> None:
             by_goal = own.sort_values(
                 "goal", key=lambda goal: goal.map(list(GOALS).index), kind="stable"
             )
-            plotting.heat_map(axes, by_goal, f"Due in {deadline:g} s")
+            plotting.heat_map(
+                axes, by_goal, f"Due in {deadline:g} s", names_places=axes is panels[0]
+            )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def read(path: pathlib.Path, shapes: Mapping[str, tuple[str, ...]]) -> dict[str,
 
     Args:
         path: the file.
-        shapes: axes of each known field, see `experiments.networks.Field`; what a column of a
+        shapes: axes of each known field, see `experiments.network_fields.Field`; what a column of a
             table in long form belongs to.
 
     Raises:

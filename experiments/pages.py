@@ -66,7 +66,7 @@ def filled(page: str) -> str:
 
     def made(found: re.Match[str]) -> str:
         read = pd.read_csv(ROOT / "docs" / "results" / found[2])
-        table = _TABLES[found[2].split("_")[0].removesuffix(".csv")](read)
+        table = _TABLES[re.split(r"\W|_", found[2])[0]](read)
         return f"{found[1]}\n{table}\n{found[3]}"
 
     return _TABLE.sub(made, page)

@@ -118,7 +118,8 @@ def gap_panel(axes: Axes, table: pd.DataFrame, best: str) -> None:
     axes.set_ylabel(f"Gap to {best} [%]")
 
 
-_GAPS = LogNorm(0.1, 50)
+_SMALLEST_GAP = 0.1
+_GAPS = LogNorm(_SMALLEST_GAP, 50)
 
 
 @contextlib.contextmanager
@@ -135,18 +136,19 @@ def heat_maps(stem: pathlib.Path, columns: int) -> Iterator[Sequence[Axes]]:
         _write(drawn, stem)
 
 
-def heat_map(axes: Axes, table: pd.DataFrame, title: str) -> None:
+def heat_map(axes: Axes, table: pd.DataFrame, title: str, *, names_places: bool) -> None:
     """Gaps by place and method in colour and number, the best of each place framed.
 
     Args:
-        axes: where to draw; the first of its row gets the places' names.
+        axes: where to draw.
         table: `place`, `method`, `shown` (the gap in percent, NaN for none), `text` and `best`.
         title: of the panel.
+        names_places: whether the places' names stand beside it.
     """
     places, names = list(table["place"].unique()), list(table["method"].unique())
     by_place = table.pivot(index="place", columns="method").reindex(places)
     gap = by_place["shown"][names].to_numpy(float)
-    axes.imshow(np.maximum(gap, _GAPS.vmin), norm=_GAPS, cmap="YlOrRd", aspect="auto")
+    axes.imshow(np.maximum(gap, _SMALLEST_GAP), norm=_GAPS, cmap="YlOrRd", aspect="auto")
     for y, place in enumerate(places):
         for x, name in enumerate(names):
             text, best = by_place["text"].loc[place, name], by_place["best"].loc[place, name]
@@ -158,6 +160,6 @@ def heat_map(axes: Axes, table: pd.DataFrame, title: str) -> None:
                 axes.add_patch(Rectangle((x - 0.47, y - 0.45), 0.94, 0.9, fill=False, lw=1.6))
     axes.set_title(title)
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
-    axes.set_yticks(range(len(places)), places if axes.get_subplotspec().colspan.start == 0 else [])
+    axes.set_yticks(range(len(places)), places if names_places else [])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

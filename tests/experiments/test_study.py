@@ -55,16 +55,20 @@ def run(what, path, realizations=2, resume=False):
         return study.run(what, folder, realizations)
 
 
-def _combinations():
-    """All; of those with Eq. (8), whose search takes long to compile, two are not slow."""
-    for setting in sorted(set(lsa.SETTINGS) - {"fair"}):
-        yield setting, "throughput"
-        yield setting, "fair"
-        fast = setting in ("plain", "poisson")
-        yield pytest.param(setting, "coupled", marks=() if fast else pytest.mark.slow)
+SETTINGS = sorted(set(lsa.SETTINGS) - {"fair"})  # which is an objective
+# All; of those with Eq. (8), whose search takes long to compile, two are not slow.
+COMBINATIONS = [
+    *((setting, objective) for setting in SETTINGS for objective in ("throughput", "fair")),
+    *(
+        pytest.param(
+            setting, "coupled", marks=() if setting in ("plain", "poisson") else pytest.mark.slow
+        )
+        for setting in SETTINGS
+    ),
+]
 
 
-@pytest.mark.parametrize(("setting", "objective"), list(_combinations()))
+@pytest.mark.parametrize(("setting", "objective"), COMBINATIONS)
 def test_every_setting_with_every_objective(tmp_path, setting, objective):
     switches = {**lsa.SETTINGS[setting], "objective": objective}
     scenario = lsa.SMALL_SCALES[5, 5, 2].replace(**switches)
