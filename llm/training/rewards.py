@@ -141,10 +141,7 @@ def score(
     total = terms.structure * structure + terms.performance * performance
     total = total + terms.depth * np.nan_to_num(R_d)
     # What says most about an entry: that it was cut off, or else its first failure.
-    telling = [
-        min(own, key=lambda result: _URGENCY.get(result.status, 1))
-        for own in entries.split(results)
-    ]
+    telling = [min(own, key=_urgency) for own in entries.split(results)]
     unfinished = [result.status == UNFINISHED for result in telling]
     for part in (total, structure, performance, R_d, gain):
         part[unfinished] = np.nan
