@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
+import lsajax as lsa
 from llm.decision.execution import UNFINISHED, ActionResult
 from llm.decision.namespace import UNKNOWN_USER, is_valid, raw_assignment
 from llm.decision.paradigm import Paradigm, paradigm_named
@@ -120,8 +121,7 @@ def score(
     )
     R_d = _depth(asked, terms, completions, lengths)
     entries = Entries(instances)
-    if not asked.runs_programs and len(entries.slots) > n:
-        raise ValueError("an entry of instances must be one slot where no programs run")
+    check_one_slot_each(asked, entries.split(entries.slots))
     before = box.restarts if box else 0
     slots = host_slots(entries.slots)
     results = asked.to_actions(
@@ -217,6 +217,15 @@ def _depth(
         min_tokens=terms.min_tokens or asked.min_tokens,
     )
     return np.zeros(n, np.float32) if terms.form == "ranked" else R_d
+
+
+def check_one_slot_each(paradigm: Paradigm, entries: Sequence[Sequence[lsa.Instance]]) -> None:
+    """Raises ValueError where a mapping is asked for, which holds for one slot, and there are more."""
+    most = max(map(len, entries), default=1)
+    if not paradigm.runs_programs and most > 1:
+        raise ValueError(
+            f"an entry of instances must be one slot in the {paradigm.name} paradigm, got {most}"
+        )
 
 
 def checked_budgets(budget_s: float | Sequence[float] | None, n: int) -> list[float] | None:
