@@ -177,9 +177,11 @@ def _worth(
 ) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"], Bool[np.ndarray, "n"]]:
     """R_s, gain and validity of each entry, from the results on each of its slots."""
     ranked = terms.form == "ranked"
-    known_best = None if best is None or not ranked else entries.flat("best", best)
-    if ranked and known_best is None:
+    known_best: Sequence[Any] | np.ndarray | None = None
+    if ranked and best is None:
         known_best = best_values(entries.slots, device=device)
+    elif ranked and best is not None:
+        known_best = entries.flat("best", best)
     raws = [raw_assignment(slot, r.action) for slot, r in zip(slots, results, strict=True)]
     value = evaluate(
         entries.slots,
@@ -220,7 +222,7 @@ def _depth(
 
 
 def check_one_slot_each(paradigm: Paradigm, entries: Sequence[Sequence[lsa.Instance]]) -> None:
-    """Raises ValueError where a mapping is asked for, which holds for one slot, and there are more."""
+    """Raises ValueError where mappings are asked for, that hold for one slot, for more than one."""
     most = max(map(len, entries), default=1)
     if not paradigm.runs_programs and most > 1:
         raise ValueError(
@@ -232,7 +234,7 @@ def checked_budgets(budget_s: float | Sequence[float] | None, n: int) -> list[fl
     """Seconds per program, of one number or several. Raises ValueError on one out of range."""
     if budget_s is None:
         return None
-    budgets = [budget_s] * n if np.ndim(budget_s) == 0 else list(budget_s)
+    budgets = list(budget_s) if isinstance(budget_s, Sequence) else [budget_s] * n
     for budget in budgets:
         if not MIN_CPU_S <= budget <= MAX_S:
             raise ValueError(f"budget_s must be from {MIN_CPU_S} to {MAX_S} s, got {budget!r}")
