@@ -77,7 +77,8 @@ class Entries:
 
     def mean(self, values: Num[np.ndarray, "slots"]) -> Float[np.ndarray, "entries"]:
         """Mean over the slots of each entry."""
-        return np.array([own.mean(dtype=np.float32) for own in self.split(values)], np.float32)
+        sums = np.add.reduceat(values.astype(np.float32), self._starts) if len(values) else values
+        return (sums / self._counts).astype(np.float32)
 
     def largest(self, values: Sequence[float]) -> Float[np.ndarray, "entries"]:
         """Maximum over the slots of each entry."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
@@ -129,7 +130,7 @@ def best_values(
 def _best(inst: lsa.Instance) -> Float[Array, ""]:
     if inst.objective == "coupled":
         return lsa.solvers.coupled_bound(inst)
-    return lsa.solvers.hungarian(jax.random.key(0), inst).value
+    return jnp.asarray(lsa.solvers.hungarian(jax.random.key(0), inst).value)
 
 
 _expected = jax.jit(lsa.expected_random_value)

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
+import lsajax as lsa
 from llm.decision.execution import UNFINISHED, ActionResult
 from llm.decision.namespace import UNKNOWN_USER, is_valid, raw_assignment
 from llm.decision.paradigm import Paradigm, paradigm_named
@@ -120,8 +121,7 @@ def score(
     )
     R_d = _depth(asked, terms, completions, lengths)
     entries = Entries(instances)
-    if not asked.runs_programs and len(entries.slots) > n:
-        raise ValueError("an entry of instances must be one slot where no programs run")
+    check_one_slot_each(asked, entries.split(entries.slots))
     before = box.restarts if box else 0
     slots = host_slots(entries.slots)
     results = asked.to_actions(
@@ -141,10 +141,7 @@ def score(
     total = terms.structure * structure + terms.performance * performance
     total = total + terms.depth * np.nan_to_num(R_d)
     # What says most about an entry: that it was cut off, or else its first failure.
-    telling = [
-        min(own, key=lambda result: _URGENCY.get(result.status, 1))
-        for own in entries.split(results)
-    ]
+    telling = [min(own, key=_urgency) for own in entries.split(results)]
     unfinished = [result.status == UNFINISHED for result in telling]
     for part in (total, structure, performance, R_d, gain):
         part[unfinished] = np.nan
@@ -180,9 +177,11 @@ def _worth(
 ) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"], Bool[np.ndarray, "n"]]:
     """R_s, gain and validity of each entry, from the results on each of its slots."""
     ranked = terms.form == "ranked"
-    known_best = None if best is None or not ranked else entries.flat("best", best)
-    if ranked and known_best is None:
+    known_best: Sequence[Any] | np.ndarray | None = None
+    if ranked and best is None:
         known_best = best_values(entries.slots, device=device)
+    elif ranked and best is not None:
+        known_best = entries.flat("best", best)
     raws = [raw_assignment(slot, r.action) for slot, r in zip(slots, results, strict=True)]
     value = evaluate(
         entries.slots,
@@ -222,11 +221,20 @@ def _depth(
     return np.zeros(n, np.float32) if terms.form == "ranked" else R_d
 
 
+def check_one_slot_each(paradigm: Paradigm, entries: Sequence[Sequence[lsa.Instance]]) -> None:
+    """Raises ValueError where mappings are asked for, that hold for one slot, for more than one."""
+    most = max(map(len, entries), default=1)
+    if not paradigm.runs_programs and most > 1:
+        raise ValueError(
+            f"an entry of instances must be one slot in the {paradigm.name} paradigm, got {most}"
+        )
+
+
 def checked_budgets(budget_s: float | Sequence[float] | None, n: int) -> list[float] | None:
     """Seconds per program, of one number or several. Raises ValueError on one out of range."""
     if budget_s is None:
         return None
-    budgets = [budget_s] * n if np.ndim(budget_s) == 0 else list(budget_s)
+    budgets = list(budget_s) if isinstance(budget_s, Sequence) else [budget_s] * n
     for budget in budgets:
         if not MIN_CPU_S <= budget <= MAX_S:
             raise ValueError(f"budget_s must be from {MIN_CPU_S} to {MAX_S} s, got {budget!r}")

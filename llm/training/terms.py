@@ -27,7 +27,7 @@ _PAPER_ONLY = ("depth", "kappa", "delta", "min_tokens")
 
 @dataclasses.dataclass(frozen=True)
 class Terms:
-    """Weights and constants of Eq. (12)-(14); each part is within [-1, 1.6] before its weight.
+    """Weights and constants of Eq. (12)-(14), for either form.
 
     The form `ranked` has the parts of `ranked_parts` instead, and no depth: with weights of 1 an
     answer that is not valid has less than 0.4, a valid one more than 0.7, with 1 for the mean of
@@ -64,8 +64,10 @@ class Terms:
         if self.form not in get_args(Form):
             raise ValueError(f"form must be one of {', '.join(get_args(Form))}, got {self.form!r}")
         high = {"penalty": 1.0, "delta": 1.0}
-        for field in dataclasses.fields(self)[:-1]:
+        for field in dataclasses.fields(self):
             name, value = field.name, getattr(self, field.name)
+            if name == "form":
+                continue
             if self.form == "ranked" and name in _PAPER_ONLY and value != field.default:
                 raise ValueError(f"{name} is read by the form 'paper' alone, got {value!r}")
             low = 1 if name == "min_tokens" else 0

@@ -14,7 +14,7 @@ from llm.sandbox import Sandbox
 from llm.sandbox.limits import checked_deadline
 from llm.training.entries import Entry, slots_of
 from llm.training.evaluator import best_values, check_counts, random_baselines
-from llm.training.rewards import Scores, Terms, checked_budgets, score
+from llm.training.rewards import Scores, Terms, check_one_slot_each, checked_budgets, score
 
 
 class TrlRewards:
@@ -80,6 +80,7 @@ class TrlRewards:
         check_counts(len(instances), "entry of instances", budget_s=self._budgets_s)
         # By entry, of its slots; kept, since they are most of the arithmetic.
         slots = [slots_of(entry) for entry in instances]
+        check_one_slot_each(asked, slots)
         self._baselines = [random_baselines(own, device=device) for own in slots]
         self._best = None
         if self.terms.form == "ranked":

@@ -154,8 +154,10 @@ def test_arguments_that_are_refused(box):
     pair = [instance(0), instance(1)]
     with pytest.raises(ValueError, match=r"baselines\[0\] must have one value per slot \(2\)"):
         score([PERFECT], [pair], box, baselines=[1.0])
-    with pytest.raises(ValueError, match="must be one slot where no programs run"):
+    with pytest.raises(ValueError, match="must be one slot in the text paradigm, got 2"):
         score(["action = {}"], [pair], None, paradigm="text")
+    with pytest.raises(ValueError, match="must be one slot in the text paradigm, got 2"):
+        TrlRewards([pair], None, paradigm="text")
     for budget in (0, np.nan, 1e9):
         with pytest.raises(ValueError, match=r"budget_s must be from 0.01 to 3600 s, got"):
             score([PERFECT], [instance()], box, budget_s=budget)
