@@ -61,7 +61,7 @@ def bind(data: dict[str, Any]) -> dict[str, Callable[..., Any]]:
         for apart in (1, 2):
             a, b = holder[:-apart], holder[apart:]
             both = (a >= 0) & (b >= 0)
-            leakage = np.full(np.sum(both), 2 * data["adjacent_leakage"] ** apart)
+            leakage = np.full(int(np.sum(both)), 2 * data["adjacent_leakage"] ** apart)
             found.append((a[both], b[both], leakage))
         return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
 
