@@ -53,19 +53,19 @@ def random_slot(rng: np.random.Generator, kind: str | None = None) -> HostSlot:
         paths = lsa.Multipath(frequency_hz, zero, zero, zero)
         seed: Any = rng.integers(2**32, size=2, dtype=np.uint32)
         optional["fading"] = lsa.Fading(seed, None, paths if "multipath" in asked else None)
-    fields = optional | dict(
-        user_id=np.sort(rng.choice(N, K, replace=False)),
-        user_mask=np.ones(K, bool),
-        position_m=distance_m[:, None] * np.stack([np.cos(angle), np.sin(angle)], -1),
-        mean_power_w=2e-5 * distance_m**-2.5,
-        bandwidth_hz=bandwidth_hz,
-        occupied=occupied,
-        noise_psd_w_hz=np.array(noise_psd_w_hz),
-        objective=asked.get("objective", "throughput"),
-        alpha=np.array(rng.choice((0.5, 1.0, 2.0))),
-        min_rate_value=np.zeros(()),
-        coupling_bps=np.array(rng.choice((2e7, 5e7, 1e8))),
-        coupling_length_m=np.array(200.0),
-        adjacent_leakage=np.array(0.5),
-    )
+    fields = optional | {
+        "user_id": np.sort(rng.choice(N, K, replace=False)),
+        "user_mask": np.ones(K, bool),
+        "position_m": distance_m[:, None] * np.stack([np.cos(angle), np.sin(angle)], -1),
+        "mean_power_w": 2e-5 * distance_m**-2.5,
+        "bandwidth_hz": bandwidth_hz,
+        "occupied": occupied,
+        "noise_psd_w_hz": np.array(noise_psd_w_hz),
+        "objective": asked.get("objective", "throughput"),
+        "alpha": np.array(rng.choice((0.5, 1.0, 2.0))),
+        "min_rate_value": np.zeros(()),
+        "coupling_bps": np.array(rng.choice((2e7, 5e7, 1e8))),
+        "coupling_length_m": np.array(200.0),
+        "adjacent_leakage": np.array(0.5),
+    }
     return host_slot(lsa.Instance(**fields))
