@@ -12,7 +12,7 @@ import lsajax as lsa
 from llm.decision import helpers
 from llm.decision.slot import HostSlot, host_slot
 
-_HELPERS = "from __future__ import annotations\n" + inspect.getsource(helpers.bind)
+_HELPERS = inspect.getsource(helpers)
 
 PRELUDE = (
     f"import numpy as np; _ = {{}}; exec(compile({_HELPERS!r}, '<helpers>', 'exec'), _); "
