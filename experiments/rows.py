@@ -38,7 +38,7 @@ COLUMNS = {
     "raw_valid": "whether the model's raw assignment was valid",
     "raw_served": "users with a channel in the model's raw assignment",
     "prompt_tokens": "tokens of the prompt",
-    "static_tokens": "tokens of its prefix that is the same for every instance",
+    "static_tokens": "tokens of its prefix that all slots of a setting share",
     "prompt_levels": "levels of detail in the prompt",
     "completion_tokens": "tokens that the model wrote",
     "finish_reason": "stop, or length where the token limit cut the completion off",

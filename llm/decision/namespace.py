@@ -12,7 +12,7 @@ import lsajax as lsa
 from llm.decision import helpers
 from llm.decision.slot import HostSlot, host_slot
 
-_HELPERS = "from __future__ import annotations\n" + inspect.getsource(helpers.bind)
+_HELPERS = inspect.getsource(helpers)
 
 PRELUDE = (
     f"import numpy as np; _ = {{}}; exec(compile({_HELPERS!r}, '<helpers>', 'exec'), _); "
@@ -133,7 +133,7 @@ def program_data(
     if not (np.isfinite(time_budget_s) and time_budget_s > 0):
         raise ValueError(f"time_budget_s must be finite and above 0 s, got {time_budget_s!r}")
     slot = host_slot(inst)
-    _check_size(slot, max_bytes)
+    check_size(slot, max_bytes)
     interference_w = slot.interference_w
     return {
         "users": slot.users,
@@ -149,7 +149,8 @@ def program_data(
     }
 
 
-def _check_size(slot: HostSlot, max_bytes: int) -> None:
+def check_size(slot: HostSlot, max_bytes: int = MAX_BYTES) -> None:
+    """Raises ValueError where `program_data` would, without making any of the data."""
     K, C = len(slot.users), len(slot.channels)
     pairs = slot.power_per_pair + (slot.interference_w is not None and slot.interference_w.ndim > 1)
     needed = 8 * K * C * pairs

@@ -12,7 +12,13 @@ from jaxtyping import Int32
 
 import lsajax as lsa
 from llm.decision.execution import ActionResult
-from llm.decision.namespace import UNASSIGNED, UNKNOWN_USER, is_valid, raw_assignment
+from llm.decision.namespace import (
+    UNASSIGNED,
+    UNKNOWN_USER,
+    check_size,
+    is_valid,
+    raw_assignment,
+)
 from llm.decision.paradigm import paradigm_named
 from llm.decision.serialize import Prompt, serialize
 from llm.decision.slot import HostSlot, host_slot, warm_up
@@ -121,8 +127,8 @@ def decide(
         repair_rule: of `lsajax.repair`.
 
     Raises:
-        ValueError: an option out of range, or a budget too small for an instance; before any
-            generation.
+        ValueError: an option out of range, a budget too small for an instance, or an instance too
+            large for a program's data; before any generation.
         ModelUnavailable: a server failed.
     """
     asked = paradigm_named(paradigm)
@@ -136,6 +142,8 @@ def decide(
     for inst in instances:
         start = time.perf_counter()
         slots.append(host_slot(inst))
+        if asked.runs_programs:
+            check_size(slots[-1])
         prompts.append(
             serialize(
                 slots[-1],

@@ -38,6 +38,7 @@ def random_slot(rng: np.random.Generator, kind: str | None = None) -> HostSlot:
     noise_psd_w_hz = 10 ** (-20.4)
     occupied = rng.random(M) < 0.1
     occupied[rng.permutation(M)[:K]] = False
+    # NumPy's arrays in place of JAX's: `Any`, since an instance says it holds those.
     optional: dict[str, Any] = {}
     if "wideband" in asked:
         optional["carrier_gain"] = (2.4e9 / (0.7e9 + np.cumsum(bandwidth_hz))) ** 2
@@ -47,24 +48,24 @@ def random_slot(rng: np.random.Generator, kind: str | None = None) -> HostSlot:
     if "weight_max" in asked:
         optional["weight"] = rng.uniform(1, asked["weight_max"], K)
     if asked.keys() & {"fading", "multipath"}:
-        zero = np.zeros(())
-        paths = lsa.Multipath(np.cumsum(bandwidth_hz), zero, zero, zero)
-        seed = rng.integers(2**32, size=2, dtype=np.uint32)
+        zero: Any = np.zeros(())
+        frequency_hz: Any = np.cumsum(bandwidth_hz)
+        paths = lsa.Multipath(frequency_hz, zero, zero, zero)
+        seed: Any = rng.integers(2**32, size=2, dtype=np.uint32)
         optional["fading"] = lsa.Fading(seed, None, paths if "multipath" in asked else None)
-    inst = lsa.Instance(
-        user_id=np.sort(rng.choice(N, K, replace=False)),
-        user_mask=np.ones(K, bool),
-        position_m=distance_m[:, None] * np.stack([np.cos(angle), np.sin(angle)], -1),
-        mean_power_w=2e-5 * distance_m**-2.5,
-        bandwidth_hz=bandwidth_hz,
-        occupied=occupied,
-        noise_psd_w_hz=np.array(noise_psd_w_hz),
-        objective=asked.get("objective", "throughput"),
-        alpha=np.array(rng.choice((0.5, 1.0, 2.0))),
-        min_rate_value=np.zeros(()),
-        coupling_bps=np.array(rng.choice((2e7, 5e7, 1e8))),
-        coupling_length_m=np.array(200.0),
-        adjacent_leakage=np.array(0.5),
-        **optional,
-    )
-    return host_slot(inst)
+    fields = optional | {
+        "user_id": np.sort(rng.choice(N, K, replace=False)),
+        "user_mask": np.ones(K, bool),
+        "position_m": distance_m[:, None] * np.stack([np.cos(angle), np.sin(angle)], -1),
+        "mean_power_w": 2e-5 * distance_m**-2.5,
+        "bandwidth_hz": bandwidth_hz,
+        "occupied": occupied,
+        "noise_psd_w_hz": np.array(noise_psd_w_hz),
+        "objective": asked.get("objective", "throughput"),
+        "alpha": np.array(rng.choice((0.5, 1.0, 2.0))),
+        "min_rate_value": np.zeros(()),
+        "coupling_bps": np.array(rng.choice((2e7, 5e7, 1e8))),
+        "coupling_length_m": np.array(200.0),
+        "adjacent_leakage": np.array(0.5),
+    }
+    return host_slot(lsa.Instance(**fields))

@@ -19,6 +19,10 @@ ENDINGS = {
 }
 
 
+NAMES = (("rows", "cols", "rates"), ("order", "best", "rate"), ("i_user", "i_channel", "R"))
+"""Of the positions of users, of channels, and of the matrix of all pairs."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Style:
     """How a program is written.
@@ -26,7 +30,7 @@ class Style:
     Attributes:
         rows: name of the users' positions.
         cols: name of the channels' positions.
-        rates: name of the rate matrix.
+        rates: name of the matrix of rates or values.
         comments: whether it has any.
         ending: key of `ENDINGS`, the last step.
         imports: whether it imports NumPy, which is bound already.
@@ -46,11 +50,12 @@ class Style:
 
 def sample_style(rng: Rng) -> Style:
     """A style at random."""
-    rows, cols = pick(rng, (("rows", "cols"), ("order", "best"), ("i_user", "i_channel")))
+    # Together, so that a model that small keeps to them.
+    rows, cols, rates = pick(rng, NAMES)
     return Style(
         rows=rows,
         cols=cols,
-        rates=pick(rng, ("rates", "rate", "R")),
+        rates=rates,
         comments=bool(rng.random() < 0.4),
         ending=pick(rng, tuple(ENDINGS)),
         imports=bool(rng.random() < 0.15),

@@ -154,6 +154,18 @@ def test_names_are_exactly_what_is_bound(variant):
     assert scope - always == namespace.extra_data(host_slot(inst)).keys()
 
 
+@pytest.mark.parametrize("objective", lsa.OBJECTIVES)
+@pytest.mark.parametrize("change", ["user_mask", "occupied"])
+def test_helpers_where_no_user_can_be_served(objective, change):
+    inst = sample(objective=objective)
+    inst = inst.replace(**{change: np.full(getattr(inst, change).shape, change == "occupied")})
+    data = namespace.program_data(inst)
+    scope = run("", data)
+    K, C = len(data["users"]), len(data["channels"])
+    assert scope["values"]().shape == (K, C)
+    assert scope["objective"](np.full(K, -1)) == 0
+
+
 def test_own_coupling_and_leakage_are_of_users_and_idle_channels():
     inst = own_data("coupled")
     extra = namespace.extra_data(host_slot(inst))

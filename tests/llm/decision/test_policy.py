@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import lsajax as lsa
-from llm.decision import policy
+from llm.decision import namespace, policy
 from llm.decision.policy import decide
 from llm.models import Completion
 from tests.lsajax.cases import sample_instance
@@ -149,6 +149,12 @@ def test_options_are_checked_before_generation(box, slots, options, message):
         decide(Scripted([]), box, slots[:1], **options)
     with pytest.raises(ValueError, match="box must be a Sandbox"):
         decide(Scripted([]), None, slots[:1])
+
+
+def test_a_slot_too_large_for_a_program_is_refused_before_generation(box, slots, monkeypatch):
+    monkeypatch.setattr(namespace.check_size, "__defaults__", (100,))
+    with pytest.raises(ValueError, match=r"the data of a program needs \d+ bytes for 4 users"):
+        decide(Scripted([]), box, slots[1:2])
 
 
 def test_embedded_model_end_to_end(box, slots, embedded):
