@@ -118,11 +118,12 @@ def performance_gain(
         baseline = sampled_random_value(key, inst, num_samples)
     each = link.as_channels(inst, raw).reshape(-1, inst.num_rows)
     values = _penalised(inst, each, penalty, threshold_db).reshape(raw.shape[:-1])
-    span, scale, least = baseline, kappa, 0.0
+    span, scale, least = baseline, kappa, jnp.zeros(())
     if best is not None:
         best = as_float(best)
         # A difference that is rounding alone ranks nothing: every answer is as good as any other.
-        span, scale, least = best - baseline, 1.0, _RESOLVED * jnp.finfo(best.dtype).eps * abs(best)
+        span, scale = best - baseline, 1.0
+        least = _RESOLVED * jnp.finfo(best.dtype).eps * abs(best)
     safe = jnp.where(span > least, span, 1.0)
     return jnp.where(span > least, scale * (values - baseline) / safe, 0.0)
 
