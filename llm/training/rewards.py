@@ -177,9 +177,9 @@ def _worth(
 ) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"], Bool[np.ndarray, "n"]]:
     """R_s, gain and validity of each entry, from the results on each of its slots."""
     ranked = terms.form == "ranked"
-    known_best: Sequence[Any] | np.ndarray | None = None
+    known_best = None
     if ranked and best is None:
-        known_best = best_values(entries.slots, device=device)
+        known_best = best_values(entries.slots, device=device).tolist()
     elif ranked and best is not None:
         known_best = entries.flat("best", best)
     raws = [raw_assignment(slot, r.action) for slot, r in zip(slots, results, strict=True)]
