@@ -9,7 +9,7 @@ from llm.decision import namespace, parse
 from llm.decision.slot import HostSlot
 from llm.sandbox import Execution, Limits, Packed, Sandbox
 from llm.sandbox.answer import Status
-from llm.sandbox.limits import MAX_S
+from llm.sandbox.limits import MAX_S, checked_deadline
 
 NO_CODE = "no code"
 """Status of a completion without anything to run; the others are the sandbox's."""
@@ -94,6 +94,7 @@ def run_programs(
     for program, slot, budget_s in zip(found, slots, budgets_s, strict=True):
         if program.text is not None:  # in order of first appearance, without repetitions
             by_budget.setdefault(budget_s, {})[program.text, id(slot)] = slot
+    deadline_s = checked_deadline(deadline_s)
     ran, end_s = {}, None if deadline_s is None else time.monotonic() + deadline_s
     for budget_s, jobs in by_budget.items():
         left_s = None if end_s is None else max(end_s - time.monotonic(), _SOON_S)

@@ -324,7 +324,7 @@ def decide_each(box, texts, inst):
 )
 def test_valid_is_what_earns_every_step(num_idle, active, action):
     """Of the one definition of valid: the shares are whole exactly when it holds."""
-    inst = lsa.make_instance([1e-9] * 4, [1e7] * 4, occupied=np.arange(4) >= num_idle)
+    inst = lsa.make_instance(np.full(4, 1e-9), np.full(4, 1e7), occupied=np.arange(4) >= num_idle)
     inst = inst.replace(user_mask=np.array(active))
     slot = host_slot(inst)
     raw, unknown_users = raw_assignment(slot, action)
