@@ -224,7 +224,7 @@ def _notes(config: Config, summary: "pd.DataFrame", rows: "pd.DataFrame") -> Ite
         )
     if not _as_in_the_paper(config):
         return
-    value = summary.set_index(["scale", "method"])["mean_mbps"]
+    value = summary.set_index(["scale", "method"])["mean"]
     for name, ours, theirs in (
         ("Random against the paper's Random", methods.RANDOM, methods.RANDOM),
         ("Exact optimum against the paper's LLM", methods.OPTIMUM, methods.LLM),

@@ -12,7 +12,13 @@ from llm.sandbox import Limits, Sandbox
 
 PAPER, ONE, SEVERAL = "paper", "ranked", f"ranked, {rewards.SLOTS} slots"
 SMALL = next(iter(rewards.SIZES))
-CELLS = [cell for cell in rewards.cells() if cell[0]["size"] == SMALL]
+# Each setting and each objective once; the command's own table has all of their pairs.
+PAIRS = set(zip(rewards.SETTINGS, 2 * rewards.OBJECTIVES, strict=False))
+CELLS = [
+    cell
+    for cell in rewards.cells()
+    if cell[0]["size"] == SMALL and (cell[0]["setting"], cell[0]["objective"]) in PAIRS
+]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +35,7 @@ def of(table, form):
 
 
 def test_every_cell_has_every_program(table):
-    assert len(CELLS) == len(rewards.SETTINGS) * len(rewards.OBJECTIVES)
+    assert len(CELLS) == len(rewards.SETTINGS) > len(rewards.OBJECTIVES)
     assert list(table["form"].unique()) == [PAPER, ONE, SEVERAL]
     counts = of(table, SEVERAL).groupby(rewards.CELL)["program"].nunique()
     assert len(counts) == len(CELLS) and (counts == len(HONEST) + 7).all()

@@ -23,7 +23,8 @@ SETTINGS = {
 COUPLED = {"objective": "coupled", "weight_max": 3.0, "fading": True}
 
 
-_sample = jax.jit(lsa.sample_instance, static_argnums=1)
+# Eagerly each operation is compiled by itself; the constants of a scenario are traced.
+sample_instance = jax.jit(lsa.sample_instance)
 
 
 @functools.cache
@@ -32,7 +33,7 @@ def instance(setting="plain", seed=0, users=12, channels=15, active=6, **changes
     scenario = lsa.Scenario(num_users=users, num_channels=channels, num_active=active)
     own = COUPLED if setting == "coupled" else SETTINGS[setting]
     scenario = scenario.replace(**{**own, **changes})
-    inst = _sample(jax.random.key(seed), scenario)
+    inst = sample_instance(jax.random.key(seed), scenario)
     return per_pair(inst, seed) if setting == "pairs" else inst
 
 

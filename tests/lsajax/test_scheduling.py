@@ -70,7 +70,12 @@ def test_equals_the_loop(scheduler):
 
 
 @pytest.mark.parametrize(
-    ("setting", "num_channels"), [("fading", 6), ("fading", 18), ("multipath", 6)]
+    ("setting", "num_channels"),
+    [
+        ("fading", 6),
+        pytest.param("fading", 18, marks=pytest.mark.slow),
+        pytest.param("multipath", 6, marks=pytest.mark.slow),
+    ],
 )
 def test_what_they_trade(setting, num_channels):
     scenario = CROWDED.replace(num_channels=num_channels, **lsa.SETTINGS[setting], speed_m_s=30.0)
@@ -95,11 +100,11 @@ def test_vmap_and_jit_give_what_single_runs_give():
     def run(key):
         return scheduling.run(key, VARYING, scheduling.proportional_fair, 8, window_slots=WINDOW)
 
-    for mapped in (jax.vmap(run)(keys), jax.jit(jax.vmap(run))(keys)):
-        for i, key in enumerate(keys):
-            jax.tree.map(
-                lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=1e-5), mapped, run(key)
-            )
+    mapped = jax.jit(jax.vmap(run))(keys)
+    for i, key in enumerate(keys):
+        jax.tree.map(
+            lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=1e-5), mapped, run(key)
+        )
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS, ids=lambda s: s.__name__)
