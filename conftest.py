@@ -2,10 +2,12 @@
 
 import os
 import pathlib
+from typing import Any
 
 import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+from xdist.scheduler import LoadScopeScheduling
 
 # Half of the suite's time is XLA's: processes and modules share what they compile, on disk.
 _COMPILED = pathlib.Path(__file__).parent / ".pytest_cache" / "jax"
@@ -22,16 +24,20 @@ pytest_collect_file = Sybil(
 ).pytest()
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist's own hook reads the marker
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class _ByModule(LoadScopeScheduling):
     """A module or a page stays in one process: what one test traces or defines serves the next.
 
     The sandbox's modules stay in one all together, since they count processes. The examples share
     nothing; one by one they fill what is left at the end.
     """
-    for item in items:
-        path = item.path.as_posix()
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.split("::")[0]
         if "/llm/sandbox/" in path:
-            item.add_marker(pytest.mark.xdist_group("sandbox"))
-        elif item.path.name != "test_examples.py":
-            item.add_marker(pytest.mark.xdist_group(path))
+            return "sandbox"
+        return nodeid if path.endswith("test_examples.py") else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Not `--dist loadgroup`, which xdist 3.8 loses with pytest 9: its ids are another attribute."""
+    return _ByModule(config, log)
