@@ -39,5 +39,5 @@ class _ByModule(LoadScopeScheduling):
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """Not `--dist loadgroup`, which xdist 3.8 loses with pytest 9: its ids are another attribute."""
+    """Not `--dist loadgroup`: the groups of xdist 3.8 are lost on pytest 9.2."""
     return _ByModule(config, log)

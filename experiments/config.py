@@ -51,6 +51,8 @@ class SlotConfig(RunConfig):
             alone, which needs no torch.
         temperature: of the model's sampling; 0 is greedy.
         prompt_tokens: prompt budget; the model's own if not given.
+        prompt_detail: share of the prompt budget for numbers of users and channels, from 0 (sizes
+            alone) to 1 (all that fit); little if not given, since a program has the arrays.
         budget_s: seconds for the anytime methods; if not given the time that the model took on the
             same instance, and 0.1 without a model.
     """
@@ -60,6 +62,7 @@ class SlotConfig(RunConfig):
     model: str = EMBEDDED
     temperature: float = 1.0
     prompt_tokens: int | None = None
+    prompt_detail: float | None = None
     budget_s: float | None = None
 
 
@@ -91,6 +94,8 @@ def check(config: SlotConfig) -> None:
         raise ValueError(f"--temperature must be at least 0, finite, got {config.temperature}")
     if config.prompt_tokens is not None and config.prompt_tokens < 1:
         raise ValueError(f"--prompt-tokens must be at least 1, got {config.prompt_tokens}")
+    if config.prompt_detail is not None and not 0 <= config.prompt_detail <= 1:
+        raise ValueError(f"--prompt-detail must be within 0..1, got {config.prompt_detail}")
     if config.budget_s is not None and not 0 < config.budget_s < math.inf:
         raise ValueError(f"--budget-s must be above 0 seconds, finite, got {config.budget_s}")
 

@@ -116,6 +116,7 @@ def load_language_model(
     metadata: dict[str, Any],
     *,
     prompt_tokens: int | None,
+    prompt_detail: float | None,
     temperature: float,
 ) -> Method:
     """The language model of an option `--model`, with a sandbox for its programs.
@@ -125,6 +126,7 @@ def load_language_model(
         resources: closes the sandbox.
         metadata: of the run; is told the model's name and the sandbox's walls.
         prompt_tokens: prompt budget; None takes the model's own.
+        prompt_detail: share of it for numbers of users and channels, see `serialize`.
         temperature: 0 is greedy.
 
     Raises:
@@ -144,7 +146,13 @@ def load_language_model(
     except (ModelUnavailable, SandboxUnavailable) as error:
         raise Unavailable(str(error)) from error
     metadata |= {"model": model.name, "sandbox": box.metadata}
-    return from_language_model(model, box, prompt_tokens=prompt_tokens, temperature=temperature)
+    return from_language_model(
+        model,
+        box,
+        prompt_tokens=prompt_tokens,
+        prompt_detail=prompt_detail,
+        temperature=temperature,
+    )
 
 
 def _check_budget(model: "Model", budget: int) -> None:
@@ -170,6 +178,7 @@ def from_language_model(
     name: str = LLM,
     raw_name: str | None = LLM_RAW,
     prompt_tokens: int | None = None,
+    prompt_detail: float | None = None,
     temperature: float = 0.0,
 ) -> Method:
     """A language model that writes a program for each instance, alone in its batch.
@@ -182,10 +191,13 @@ def from_language_model(
         name: of its rows.
         raw_name: of the rows with the raw assignment; None for none.
         prompt_tokens: prompt budget; None takes the model's own.
+        prompt_detail: share of it for numbers of users and channels, see `serialize`.
         temperature: 0 is greedy.
     """
+    from llm.decision.namespace import check_size
     from llm.decision.policy import decide
     from llm.decision.serialize import serialize
+    from llm.decision.slot import host_slot
     from llm.models import ModelUnavailable
     from llm.sandbox import SandboxUnavailable
 
@@ -195,7 +207,13 @@ def from_language_model(
         seed = int(jax.random.bits(key)) >> 1
         try:
             (decision,) = decide(
-                model, box, [inst], budget=budget, temperature=temperature, seed=seed
+                model,
+                box,
+                [inst],
+                budget=budget,
+                detail=prompt_detail,
+                temperature=temperature,
+                seed=seed,
             )
         except (ModelUnavailable, SandboxUnavailable) as error:
             raise Unavailable(str(error)) from error
@@ -206,9 +224,13 @@ def from_language_model(
 
     def skip(inst: lsa.Instance) -> str | None:
         try:
-            serialize(inst, model.count_tokens, budget)
+            serialize(inst, model.count_tokens, budget, detail=prompt_detail)
         except ValueError as error:
             return f"prompt: {error}"
+        try:
+            check_size(host_slot(inst))
+        except ValueError as error:
+            return f"data: {error}"
         return None
 
     return Method(name, run, skip=skip, raw_name=raw_name)

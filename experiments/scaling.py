@@ -109,6 +109,7 @@ def prepare(config: Config) -> Prepared:
             resources,
             folder.metadata,
             prompt_tokens=config.prompt_tokens,
+            prompt_detail=config.prompt_detail,
             temperature=config.temperature,
         )
         # First: its seconds are the budget of the anytime methods.

@@ -9,6 +9,7 @@ import sys
 import time
 from typing import get_args
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +19,7 @@ import lsajax as lsa
 from experiments import __main__ as listing
 from experiments import config, methods, scaling, study
 from experiments.scaling import Config
+from llm.decision import namespace
 from llm.models import Completion
 from llm.sandbox import Sandbox
 from lsajax.runs.folder import RunFolder
@@ -105,6 +107,33 @@ def test_a_prompt_that_does_not_fit_is_skipped_with_the_reason():
     assert methods.from_language_model(KnownModel(), None).skip(inst) is None
 
 
+def test_how_much_of_the_budget_shows_numbers_is_a_choice():
+    _, inst = study.instance(0, lsa.SCALES["I"], 0)
+    shown = []
+
+    class Reads(KnownModel):
+        def generate(self, prompts, **options):
+            shown.extend(prompts)
+            return super().generate(prompts, **options)
+
+    with Sandbox(workers=1) as box:
+        for detail in (0.0, 1.0):
+            method = methods.from_language_model(
+                Reads(), box, prompt_tokens=2048, prompt_detail=detail
+            )
+            method.run(jax.random.key(0), inst, 1.0)
+    few, many = map(len, shown)
+    assert 2 * few < many < 4 * 2049  # characters, of which `count_tokens` makes a fourth
+
+
+def test_data_that_would_not_fit_are_skipped_with_the_reason(monkeypatch):
+    _, inst = study.instance(0, lsa.SMALL_SCALES[5, 5, 1].replace(fading=True), 0)
+    method = methods.from_language_model(KnownModel(), None)
+    assert method.skip(inst) is None
+    monkeypatch.setattr(namespace.check_size, "__defaults__", (8,))
+    assert method.skip(inst).startswith("data: the data of a program needs")
+
+
 def test_options_name_every_setting_and_scale():
     assert get_args(config.Setting) == tuple(lsa.SETTINGS)
     with pytest.raises(ValueError, match="--setting must be one of plain, fading"):
@@ -155,6 +184,7 @@ def command(*arguments, module="experiments.scaling", cwd=None):
         (["--realizations", "0"], "--realizations must be at least 1, got 0"),
         (["--budget-s", "-1"], "--budget-s must be above 0 seconds"),
         (["--prompt-tokens", "0"], "--prompt-tokens must be at least 1, got 0"),
+        (["--prompt-detail", "2"], "--prompt-detail must be within 0..1, got 2.0"),
         (["--temperature", "-1"], "--temperature must be at least 0"),
         (["--setting", "fair", "--objective", "coupled"], "--setting fair is short for"),
         (["--network", "no.npz"], "no.npz"),
