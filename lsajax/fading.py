@@ -67,6 +67,7 @@ def power_gain(
     )
 
 
+@jax.jit  # a loop's body is compiled at each call otherwise
 def _tapped_delay_line(
     fading: Fading, paths: Multipath, user_id: ArrayLike, channel: ArrayLike
 ) -> Float[Array, "..."]:

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int32
 
 from lsajax.fading import Fading
@@ -53,8 +54,8 @@ class Instance:
         min_rate_bps: rate that each user needs [bit/s].
         min_rate_value: worth of a user's reaching it, in proportion below, in the objective's unit.
         coupling_bps: mu of Eq. (8) [bit/s].
-        coupling_length_m: see `objective.user_coupling` [m].
-        adjacent_leakage: see `objective.channel_leakage` [1].
+        coupling_length_m: see `coupling.user_coupling` [m].
+        adjacent_leakage: see `coupling.channel_leakage` [1].
         coupling: one's own G of Eq. (8), symmetric and 0 on the diagonal [1].
         leakage: one's own rho of Eq. (8), symmetric and 0 on the diagonal [1].
     """
@@ -86,17 +87,31 @@ class Instance:
         """A copy with `changes`.
 
         Raises:
-            ValueError: a change that nothing would read: `alpha` where the objective is not
-                'fair', a part of the coupling where it is not 'coupled', `min_rate_value` without
-                `min_rate_bps`.
+            ValueError: an unknown objective; or a change that nothing would read: `alpha` where
+                the objective is not 'fair', a part of the coupling where it is not 'coupled' or
+                one's own `coupling` or `leakage` stands for it, 'coupled' with a `coupling_bps` of
+                0, `min_rate_value` without `min_rate_bps`.
         """
         new = dataclasses.replace(self, **changes)
+        if new.objective not in OBJECTIVES:
+            raise ValueError(
+                f"objective must be one of {', '.join(OBJECTIVES)}, got {new.objective!r}"
+            )
         for name in changes:
             reader, value = _READ_WITH.get(name, ("objective", new.objective))
             if getattr(new, reader) != value:
                 raise ValueError(
                     f"{name} has no effect with {reader}={getattr(new, reader)!r}: "
                     f"replace {reader} by {value!r} too"
+                )
+        for name, own in (("coupling_length_m", "coupling"), ("adjacent_leakage", "leakage")):
+            if name in changes and getattr(new, own) is not None:
+                raise ValueError(f"{name} has no effect beside {own}: replace {own} by None too")
+        if changes.get("objective") == "coupled" and "coupling_bps" not in changes:
+            known = not isinstance(new.coupling_bps, jax.core.Tracer)
+            if known and not np.any(np.asarray(new.coupling_bps)):
+                raise ValueError(
+                    "objective 'coupled' has no effect with coupling_bps 0: replace it"
                 )
         if "min_rate_value" in changes and new.min_rate_bps is None:
             raise ValueError("min_rate_value has no effect without min_rate_bps: replace it too")

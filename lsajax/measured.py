@@ -284,6 +284,10 @@ def _checked(inst: Instance, names: dict[str, str]) -> Instance:
             f"{power} must be [users] or [users, channels] and bandwidth_hz [channels], got shapes "
             f"{power_shape} and {bandwidth_shape}; map over a batch with jax.vmap"
         )
+    if inst.objective not in OBJECTIVES:
+        raise ValueError(
+            f"objective must be one of {', '.join(OBJECTIVES)}, got {inst.objective!r}"
+        )
     sizes = {"K": power_shape[0], "M": bandwidth_shape[0], "2": 2}
     if 0 in sizes.values():
         raise ValueError(

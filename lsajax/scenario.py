@@ -203,6 +203,8 @@ def _check_sizes(s: Scenario) -> None:
             raise ValueError(f"{name} must be True or False, got {getattr(s, name)!r}")
     if s.objective not in OBJECTIVES:
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {s.objective!r}")
+    if s.min_rate_bps is None and _constant(s, "min_rate_value") not in (None, 0.0):
+        raise ValueError("min_rate_value has no effect without min_rate_bps: give both")
     if s.fading and s.multipath:
         raise ValueError("fading and multipath exclude each other: each is a law of the same gain")
     if s.rician_factor_db is not None and not (s.fading or s.multipath):

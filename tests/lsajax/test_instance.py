@@ -150,7 +150,30 @@ def test_a_change_that_nothing_reads_is_refused(changes, message):
         inst.replace(**changes)
     reader = {"min_rate_value": {"min_rate_bps": jnp.full(2, 1e6)}, "alpha": {"objective": "fair"}}
     (name,) = changes
-    inst.replace(**changes, **reader.get(name, {"objective": "coupled"}))
+    coupled = {"objective": "coupled", "coupling_bps": jnp.asarray(1e6)}
+    inst.replace(**{**reader.get(name, coupled), **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"objective": "fairness"}, "objective must be one of throughput, fair, coupled, got 'fai"),
+        ({"objective": "coupled"}, "objective 'coupled' has no effect with coupling_bps 0: give"),
+        (
+            {"coupling": jnp.zeros((2, 2)), "coupling_length_m": 9.0},
+            "coupling_length_m has no effect beside coupling",
+        ),
+        (
+            {"leakage": jnp.zeros((3, 3)), "adjacent_leakage": 0.1},
+            "adjacent_leakage has no effect beside leakage",
+        ),
+    ],
+)
+def test_an_objective_that_would_be_another_in_silence_is_refused(changes, message):
+    coupled = {"objective": "coupled", "coupling_bps": jnp.asarray(1e6)}
+    inst = lsa.make_instance(**GOOD)
+    with pytest.raises(ValueError, match=message):
+        inst.replace(**changes if "objective" in changes else coupled | changes)
 
 
 def test_an_instance_is_made_under_jit_vmap_and_grad():
