@@ -6,6 +6,7 @@ transmit power. `data/munich.npz` was traced with Sionna RT (see `data/munich.py
 walk through Munich, 12 channels, three slots 50 ms apart.
 
     python examples/ray_traced.py --objective fair --out assignment.csv
+    python examples/ray_traced.py --file scenario.mat    # with `channel` as DeepMIMO has it
 
 Its command line needs the extra `runs`: `pip install '.[runs]'`.
 """
@@ -16,6 +17,7 @@ from typing import Literal
 
 import jax
 import numpy as np
+import scipy.io
 import tyro
 
 import lsajax as lsa
@@ -29,11 +31,15 @@ class Config:
     """What is assigned.
 
     Args:
+        file: an .npz or .mat with `bandwidth_hz` of the channels, `position_m` of the users where
+            it is known, and either `response` in Sionna's layout (see `gain_from_sionna`) or
+            `channel` in DeepMIMO's (see `gain_from_deepmimo`).
         objective: what an assignment is worth.
         tx_power_dbm: of each user [dBm].
         out: file for the assignments, .npz, .mat, .parquet or .csv.
     """
 
+    file: pathlib.Path = MUNICH
     objective: Literal["throughput", "fair"] = "throughput"
     tx_power_dbm: float = 23.0
     out: pathlib.Path | None = None
@@ -75,20 +81,26 @@ def _split(subcarriers: int, channels: int) -> tuple[int, int]:
     return channels, subcarriers // channels
 
 
+def read_traced(file: pathlib.Path) -> dict[str, np.ndarray]:
+    """Gain, bandwidth and, where they are there, positions of a file in either layout."""
+    # MATLAB has no arrays of one axis.
+    traced = scipy.io.loadmat(file) if file.suffix == ".mat" else dict(np.load(file))
+    layouts = {"response": gain_from_sionna, "channel": gain_from_deepmimo}
+    found = [name for name in layouts if name in traced]
+    if len(found) != 1 or "bandwidth_hz" not in traced:
+        raise ValueError(
+            f"{file} must hold bandwidth_hz and one of {', '.join(layouts)}, got {sorted(traced)}"
+        )
+    bandwidth_hz = np.ravel(traced["bandwidth_hz"])
+    gain = layouts[found[0]](traced[found[0]], len(bandwidth_hz))
+    known = {"gain": gain, "bandwidth_hz": bandwidth_hz}
+    return known | ({"position_m": traced["position_m"]} if "position_m" in traced else {})
+
+
 def main(config: Config) -> list[dict[str, float]]:
     """Prints and returns what sorting and the exact optimum are worth in each slot."""
-    with np.load(MUNICH) as traced:
-        gain = gain_from_sionna(traced["response"], len(traced["bandwidth_hz"]))
-        network = networks.from_fields(
-            {
-                "gain": gain,
-                "tx_power_dbm": config.tx_power_dbm,
-                "bandwidth_hz": traced["bandwidth_hz"],
-                "position_m": traced["position_m"],
-            },
-            name=MUNICH.name,
-            objective=config.objective,
-        )
+    fields = {"tx_power_dbm": config.tx_power_dbm, **read_traced(config.file)}
+    network = networks.from_fields(fields, name=config.file.name, objective=config.objective)
     found, assignments = [], []
     for slot in range(network.num_slots):
         inst = network.instance(slot)

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.io
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 
@@ -61,7 +62,7 @@ def test_ray_traced(tmp_path, capsys):
     assert len(out.read_text().splitlines()) == 1 + 3 * 16
 
 
-def test_ray_traced_gains_are_means_over_antennas_and_subcarriers():
+def test_ray_traced_gains_are_means_over_antennas_and_subcarriers(tmp_path):
     example = load("ray_traced")
     rng = np.random.default_rng(0)
     users, antennas, slots, channels, subcarriers = 3, 2, 4, 5, 6
@@ -77,5 +78,15 @@ def test_ray_traced_gains_are_means_over_antennas_and_subcarriers():
     # DeepMIMO has one slot: the same numbers in its layout.
     matrices = response[:, :, 0, :, 2, :]
     np.testing.assert_allclose(example.gain_from_deepmimo(matrices, channels), gain[..., 2])
+    # From a file of that layout to assignments, in either format.
+    fields = {"channel": 1e-5 * matrices, "bandwidth_hz": np.linspace(1e7, 2e7, channels)}
+    np.savez(tmp_path / "a.npz", **fields)
+    scipy.io.savemat(tmp_path / "a.mat", fields)
+    values = [example.main(example.Config(file=tmp_path / f"a.{end}")) for end in ("npz", "mat")]
+    assert values[0] == values[1] and len(values[0]) == 1
+    assert 0 < values[0][0]["sorted"] <= values[0][0]["optimum"]
+    np.savez(tmp_path / "b.npz", bandwidth_hz=[1e7])
+    with pytest.raises(ValueError, match="must hold bandwidth_hz and one of response, channel"):
+        example.main(example.Config(file=tmp_path / "b.npz"))
     with pytest.raises(ValueError, match="channels must divide the 30 subcarriers, got 4"):
         example.gain_from_deepmimo(matrices, 4)

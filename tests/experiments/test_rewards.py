@@ -61,6 +61,22 @@ def test_no_degenerate_program_beats_an_honest_random_one(table):
         assert random > 0.7
 
 
+def test_in_every_cell_of_the_committed_table_rewards_rank_as_the_objective_does():
+    """All settings, objectives and both sizes, from the file that the command wrote."""
+    committed = pd.read_csv(pages.ROOT / "docs" / "results" / "rewards_forms.csv")
+    one = of(committed, ONE)
+    cells = one.groupby(rewards.CELL)
+    assert len(cells) == len(list(rewards.cells())) > len(CELLS)
+    for cell, own in cells:
+        valid = own[own["valid"]].sort_values("objective_over_random")
+        apart = np.diff(valid["objective_over_random"]) > 1e-5
+        assert (np.diff(valid["total"])[apart] > 0).all(), cell
+        assert own.loc[~own["valid"], "total"].max() < valid["total"].min(), cell
+    for cell, own in of(committed, SEVERAL).groupby(rewards.CELL):
+        random = own.loc[own["program"] == RANDOM, "total"].item()
+        assert own.loc[~own["honest"], "total"].max() <= random + 1e-6, cell
+
+
 def test_the_markdown_has_every_row(table):
     text = rewards.markdown(table)
     assert text.startswith("### ") and text.count("\n### ") == len(CELLS) - 1

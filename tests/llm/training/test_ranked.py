@@ -213,7 +213,7 @@ def test_trl_rewards_of_several_slots(box):
     assert metrics["raw/gain"] == pytest.approx(direct.gain.mean(), rel=1e-5)
 
 
-def test_the_papers_form_is_what_it_was(box):
+def test_the_papers_form_is_equations_12_to_14(box):
     """To the last bit: what `evaluate` and the steps give, clipped and weighted; one slot alike."""
     insts = [instance(0), instance(1, setting="fading")]
     texts = [PERFECT, ONE_EACH, block("action = {int(u): 1 for u in users}"), "No."]
