@@ -158,7 +158,7 @@ def test_a_change_that_nothing_reads_is_refused(changes, message):
     ("changes", "message"),
     [
         ({"objective": "fairness"}, "objective must be one of throughput, fair, coupled, got 'fai"),
-        ({"objective": "coupled"}, "objective 'coupled' has no effect with coupling_bps 0: give"),
+        ({"objective": "coupled"}, "objective 'coupled' has no effect with coupling_bps 0: repl"),
         (
             {"coupling": jnp.zeros((2, 2)), "coupling_length_m": 9.0},
             "coupling_length_m has no effect beside coupling",

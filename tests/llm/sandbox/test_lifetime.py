@@ -164,7 +164,7 @@ def test_a_program_killed_from_outside_runs_again(lone, number):
 def test_a_program_killed_from_outside_thrice_is_no_status(lone):
     with running(lone, NAP.format(20)) as results:
         for _ in range(3):
-            assert wait_until(lambda: at_work(lone))
+            assert wait_until(lambda: long_at_work(lone))  # confined by then, else it says so
             killed = program(lone)
             os.kill(killed, signal.SIGKILL)
             assert wait_until(lambda killed=killed: killed not in children(launcher(lone)))
