@@ -15,7 +15,7 @@ CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' |
 	@$(CHECK_PYTHON)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python $(PIP_INSTALL) pip
-	$(BIN)/python $(PIP_INSTALL) -e '.[runs]' --group experiments --group train --group dev
+	$(BIN)/python $(PIP_INSTALL) -e '.[runs,agents,gymnasium]' --group experiments --group train --group dev
 	touch $@
 
 # Built again when its sources change: a kernel that is out of date is not used.
