@@ -53,6 +53,8 @@ class SlotConfig(RunConfig):
         prompt_tokens: prompt budget; the model's own if not given.
         prompt_detail: share of the prompt budget for numbers of users and channels, from 0 (sizes
             alone) to 1 (all that fit); little if not given, since a program has the arrays.
+        time_budget_s: CPU seconds that the model's program may take: the prompt states them, and a
+            program that takes longer has failed; 5 if not given.
         budget_s: seconds for the anytime methods; if not given the time that the model took on the
             same instance, and 0.1 without a model.
     """
@@ -63,6 +65,7 @@ class SlotConfig(RunConfig):
     temperature: float = 1.0
     prompt_tokens: int | None = None
     prompt_detail: float | None = None
+    time_budget_s: float | None = None
     budget_s: float | None = None
 
 
@@ -96,6 +99,10 @@ def check(config: SlotConfig) -> None:
         raise ValueError(f"--prompt-tokens must be at least 1, got {config.prompt_tokens}")
     if config.prompt_detail is not None and not 0 <= config.prompt_detail <= 1:
         raise ValueError(f"--prompt-detail must be within 0..1, got {config.prompt_detail}")
+    if config.time_budget_s is not None and not 0.01 <= config.time_budget_s <= 3600:
+        raise ValueError(
+            f"--time-budget-s must be within 0.01..3600 seconds, got {config.time_budget_s}"
+        )
     if config.budget_s is not None and not 0 < config.budget_s < math.inf:
         raise ValueError(f"--budget-s must be above 0 seconds, finite, got {config.budget_s}")
 

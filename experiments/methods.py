@@ -118,6 +118,7 @@ def load_language_model(
     prompt_tokens: int | None,
     prompt_detail: float | None,
     temperature: float,
+    time_budget_s: float | None = None,
 ) -> Method:
     """The language model of an option `--model`, with a sandbox for its programs.
 
@@ -128,6 +129,7 @@ def load_language_model(
         prompt_tokens: prompt budget; None takes the model's own.
         prompt_detail: share of it for numbers of users and channels, see `serialize`.
         temperature: 0 is greedy.
+        time_budget_s: CPU seconds that the prompt states and a program is held to; None for 5.
 
     Raises:
         Unavailable: there is no such model, or no sandbox on this machine.
@@ -152,6 +154,7 @@ def load_language_model(
         prompt_tokens=prompt_tokens,
         prompt_detail=prompt_detail,
         temperature=temperature,
+        time_budget_s=time_budget_s,
     )
 
 
@@ -180,6 +183,7 @@ def from_language_model(
     prompt_tokens: int | None = None,
     prompt_detail: float | None = None,
     temperature: float = 0.0,
+    time_budget_s: float | None = None,
 ) -> Method:
     """A language model that writes a program for each instance, alone in its batch.
 
@@ -193,6 +197,8 @@ def from_language_model(
         prompt_tokens: prompt budget; None takes the model's own.
         prompt_detail: share of it for numbers of users and channels, see `serialize`.
         temperature: 0 is greedy.
+        time_budget_s: CPU seconds that the prompt states and a program is held to; None for the
+            limit of the box.
     """
     from llm.decision.namespace import check_size
     from llm.decision.policy import decide
@@ -214,6 +220,7 @@ def from_language_model(
                 detail=prompt_detail,
                 temperature=temperature,
                 seed=seed,
+                time_budget_s=time_budget_s,
             )
         except (ModelUnavailable, SandboxUnavailable) as error:
             raise Unavailable(str(error)) from error
@@ -277,8 +284,7 @@ def classical(objective: str) -> list[Method]:
 
 def optimum_of_rates(key: jax.Array, inst: lsa.Instance) -> lsa.solvers.Solution:
     """Exact optimum of Eq. (4), whatever the objective: without leakage, priorities and needs."""
-    rates = inst.replace(objective="throughput", weight=None, min_rate_bps=None)
-    return lsa.solvers.hungarian(key, rates)
+    return lsa.solvers.hungarian(key, inst.of_rates())
 
 
 def _without_coupling(solver: Callable[..., lsa.solvers.Solution]) -> Callable[..., Any]:

@@ -14,15 +14,9 @@ import numpy as np
 
 import lsajax as lsa
 from experiments import network_fields, network_files
+from lsajax.instance import READ_BY
 
 _NOISE_PSD_W_HZ = 10 ** (-174 / 10 - 3)
-
-_OF_OBJECTIVE = {
-    "alpha": "fair",
-    **dict.fromkeys(
-        ("coupling_bps", "coupling_length_m", "adjacent_leakage", "coupling", "leakage"), "coupled"
-    ),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +67,7 @@ class Network:
         given: dict[str, Any] = {
             name: value
             for name, value in self.quantities.items()
-            if _OF_OBJECTIVE.get(name, self.objective) == self.objective
+            if READ_BY.get(name, self.objective) == self.objective
         }
         for name, axes in (("occupied", 2), ("user_mask", 2), ("interference_w", 3)):
             if name in given and given[name].ndim == axes:

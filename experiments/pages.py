@@ -13,7 +13,13 @@ import pandas as pd
 from experiments import rewards
 
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = ("README.md", "docs/results.md", "docs/choice.md", "docs/rewards_table.md")
+PAGES = (
+    "README.md",
+    "docs/results.md",
+    "docs/choice.md",
+    "docs/rewards_table.md",
+    "docs/language_models.md",
+)
 _TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
@@ -57,8 +63,26 @@ def choice_table(summary: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
+def prompts_table(found: pd.DataFrame) -> str:
+    """Markdown of `benchmarks.prompts`: tokens and the share that two slots have in common."""
+    lines = ["| budget | detail | tokens | shared by two slots |", "|---|---|---|---|"]
+    for (budget, detail), own in found.groupby(["budget", "detail"]):
+        there = own.dropna(subset="tokens")
+        tokens = shared = "refused"
+        if len(there):
+            tokens = f"{there['tokens'].min():.0f} to {there['tokens'].max():.0f}"
+            shared = f"{there['shared'].min():.2f} to {there['shared'].max():.2f}"
+        lines.append(f"| {budget} | {detail:.3g} | {tokens} | {shared} |")
+    return "\n".join(lines) + "\n"
+
+
 # By the first word of the file.
-_TABLES = {"scaling": scaling_table, "choice": choice_table, "rewards": rewards.markdown}
+_TABLES = {
+    "scaling": scaling_table,
+    "choice": choice_table,
+    "rewards": rewards.markdown,
+    "prompts": prompts_table,
+}
 
 
 def filled(page: str) -> str:

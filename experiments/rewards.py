@@ -81,7 +81,6 @@ def rows(
 
     from experiments.reward_programs import HONEST, completion, degenerate
     from llm.models import load_model
-    from llm.training.depth import shortest_exact_tokens
     from llm.training.rewards import Terms, score
 
     keys = jax.random.split(jax.random.key(seed), SLOTS)
@@ -90,20 +89,20 @@ def rows(
     pairs = zip(np.asarray(slots[0].user_id).tolist(), np.asarray(exact).tolist(), strict=True)
     programs = HONEST | degenerate({user: channel for user, channel in pairs if channel >= 0})
     count = load_model("embedded").count_tokens
-    paper = Terms(min_tokens=shortest_exact_tokens(count))
+    paper = Terms()
     forms = {
         "paper": (paper, slots[:1]),
         "ranked": (Terms(form="ranked"), slots[:1]),
         f"ranked, {SLOTS} slots": (Terms(form="ranked"), slots),
     }
     texts = [completion(code) for code in programs.values()]
+    scored = {
+        form: score(texts, [own] * len(texts), box, lengths=count, terms=terms, budget_s=budget_s)
+        for form, (terms, own) in forms.items()
+    }
+    value = 1 + scored["paper"].gain / paper.kappa  # Eq. (13) solved for the objective
     found = []
-    for form, (terms, own) in forms.items():
-        scores = score(
-            texts, [own] * len(texts), box, lengths=count, terms=terms, budget_s=budget_s
-        )
-        if form == "paper":
-            value = 1 + scores.gain / paper.kappa  # Eq. (13) solved for the objective
+    for form, scores in scored.items():
         parts = ("total", "structure", "performance", "depth", "gain", "valid", "status")
         for k, name in enumerate(programs):
             row = {part: getattr(scores, part)[k] for part in parts}

@@ -111,6 +111,7 @@ def prepare(config: Config) -> Prepared:
             prompt_tokens=config.prompt_tokens,
             prompt_detail=config.prompt_detail,
             temperature=config.temperature,
+            time_budget_s=config.time_budget_s,
         )
         # First: its seconds are the budget of the anytime methods.
         compared = [model, *compared]

@@ -3,6 +3,7 @@
 from importlib import metadata
 
 from lsajax import hashing, scheduling, solvers, traffic, units
+from lsajax.checks import check_instance
 from lsajax.coupling import coupling_loss
 from lsajax.fading import Fading, Multipath
 from lsajax.instance import OBJECTIVES, Instance
@@ -14,7 +15,7 @@ from lsajax.link import (
     received_power,
     shannon_rate,
 )
-from lsajax.measured import check_assignment, check_instance, make_instance
+from lsajax.measured import check_assignment, make_instance
 from lsajax.objective import (
     Violations,
     discounted_utility,

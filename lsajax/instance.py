@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int32
 
@@ -12,14 +13,15 @@ from lsajax.fading import Fading
 OBJECTIVES = ("throughput", "fair", "coupled")
 """What an assignment is worth, see `lsajax.objective.objective_value`."""
 
-# Fields that another part alone reads.
-_READ_WITH = {
-    "alpha": ("objective", "fair"),
+READ_BY = {
+    "alpha": "fair",
     **dict.fromkeys(
-        ("coupling_bps", "coupling_length_m", "adjacent_leakage", "coupling", "leakage"),
-        ("objective", "coupled"),
+        ("coupling_bps", "coupling_length_m", "adjacent_leakage", "coupling", "leakage"), "coupled"
     ),
 }
+"""Fields that one objective alone reads -> that objective."""
+REPLACED_BY = {"coupling_length_m": "coupling", "adjacent_leakage": "leakage"}
+"""Fields that are not read where one's own matrix is given -> that matrix."""
 
 
 @jax.tree_util.register_dataclass
@@ -98,13 +100,13 @@ class Instance:
                 f"objective must be one of {', '.join(OBJECTIVES)}, got {new.objective!r}"
             )
         for name in changes:
-            reader, value = _READ_WITH.get(name, ("objective", new.objective))
-            if getattr(new, reader) != value:
+            reader = READ_BY.get(name, new.objective)
+            if new.objective != reader:
                 raise ValueError(
-                    f"{name} has no effect with {reader}={getattr(new, reader)!r}: "
-                    f"replace {reader} by {value!r} too"
+                    f"{name} has no effect with objective={new.objective!r}: "
+                    f"replace objective by {reader!r} too"
                 )
-        for name, own in (("coupling_length_m", "coupling"), ("adjacent_leakage", "leakage")):
+        for name, own in REPLACED_BY.items():
             if name in changes and getattr(new, own) is not None:
                 raise ValueError(f"{name} has no effect beside {own}: replace {own} by None too")
         if changes.get("objective") == "coupled" and "coupling_bps" not in changes:
@@ -122,6 +124,14 @@ class Instance:
         if self.objective != "coupled":
             return self
         return self.replace(objective="throughput")
+
+    def of_rates(self, weight: Array | None = None) -> "Instance":
+        """Itself with the sum of the rates, Eq. (4), as its objective: without needs and coupling.
+
+        Args:
+            weight: [users] priorities; None for none.
+        """
+        return self.replace(objective="throughput", weight=weight, min_rate_bps=None)
 
     @property
     def num_rows(self) -> int:
@@ -142,6 +152,17 @@ class Instance:
     def interference_per_pair(self) -> bool:
         """Whether `interference_w` is of each user on each channel."""
         return self.interference_w is not None and self.interference_w.ndim > self.user_mask.ndim
+
+    @property
+    def user_power_w(self) -> Float[Array, "users"]:
+        """Received power of each user [W]: where it is given per pair, the mean over idle channels.
+
+        Over all channels where none is idle: such a slot needs an order of its users, too.
+        """
+        if not self.power_per_pair:
+            return self.mean_power_w
+        idle = ~self.occupied | jnp.all(self.occupied)
+        return jnp.mean(self.mean_power_w, axis=1, where=idle)
 
     @property
     def rate_by_power(self) -> bool:

@@ -1,7 +1,7 @@
-"""An instance from one's own data, and checks of instances and assignments on the host."""
+"""An instance from one's own data, and a check of one's own assignment."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +10,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Int32
 
 from lsajax import link, units
+from lsajax.checks import check_instance
 from lsajax.fading import Fading
-from lsajax.instance import OBJECTIVES, Instance
+from lsajax.instance import OBJECTIVES, READ_BY, REPLACED_BY, Instance
 
 Data = ArrayLike | Sequence[Any]
 """Numbers, arrays of them, and lists."""
@@ -81,44 +82,23 @@ def make_instance(
     power = jnp.atleast_1d(_floats("received_power_w", received_power_w))
     bandwidth = jnp.atleast_1d(_floats("bandwidth_hz", bandwidth_hz))
     K, M = power.shape[0], bandwidth.shape[0]
-    if objective not in OBJECTIVES:
-        raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
-    coupled = {
-        "coupling_bps": (coupling_bps, 0.0),
-        "coupling_length_m": (coupling_length_m, 200.0),
-        "adjacent_leakage": (adjacent_leakage, 0.5),
-        "coupling": (coupling, None),
-        "leakage": (leakage, None),
-    }
-    _check_fit(objective, {name: value for name, (value, _) in coupled.items()}, position_m, alpha)
-    if min_rate_value is not None and min_rate_bps is None:
-        raise ValueError("min_rate_value has no effect without min_rate_bps: give both")
-    if min_rate_bps is not None and np.ndim(min_rate_bps) == 0:
-        min_rate_bps = jnp.full(K, _floats("min_rate_bps", min_rate_bps))
-    snr_gap = None
-    if snr_gap_db is not None:
-        snr_gap = units.db_to_linear(_floats("snr_gap_db", snr_gap_db))
-    optional: dict[str, Any] = {
+    given = {
+        "position_m": position_m,
         "carrier_gain": carrier_gain,
         "interference_w": interference_w,
-        "snr_gap": snr_gap,
+        "snr_gap_db": snr_gap_db,
         "max_spectral_efficiency": max_spectral_efficiency,
         "weight": weight,
+        "alpha": alpha,
         "min_rate_bps": min_rate_bps,
+        "min_rate_value": min_rate_value,
+        "coupling_bps": coupling_bps,
+        "coupling_length_m": coupling_length_m,
+        "adjacent_leakage": adjacent_leakage,
+        "coupling": coupling,
+        "leakage": leakage,
     }
-    defaults: dict[str, Any] = {
-        "position_m": (position_m, jnp.zeros((K, 2))),
-        "alpha": (alpha, 1.0),
-        "min_rate_value": (min_rate_value, 0.0),
-        **coupled,
-    }
-    given: dict[str, Any] = {
-        **optional,
-        **{name: v if v is not None else d for name, (v, d) in defaults.items()},
-    }
-    fields: dict[str, Any] = {
-        name: value if value is None else _floats(name, value) for name, value in given.items()
-    }
+    _check_fit(objective, {name for name, value in given.items() if value is not None})
     inst = Instance(
         user_id=_integers("user_id", user_id, K),
         user_mask=_bools("user_mask", user_mask, jnp.ones(K, bool)),
@@ -128,24 +108,63 @@ def make_instance(
         noise_psd_w_hz=units.dbm_to_w(_floats("noise_psd_dbm_hz", noise_psd_dbm_hz)),
         fading=fading,
         objective=objective,
-        **fields,
+        **_fields(given, K),
     )
-    names = {
-        "mean_power_w": "received_power_w",
-        "noise_psd_w_hz": "noise_psd_dbm_hz in W/Hz",
-        "snr_gap": "snr_gap_db as a ratio",
-    }
-    return _checked(inst, names)
+    return check_instance(inst, _ARGUMENTS)
 
 
-def check_instance(inst: Instance) -> Instance:
-    """The instance itself, after a check of its shapes and, where they are known, its values.
+_ARGUMENTS = {
+    "mean_power_w": "received_power_w",
+    "noise_psd_w_hz": "noise_psd_dbm_hz in W/Hz",
+    "snr_gap": "snr_gap_db as a ratio",
+}
+_DEFAULTS = {
+    "alpha": 1.0,
+    "min_rate_value": 0.0,
+    "coupling_bps": 0.0,
+    "coupling_length_m": 200.0,
+    "adjacent_leakage": 0.5,
+}
 
-    Raises:
-        ValueError: shapes or types that disagree, or a value that is not finite or out of range;
-            the message names the field, what came and what is accepted.
-    """
-    return _checked(inst, {})
+
+def _check_fit(objective: str, given: set[str]) -> None:
+    """Raises ValueError where arguments do not fit together: one without effect, one that lacks."""
+    if objective not in OBJECTIVES:
+        raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
+    for name, reader in READ_BY.items():
+        if name in given and objective != reader:
+            raise ValueError(
+                f"{name} has no effect with objective={objective!r}: it is for {reader!r}"
+            )
+    if "min_rate_value" in given and "min_rate_bps" not in given:
+        raise ValueError("min_rate_value has no effect without min_rate_bps: give both")
+    for name, own in REPLACED_BY.items():
+        if {name, own} <= given:
+            raise ValueError(f"{name} has no effect beside {own}: give one of them")
+    if objective != "coupled":
+        return
+    if "coupling_bps" not in given:
+        raise ValueError("coupling_bps (mu of Eq. (8)) must be given with objective='coupled'")
+    if not {"position_m", "coupling"} & given:
+        raise ValueError(
+            "position_m or coupling must be given with objective='coupled': without them all "
+            "users would be at one place"
+        )
+
+
+def _fields(given: dict[str, Data | None], K: int) -> dict[str, Any]:
+    """Fields of the instance: arrays of floats, None where absent."""
+    fields: dict[str, Any] = {}
+    for name, value in given.items():
+        value = _DEFAULTS.get(name) if value is None else value
+        fields[name] = None if value is None else _floats(name, value)
+    if fields["position_m"] is None:
+        fields["position_m"] = jnp.zeros((K, 2))
+    if (need := fields["min_rate_bps"]) is not None and need.ndim == 0:
+        fields["min_rate_bps"] = jnp.full(K, need)
+    gap_db = fields.pop("snr_gap_db")
+    fields["snr_gap"] = None if gap_db is None else units.db_to_linear(gap_db)
+    return fields
 
 
 def check_assignment(inst: Instance, assignment: Data) -> Int32[Array, "users"]:
@@ -197,155 +216,3 @@ def _integers(name: str, value: Data | None, size: int) -> Int32[Array, "n"]:
         if low < 0 or high > np.iinfo(np.int32).max:
             raise ValueError(f"{name} must be at least 0 and fit 32 bits, got {low} to {high}")
     return jnp.asarray(array, jnp.int32)
-
-
-def _check_fit(
-    objective: str,
-    coupled: dict[str, Data | None],
-    position_m: Data | None,
-    alpha: Data | None,
-) -> None:
-    if alpha is not None and objective != "fair":
-        raise ValueError(f"alpha has no effect with objective={objective!r}: it is for 'fair'")
-    if objective != "coupled":
-        for name, value in coupled.items():
-            if value is not None:
-                raise ValueError(
-                    f"{name} has no effect with objective={objective!r}: it is for 'coupled'"
-                )
-        return
-    if coupled["coupling_bps"] is None:
-        raise ValueError("coupling_bps (mu of Eq. (8)) must be given with objective='coupled'")
-    if coupled["coupling"] is None and position_m is None:
-        raise ValueError(
-            "position_m or coupling must be given with objective='coupled': without them all "
-            "users would be at one place"
-        )
-    if coupled["coupling"] is not None and coupled["coupling_length_m"] is not None:
-        raise ValueError("coupling_length_m has no effect beside coupling: give one of them")
-    if coupled["leakage"] is not None and coupled["adjacent_leakage"] is not None:
-        raise ValueError("adjacent_leakage has no effect beside leakage: give one of them")
-
-
-class _Field(NamedTuple):
-    """What a field of an instance must be.
-
-    Attributes:
-        shapes: accepted ones, a letter per axis: K users, M channels.
-        kind: of its numbers.
-        accepts: which values, element by element.
-        accepted: the same in words.
-    """
-
-    shapes: tuple[str, ...]
-    kind: type = np.floating
-    accepts: Callable[[np.ndarray], np.ndarray] = np.isfinite
-    accepted: str = "finite"
-
-
-def _at_least_0(*shapes: str) -> _Field:
-    return _Field(shapes, np.floating, lambda v: v >= 0, "finite and at least 0")
-
-
-def _above_0(*shapes: str) -> _Field:
-    return _Field(shapes, np.floating, lambda v: v > 0, "finite and above 0")
-
-
-_FIELDS = {
-    "user_id": _Field(("K",), np.integer),
-    "user_mask": _Field(("K",), np.bool_),
-    "position_m": _Field(("K2",)),
-    "mean_power_w": _at_least_0("K", "KM"),
-    "bandwidth_hz": _above_0("M"),
-    "occupied": _Field(("M",), np.bool_),
-    "noise_psd_w_hz": _above_0(""),
-    "carrier_gain": _above_0("M"),
-    "interference_w": _at_least_0("M", "KM"),
-    "snr_gap": _above_0(""),
-    "max_spectral_efficiency": _above_0(""),
-    "weight": _at_least_0("K"),
-    "alpha": _at_least_0(""),
-    "min_rate_bps": _at_least_0("K"),
-    "min_rate_value": _at_least_0(""),
-    "coupling_bps": _at_least_0(""),
-    "coupling_length_m": _above_0(""),
-    "adjacent_leakage": _Field(("",), np.floating, lambda v: (v >= 0) & (v <= 1), "within [0, 1]"),
-    "coupling": _at_least_0("KK"),
-    "leakage": _at_least_0("MM"),
-}
-
-
-def _checked(inst: Instance, names: dict[str, str]) -> Instance:
-    """`check_instance`, with other `names` for some fields in messages."""
-    power = names.get("mean_power_w", "mean_power_w")
-    power_shape, bandwidth_shape = inst.mean_power_w.shape, inst.bandwidth_hz.shape
-    if len(power_shape) not in (1, 2) or len(bandwidth_shape) != 1:
-        raise ValueError(
-            f"{power} must be [users] or [users, channels] and bandwidth_hz [channels], got shapes "
-            f"{power_shape} and {bandwidth_shape}; map over a batch with jax.vmap"
-        )
-    if inst.objective not in OBJECTIVES:
-        raise ValueError(
-            f"objective must be one of {', '.join(OBJECTIVES)}, got {inst.objective!r}"
-        )
-    sizes = {"K": power_shape[0], "M": bandwidth_shape[0], "2": 2}
-    if 0 in sizes.values():
-        raise ValueError(
-            f"an instance needs a user and a channel, got {sizes['K']} and {sizes['M']}"
-        )
-    for name, field in _FIELDS.items():
-        value = getattr(inst, name)
-        if value is not None:
-            _check_field(names.get(name, name), value, field, sizes)
-    _check_fading(inst.fading, sizes)
-    _check_together(inst)
-    return inst
-
-
-def _check_field(name: str, array: Any, field: _Field, sizes: dict[str, int]) -> None:
-    shapes = [tuple(sizes[axis] for axis in shape) for shape in field.shapes]
-    if array.shape not in shapes:
-        accepted = " or ".join(map(str, shapes))
-        raise ValueError(f"{name} must have shape {accepted}, got {array.shape}")
-    if not np.issubdtype(array.dtype, field.kind):
-        raise ValueError(f"{name} must be of type {field.kind.__name__}, got {array.dtype}")
-    if isinstance(array, jax.core.Tracer):
-        return
-    value = np.asarray(array)
-    bad = np.argwhere(~(np.isfinite(value) & field.accepts(value)))
-    if len(bad):
-        where = tuple(int(i) for i in bad[0])
-        at = f" at index {where}" if where else ""
-        hint = ""
-        if name == "received_power_w" and (value < 0).all():
-            hint = "; all values are negative: lsajax.units.dbm_to_w makes W of dBm"
-        raise ValueError(f"{name} must be {field.accepted}, got {value[where]}{at}{hint}")
-
-
-def _check_fading(fading: Fading | None, sizes: dict[str, int]) -> None:
-    if fading is None:
-        return
-    _check_field("fading.seed", fading.seed, _Field(("2",), np.uint32), sizes)
-    if fading.rician_factor is not None:
-        _check_field("fading.rician_factor", fading.rician_factor, _at_least_0(""), sizes)
-    if fading.multipath is not None:
-        for name, value in fading.multipath._asdict().items():
-            field = _at_least_0("M" if name == "frequency_hz" else "")
-            _check_field(f"fading.multipath.{name}", value, field, sizes)
-
-
-def _check_together(inst: Instance) -> None:
-    """What several values have to do with each other."""
-    parts = (inst.user_id, inst.user_mask, inst.weight, inst.coupling, inst.leakage)
-    if any(isinstance(part, jax.core.Tracer) for part in parts):
-        return
-    ids = np.asarray(inst.user_id)[np.asarray(inst.user_mask)]
-    if len(np.unique(ids)) != len(ids) or (ids < 0).any():
-        raise ValueError("user_id must be distinct and at least 0, got a repeated or negative id")
-    if inst.weight is not None and not np.any(np.asarray(inst.weight)[np.asarray(inst.user_mask)]):
-        raise ValueError("weight must be above 0 for at least one user, got 0 for all")
-    for name in ("coupling", "leakage"):
-        if (matrix := getattr(inst, name)) is not None:
-            value = np.asarray(matrix)
-            if not np.allclose(value, value.T) or np.diagonal(value).any():
-                raise ValueError(f"{name} must be symmetric and 0 on the diagonal, and is not")

@@ -31,10 +31,7 @@ def sorted_order(inst: Instance) -> SortedOrder:
     Sorting is most of a repair's cost, and belongs to the instance: with `vmap` over raw actions
     alone it happens once; a caller that repairs one action at a time passes it in.
     """
-    power = inst.mean_power_w
-    if inst.power_per_pair:
-        power = jnp.mean(power, axis=1, where=~inst.occupied)
-    user = jnp.argsort(jnp.where(inst.user_mask, -power, jnp.inf)).astype(jnp.int32)
+    user = jnp.argsort(jnp.where(inst.user_mask, -inst.user_power_w, jnp.inf)).astype(jnp.int32)
     rank = jnp.zeros_like(user).at[user].set(jnp.arange(user.size, dtype=jnp.int32))
     return SortedOrder(user, rank, jnp.argsort(-inst.bandwidth_hz).astype(jnp.int32))
 

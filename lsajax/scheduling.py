@@ -138,7 +138,7 @@ def proportional_fair(
         Kelly, Maulloo and Tan, J. Oper. Res. Soc. 49 (1998); Jalali, Padovani and Pankaj, VTC
         Spring 2000, with Tse's rule for one channel: serve the user of the largest r_i / R_i.
     """
-    return solver(key, _by_rate(inst, weights(state, inst))).assignment
+    return solver(key, inst.of_rates(weights(state, inst))).assignment
 
 
 def max_rate(
@@ -150,7 +150,7 @@ def max_rate(
 ) -> Int32[Array, "users"]:
     """Maximises sum_i r_i in each slot, LSA Eq. (4), whoever gets it; `state` is not looked at."""
     del state
-    return solver(key, _by_rate(inst, None)).assignment
+    return solver(key, inst.of_rates()).assignment
 
 
 def round_robin(key: jax.Array, state: SchedulerState, inst: Instance) -> Int32[Array, "users"]:
@@ -225,8 +225,3 @@ def _run(
     (_, state, total), (throughput, served, jain) = jax.lax.scan(one_slot, carry, slot_keys)
     mean_rate = total / jnp.maximum(state.num_requests, 1)
     return History(throughput, served, jain, mean_rate, state)
-
-
-def _by_rate(inst: Instance, weight: Float[Array, "users"] | None) -> Instance:
-    """The slot with sum_i weight_i r_i as its objective."""
-    return inst.replace(objective="throughput", weight=weight, min_rate_bps=None)

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,11 +19,12 @@ from llm.decision.namespace import (
     is_valid,
     raw_assignment,
 )
-from llm.decision.paradigm import paradigm_named
+from llm.decision.paradigm import Paradigm, paradigm_named
 from llm.decision.serialize import Prompt, serialize
 from llm.decision.slot import HostSlot, host_slot, warm_up
 from llm.models import Completion, Model
 from llm.sandbox import Sandbox
+from llm.sandbox.limits import check_cpu
 
 
 class Seconds(NamedTuple):
@@ -106,6 +107,7 @@ def decide(
     seed: int = 0,
     num_samples: int = 1,
     repair_rule: str = "sorted",
+    time_budget_s: float | None = None,
 ) -> list[Decision]:
     """`num_samples` decisions for each instance, those of an instance side by side.
 
@@ -114,8 +116,7 @@ def decide(
 
     Args:
         model: from `llm.models.load_model`.
-        box: runs the programs; may be None in the text paradigm, which runs none. The program is
-            told the box's CPU limit as its time budget.
+        box: runs the programs; may be None in the text paradigm, which runs none.
         instances: unbatched instances of any shapes.
         paradigm: "code" (the model writes a program) or "text" (the mapping itself).
         budget: prompt tokens; None takes the model's own.
@@ -125,6 +126,8 @@ def decide(
         seed: of the sampling.
         num_samples: completions per instance.
         repair_rule: of `lsajax.repair`.
+        time_budget_s: CPU seconds that the prompt states and a program is held to; None takes the
+            box's limit.
 
     Raises:
         ValueError: an option out of range, a budget too small for an instance, or an instance too
@@ -135,51 +138,89 @@ def decide(
     asked.check_box(box)
     if repair_rule not in ("sorted", "greedy"):
         raise ValueError(f"repair_rule must be 'sorted' or 'greedy', got {repair_rule!r}")
-    budget = model.prompt_budget if budget is None else budget
-    for inst in instances:
-        _warm_up(inst, repair_rule)
-    slots, prompts, serialize_s = [], [], []
-    for inst in instances:
-        start = time.perf_counter()
-        slots.append(host_slot(inst))
-        if asked.runs_programs:
-            check_size(slots[-1])
-        prompts.append(
-            serialize(
-                slots[-1],
-                model.count_tokens,
-                budget,
-                paradigm=paradigm,
-                time_budget_s=1.0 if box is None else box.limits.cpu_s,
-                detail=detail,
-            )
+    if time_budget_s is not None and not asked.runs_programs:
+        raise ValueError(
+            f"time_budget_s is for programs, and {asked.name} asks for none: give None"
         )
-        serialize_s.append(time.perf_counter() - start)
+    asks = _asks(
+        instances,
+        asked,
+        count_tokens=model.count_tokens,
+        budget=model.prompt_budget if budget is None else budget,
+        detail=detail,
+        time_budget_s=_time_budget(box, time_budget_s),
+        repair_rule=repair_rule,
+    )
     completions = model.generate(
-        [prompt.text for prompt in prompts],
+        [ask.prompt.text for ask in asks],
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         seed=seed,
         num_samples=num_samples,
     )
-    of = [i for i in range(len(instances)) for _ in range(num_samples)]
-    texts = [completion.text for completion in completions]
-    results = asked.to_actions(box, texts, [slots[i] for i in of], None, None)
+    repeated = [ask for ask in asks for _ in range(num_samples)]
+    results = asked.to_actions(
+        box,
+        [completion.text for completion in completions],
+        [ask.slot for ask in repeated],
+        None,
+        None if time_budget_s is None else [time_budget_s] * len(repeated),
+    )
     return [
-        _finish(instances[i], slots[i], prompts[i], completion, result, serialize_s[i], repair_rule)
-        for i, completion, result in zip(of, completions, results, strict=True)
+        _finish(ask, completion, result, repair_rule)
+        for ask, completion, result in zip(repeated, completions, results, strict=True)
     ]
 
 
-def _finish(
-    inst: lsa.Instance,
-    slot: HostSlot,
-    prompt: Prompt,
-    completion: Completion,
-    result: ActionResult,
-    serialize_s: float,
+class _Ask(NamedTuple):
+    """An instance, what a model is told of it, and how long that took."""
+
+    inst: lsa.Instance
+    slot: HostSlot
+    prompt: Prompt
+    serialize_s: float
+
+
+def _time_budget(box: Sandbox | None, time_budget_s: float | None) -> float:
+    if time_budget_s is not None:
+        check_cpu("time_budget_s", time_budget_s)
+        return time_budget_s
+    return 1.0 if box is None else box.limits.cpu_s
+
+
+def _asks(
+    instances: Sequence[lsa.Instance],
+    asked: Paradigm,
+    *,
+    count_tokens: Callable[[str], int],
+    budget: int,
+    detail: float | None,
+    time_budget_s: float,
     repair_rule: str,
-) -> Decision:
+) -> list[_Ask]:
+    """Prompts of the instances; each shape is compiled beforehand."""
+    for inst in instances:
+        _warm_up(inst, repair_rule)
+    found = []
+    for inst in instances:
+        start = time.perf_counter()
+        slot = host_slot(inst)
+        if asked.runs_programs:
+            check_size(slot)
+        prompt = serialize(
+            slot,
+            count_tokens,
+            budget,
+            paradigm=asked.name,
+            time_budget_s=time_budget_s,
+            detail=detail,
+        )
+        found.append(_Ask(inst, slot, prompt, time.perf_counter() - start))
+    return found
+
+
+def _finish(ask: _Ask, completion: Completion, result: ActionResult, repair_rule: str) -> Decision:
+    inst, slot, prompt, serialize_s = ask
     start = time.perf_counter()
     raw, unknown_users = raw_assignment(slot, result.action)
     parse_s = result.parse_s + time.perf_counter() - start

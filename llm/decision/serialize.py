@@ -27,7 +27,8 @@ class Prompt:
         text: the paradigm's static text, the setting, the numbers of the slot, a closing line.
         tokens: tokens of `text`, as counted by the model's own tokenizer.
         static_tokens: tokens of the prefix that all slots of the setting share.
-        levels: levels of detail included, of "sizes", "statistics", "ids", "rows", "gains".
+        levels: levels of detail included, of "sizes", "statistics", "ids", "rows", "gains",
+            "coupling".
     """
 
     text: str
@@ -53,8 +54,8 @@ def serialize(
     """The prompt for one slot: objective, setting and sizes, then as much detail as is wanted.
 
     The detail is statistics, then rows of users and channels, best first, as many as fit, then,
-    where all rows fit, the power of each pair. In the text paradigm the ids come before all other
-    detail. Never over `budget`, at any number of users and channels; the cost is a few token
+    where all rows fit, the power of each pair and one's own coupling. In the text paradigm the ids
+    come before all other detail. Never over `budget`, at any number of users and channels; the cost is a few token
     counts of a text of at most the budget, plus sorting. Powers are means over the fading but for
     those of pairs.
 
@@ -146,12 +147,16 @@ class _State:
         self.by_power = np.argsort(-self.power_dbm, kind="stable")
         self.by_width = np.argsort(-self.bandwidth_mhz, kind="stable")
         self.carrier_db = None if slot.carrier_gain is None else 10 * np.log10(slot.carrier_gain)
+        # The coupling of users is a function of where they are, unless it is given.
+        self.shows_positions = slot.objective == "coupled" and slot.coupling is None
         self.interference_w = None
         if slot.interference_w is not None:
             self.interference_w = _per(slot.interference_w, 0)
 
     def user(self, place: int) -> str:
         text = f"{self.slot.users[place]}: {self.power_dbm[place]:.1f}"
+        if self.shows_positions:
+            text += " at {:.0f} {:.0f}".format(*self.slot.position_m[place])
         if self.slot.weight is not None:
             text += f" weight {self.slot.weight[place]:.2f}"
         if self.slot.min_rate_bps is not None:
@@ -169,9 +174,10 @@ class _State:
     def rows(self, count: int) -> str:
         """The best users and channels with their numbers."""
         users, channels = self.by_power[:count], self.by_width[:count]
+        of_user = "id: dBm at x y in m" if self.shows_positions else "id: dBm"
         return (
             f"Idle channels, widest first (id: MHz): {_join(map(self.channel, channels))}\n"
-            f"Users, strongest first (id: dBm): {_join(map(self.user, users))}\n"
+            f"Users, strongest first ({of_user}): {_join(map(self.user, users))}\n"
         )
 
     def ids(self, count: int) -> str:
@@ -211,6 +217,13 @@ class _State:
             "".join(rows)
         )
 
+    def coupling(self) -> str:
+        """One's own G and rho, where they are given."""
+        slot = self.slot
+        return _matrix("G of each user with users", slot.users, slot.coupling) + _matrix(
+            "rho of each channel with channels", slot.channels, slot.leakage
+        )
+
 
 def _sizes(slot: HostSlot) -> str:
     return f"Sizes: K = {len(slot.users)}, C = {len(slot.channels)} of {slot.num_channels}\n"
@@ -230,6 +243,18 @@ def _add_detail(draft: _Draft, state: _State, asked: Paradigm) -> None:
     differs = slot.fading is not None or slot.mean_power_w.ndim > 1
     if differs and rows == most and len(slot.users) * len(slot.channels) <= draft.room:
         draft.add("gains", state.gains())
+    own = [matrix for matrix in (slot.coupling, slot.leakage) if matrix is not None]
+    if own and rows == most and sum(matrix.size for matrix in own) <= draft.room:
+        draft.add("coupling", state.coupling())
+
+
+def _matrix(title: str, ids: np.ndarray, matrix: np.ndarray | None) -> str:
+    if matrix is None:
+        return ""
+    rows = (
+        f"{i}: {' '.join(f'{x:.2g}' for x in row)}\n" for i, row in zip(ids, matrix, strict=True)
+    )
+    return f"{title} {_join(map(str, ids))}:\n" + "".join(rows)
 
 
 def _per(values: np.ndarray, mean_over: int) -> np.ndarray:

@@ -65,6 +65,11 @@ def checked_deadline(deadline_s: object) -> float | None:
     return float(deadline_s)
 
 
+def check_cpu(name: str, cpu_s: float) -> None:
+    """Raises TypeError or ValueError where `cpu_s` can be no program's CPU seconds."""
+    _check(name, cpu_s, MIN_CPU_S, MAX_S)
+
+
 def _check(name: str, value: float, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number, not {type(value).__name__}")

@@ -17,8 +17,8 @@ from llm.decision.namespace import UNKNOWN_USER, is_valid, raw_assignment
 from llm.decision.paradigm import Paradigm, paradigm_named
 from llm.decision.slot import HostSlot, host_slots
 from llm.sandbox import Sandbox
-from llm.sandbox.limits import MAX_S, MIN_CPU_S
-from llm.training.depth import depth_penalty
+from llm.sandbox.limits import check_cpu
+from llm.training.depth import depth_penalty, shortest_exact_tokens
 from llm.training.entries import Entries, Entry
 from llm.training.evaluator import best_values, check_counts, evaluate
 from llm.training.structure import structure_score
@@ -212,12 +212,11 @@ def _depth(
     n = len(completions)
     if lengths is None:
         return np.full(n, np.nan, np.float32)
-    R_d = depth_penalty(
-        lengths,
-        completions,
-        delta=terms.delta,
-        min_tokens=terms.min_tokens or asked.min_tokens,
-    )
+    min_tokens = terms.min_tokens or asked.min_tokens
+    if terms.min_tokens is None and asked.runs_programs and callable(lengths):
+        # How many tokens a program needs is the tokenizer's affair.
+        min_tokens = shortest_exact_tokens(lengths)
+    R_d = depth_penalty(lengths, completions, delta=terms.delta, min_tokens=min_tokens)
     return np.zeros(n, np.float32) if terms.form == "ranked" else R_d
 
 
@@ -236,6 +235,5 @@ def checked_budgets(budget_s: float | Sequence[float] | None, n: int) -> list[fl
         return None
     budgets = list(budget_s) if isinstance(budget_s, Sequence) else [budget_s] * n
     for budget in budgets:
-        if not MIN_CPU_S <= budget <= MAX_S:
-            raise ValueError(f"budget_s must be from {MIN_CPU_S} to {MAX_S} s, got {budget!r}")
+        check_cpu("budget_s", budget)
     return [float(budget) for budget in budgets]

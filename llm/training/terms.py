@@ -43,8 +43,8 @@ class Terms:
         kappa: scale of R_p.
         penalty: eta where users of a duplicated channel disturb each other, within [0, 1].
         delta: depth of the penalty for short completions, within [0, 1].
-        min_tokens: L_min, at least 1; None takes the paradigm's own. For a tokenizer of one's own
-            see `llm.training.depth.shortest_exact_tokens`.
+        min_tokens: L_min, at least 1. None takes for programs, where the tokenizer's count is
+            known, `llm.training.depth.shortest_exact_tokens` of it, and else the paradigm's own.
         form: "paper" or "ranked". `depth`, `kappa`, `delta` and `min_tokens` belong to the paper's.
 
     Raises:

@@ -88,10 +88,7 @@ def _served(inst: Instance) -> Bool[Array, "users"]:
 
 def _rank(inst: Instance) -> _Ranked:
     K, M = inst.num_rows, inst.num_channels
-    power = inst.mean_power_w
-    if inst.power_per_pair:
-        power = jnp.mean(power, axis=1, where=~inst.occupied)
-    power = jnp.where(inst.user_mask, power, -1.0)
+    power = jnp.where(inst.user_mask, inst.user_power_w, -1.0)
     bandwidth = jnp.where(inst.occupied, -1.0, inst.bandwidth_hz)
     user = jnp.argsort(-power).astype(jnp.int32)
     channel = jnp.argsort(-bandwidth).astype(jnp.int32)

@@ -21,13 +21,17 @@ CELLS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def table():
+def made(cells):
     found = []
     with Sandbox(workers=2, limits=Limits(wall_s=20.0, cpu_s=5.0)) as box:
-        for cell, scenario in CELLS:
+        for cell, scenario in cells:
             found += rewards.rows(cell, scenario, box, seed=0, budget_s=0.5)
     return pd.DataFrame(found)
+
+
+@pytest.fixture(scope="module")
+def table():
+    return made(CELLS)
 
 
 def of(table, form):
@@ -42,7 +46,7 @@ def test_every_cell_has_every_program(table):
     assert table[table["honest"]]["valid"].all()
 
 
-def test_valid_programs_rank_as_the_objective_does(table):
+def assert_ranked_by_the_objective(table):
     one = of(table, ONE)
     for cell, own in one[one["valid"]].groupby(rewards.CELL):
         own = own.sort_values("objective_over_random")
@@ -54,11 +58,27 @@ def test_valid_programs_rank_as_the_objective_does(table):
     assert invalid["total"].max() < 0.4 < 0.7 < one[one["valid"]]["total"].min()
 
 
-def test_no_degenerate_program_beats_an_honest_random_one(table):
+def assert_degenerate_below_random(table):
     for cell, own in of(table, SEVERAL).groupby(rewards.CELL):
         random = own.loc[own["program"] == RANDOM, "total"].item()
         assert own.loc[~own["honest"], "total"].max() <= random + 1e-6, cell
         assert random > 0.7
+
+
+def test_valid_programs_rank_as_the_objective_does(table):
+    assert_ranked_by_the_objective(table)
+
+
+def test_no_degenerate_program_beats_an_honest_random_one(table):
+    assert_degenerate_below_random(table)
+
+
+@pytest.mark.slow
+def test_both_hold_in_every_cell():
+    table = made(rewards.cells())
+    assert table.groupby(rewards.CELL).ngroups == len(list(rewards.cells())) == 24
+    assert_ranked_by_the_objective(table)
+    assert_degenerate_below_random(table)
 
 
 def test_in_every_cell_of_the_committed_table_rewards_rank_as_the_objective_does():

@@ -185,6 +185,7 @@ def command(*arguments, module="experiments.scaling", cwd=None):
         (["--budget-s", "-1"], "--budget-s must be above 0 seconds"),
         (["--prompt-tokens", "0"], "--prompt-tokens must be at least 1, got 0"),
         (["--prompt-detail", "2"], "--prompt-detail must be within 0..1, got 2.0"),
+        (["--time-budget-s", "0"], "--time-budget-s must be within 0.01..3600 seconds, got 0"),
         (["--temperature", "-1"], "--temperature must be at least 0"),
         (["--setting", "fair", "--objective", "coupled"], "--setting fair is short for"),
         (["--network", "no.npz"], "no.npz"),

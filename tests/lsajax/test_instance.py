@@ -221,6 +221,15 @@ def test_without_coupling():
         lsa.value_matrix(coupled)
 
 
+def test_power_of_a_user_that_is_given_per_pair_is_its_mean_over_idle_channels():
+    power = np.array([[1.0, 2.0, 6.0], [3.0, 5.0, 1.0]])
+    inst = lsa.make_instance(power, np.ones(3), occupied=np.array([False, True, False]))
+    np.testing.assert_allclose(inst.user_power_w, [3.5, 2.0])
+    full = inst.replace(occupied=jnp.ones(3, bool))
+    np.testing.assert_allclose(full.user_power_w, [3.0, 3.0])
+    assert (lsa.repair(full, np.zeros(2, int)) == -1).all()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -166,3 +166,19 @@ def test_embedded_model_end_to_end(box, slots, embedded):
     assert all(d.prompt.tokens == d.prompt_tokens <= embedded.prompt_budget for d in made)
     again = decide(embedded, box, slots[1:2], temperature=1.0, num_samples=8, seed=5)
     assert [d.completion for d in again] == [d.completion for d in made[8:16]]
+
+
+def test_a_time_budget_is_in_the_prompt_and_enforced(box, slots):
+    told = ROW + "action = {first[0][0]: first[0][1]} if time_budget_s == 0.25 else {}"
+    burns = ROW + "while True: pass"
+    completions = [f"```python\n{code}\n```" for code in (told, burns)]
+    short, cut = decide(Scripted(completions), box, slots[:1], num_samples=2, time_budget_s=0.25)
+    assert "Time budget: 0.25 s" in short.prompt.text
+    assert (short.status, (short.raw >= 0).sum()) == ("ok", 1)
+    assert (cut.status, cut.detail) == ("timeout", "used up 0.25 s of CPU time")
+    (whole,) = decide(Scripted(completions[:1]), box, slots[:1])
+    assert f"Time budget: {box.limits.cpu_s:g} s" in whole.prompt.text
+    with pytest.raises(ValueError, match=r"time_budget_s must be from 0.01 to 3600, not 0"):
+        decide(Scripted(completions[:1]), box, slots[:1], time_budget_s=0)
+    with pytest.raises(ValueError, match="time_budget_s is for programs"):
+        decide(Scripted(["action = {}"]), None, slots[:1], paradigm="text", time_budget_s=1.0)

@@ -283,3 +283,20 @@ def test_slot_without_users_or_idle_channels():
 def test_unknown_paradigm():
     with pytest.raises(ValueError, match="paradigm must be one of code, text, got 'json'"):
         serialize(slot(2, 3), by_words, 4000, paradigm="json")
+
+
+def test_a_mapping_for_coupled_users_can_be_worked_out_from_the_prompt():
+    position_m = np.array([[3.0, -4.0], [100.0, 0.0], [-20.0, 7.0]])
+    options = {"objective": "coupled", "coupling_bps": 1e7}
+    text = serialize(slot(3, 5, position_m=position_m, **options), by_words, 4000, paradigm="text")
+    inst = slot(3, 5, position_m=position_m, **options)
+    for user, (x, y) in zip(np.asarray(inst.user_id), position_m, strict=True):
+        assert re.search(rf"\b{user}: -?[\d.]+ at {x:.0f} {y:.0f}\b", text.text)
+    G = np.array([[0, 0.25, 0.5], [0.25, 0, 0.125], [0.5, 0.125, 0]])
+    rho = 0.5 * (1 - np.eye(5))
+    own = serialize(
+        slot(3, 5, occupancy=0, coupling=G, leakage=rho, **options), by_words, 4000, paradigm="text"
+    )
+    assert " at " not in own.text and own.levels[-1] == "coupling"
+    assert f"{inst.user_id[1]}: 0.25 0 0.12\n" in own.text
+    assert "rho of each channel with channels 0, 1, 2, 3, 4:\n0: 0 0.5 0.5 0.5 0.5\n" in own.text

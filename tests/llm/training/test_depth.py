@@ -94,5 +94,9 @@ def test_the_shortest_exact_program_is_exact_and_long_enough(box):
         terms = Terms(min_tokens=shortest_exact_tokens(count))
         scores = score([SHORTEST_EXACT], [inst], box, lengths=[count(SHORTEST_EXACT)], terms=terms)
         assert scores.valid[0] and scores.depth[0] == 0
+        # Told how the tokenizer counts, a score takes that by itself.
+        scores = score([SHORTEST_EXACT, "No."], [inst] * 2, box, lengths=count)
+        assert scores.depth[0] == 0
+        assert scores.depth[1] == pytest.approx(-0.5 * (1 - count("No.") / count(SHORTEST_EXACT)))
     ranked = score([SHORTEST_EXACT], [inst], box, terms=Terms(form="ranked"))
     assert ranked.gain[0] == pytest.approx(1, abs=1e-5)

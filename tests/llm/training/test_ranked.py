@@ -159,7 +159,7 @@ def test_arguments_that_are_refused(box):
     with pytest.raises(ValueError, match="must be one slot in the text paradigm, got 2"):
         TrlRewards([pair], None, paradigm="text")
     for budget in (0, np.nan, 1e9):
-        with pytest.raises(ValueError, match=r"budget_s must be from 0.01 to 3600 s, got"):
+        with pytest.raises(ValueError, match=r"budget_s must be from 0.01 to 3600, not"):
             score([PERFECT], [instance()], box, budget_s=budget)
     with pytest.raises(ValueError, match=r"budget_s must have one entry per completion \(1\)"):
         score([PERFECT], [instance()], box, budget_s=[1.0, 1.0])
