@@ -55,9 +55,9 @@ def serialize(
 
     The detail is statistics, then rows of users and channels, best first, as many as fit, then,
     where all rows fit, the power of each pair and one's own coupling. In the text paradigm the ids
-    come before all other detail. Never over `budget`, at any number of users and channels; the cost is a few token
-    counts of a text of at most the budget, plus sorting. Powers are means over the fading but for
-    those of pairs.
+    come before all other detail. Never over `budget`, at any number of users and channels; the cost
+    is a few token counts of a text of at most the budget, plus sorting. Powers are means over the
+    fading but for those of pairs.
 
     Args:
         inst: the slot.
