@@ -65,16 +65,6 @@ class Config(options.RunConfig):
     realizations: int = 3
 
 
-@dataclasses.dataclass(frozen=True)
-class Prepared:
-    """A run with all of it checked, and its folder, locked."""
-
-    config: Config
-    study: "Study"
-    folder: RunFolder
-    resources: contextlib.ExitStack
-
-
 def check(config: Config) -> None:
     """Raises ValueError, naming the option, on a value out of range."""
     options.check_run(config)
@@ -107,7 +97,7 @@ def scenario(config: Config, setting: str, goal: str) -> lsa.Scenario:
     return base.replace(**{**lsa.SETTINGS[setting], **GOALS[goal]})
 
 
-def prepare(config: Config) -> Prepared:
+def prepare(config: Config) -> options.Prepared[Config]:
     """Checks everything that can be checked before the first instance, cheap checks first."""
     check(config)
     more = ("realizations", "settings", "goals", "deadlines_s")
@@ -120,7 +110,7 @@ def prepare(config: Config) -> Prepared:
     resources = contextlib.ExitStack()
     resources.enter_context(folder)
     study = Study(cells=cells(config), seed=config.seed, reference=RANDOM)
-    return Prepared(config, study, folder, resources)
+    return options.Prepared(config, study, folder, resources)
 
 
 def compared() -> "list[Method]":
@@ -165,7 +155,7 @@ def cells(config: Config) -> "list[Cell]":
     ]
 
 
-def run(prepared: Prepared) -> None:
+def run(prepared: options.Prepared[Config]) -> None:
     """All instances that are not on disk yet, then summary.csv, the printed table, the figure."""
     from experiments import study
 

@@ -1,11 +1,17 @@
 """Options that studies share; nothing heavy is imported here."""
 
+import contextlib
 import dataclasses
 import math
 import pathlib
 import re
 from collections.abc import Collection
-from typing import Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
+
+from lsajax.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from experiments.study import Study
 
 Setting = Literal["plain", "fading", "multipath", "wideband", "interference", "poisson", "fair"]
 Objective = Literal["throughput", "fair", "coupled"]
@@ -67,6 +73,26 @@ class SlotConfig(RunConfig):
     prompt_detail: float | None = None
     time_budget_s: float | None = None
     budget_s: float | None = None
+
+
+RunConfigT = TypeVar("RunConfigT", bound=RunConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared(Generic[RunConfigT]):
+    """A run of a study with all of it checked.
+
+    Attributes:
+        config: its options.
+        study: its cells and methods.
+        folder: of its rows, locked.
+        resources: what it holds open, the folder among it.
+    """
+
+    config: RunConfigT
+    study: "Study"
+    folder: RunFolder
+    resources: contextlib.ExitStack
 
 
 def check_run(config: RunConfig) -> None:

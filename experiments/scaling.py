@@ -53,16 +53,6 @@ class Config(options.SlotConfig):
     network: pathlib.Path | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Prepared:
-    """A run with all of it checked, and what it holds open."""
-
-    config: Config
-    study: "Study"
-    folder: RunFolder
-    resources: contextlib.ExitStack
-
-
 def check(config: Config) -> None:
     """Raises ValueError, naming the option, on a value out of range."""
     options.check(config)
@@ -78,7 +68,7 @@ def check(config: Config) -> None:
             raise ValueError(f"--{name} has no effect beside --network, got {value}")
 
 
-def prepare(config: Config) -> Prepared:
+def prepare(config: Config) -> options.Prepared[Config]:
     """Checks everything that can be checked before the first instance, cheap checks first."""
     check(config)
     config = options.resolved(config)
@@ -123,7 +113,7 @@ def prepare(config: Config) -> Prepared:
         budget_from=methods.LLM,
         paper=PAPER_MBPS if _as_in_the_paper(config) else {},
     )
-    return Prepared(config, study, folder, resources)
+    return options.Prepared(config, study, folder, resources)
 
 
 def cells(config: Config, methods: "dict[str, Method]") -> "list[Cell]":
@@ -141,7 +131,7 @@ def cells(config: Config, methods: "dict[str, Method]") -> "list[Cell]":
     ]
 
 
-def run(prepared: Prepared) -> None:
+def run(prepared: options.Prepared[Config]) -> None:
     """All instances that are not on disk yet, then summary.csv, the printed table, the figure."""
     from experiments import study, tables
 
