@@ -82,12 +82,13 @@ def rows(
                     yield row | {"refused": str(error)}
                     continue
                 shared = _common_start(one.text, other.text)
-                # The chat template's own tokens are not the text's.
-                shared_tokens = count_tokens(shared) - count_tokens("")
+                # Of the text alone: the chat template begins and ends both prompts.
+                template = count_tokens("")
+                shared_tokens = count_tokens(shared) - template
                 yield row | {
                     "tokens": other.tokens,
                     "shared_tokens": shared_tokens,
-                    "shared": shared_tokens / other.tokens,
+                    "shared": shared_tokens / (other.tokens - template),
                     "static": other.static_share,
                     "levels": " ".join(other.levels),
                 }

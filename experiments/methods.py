@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Int32
 
 import lsajax as lsa
+from experiments.config import NO_MODEL, SlotConfig
 from lsajax.runs.cli import Unavailable
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ GREEDY = "Greedy"
 OPTIMUM = "Exact optimum"
 OPTIMUM_OF_RATES = "Optimum of Eq. (4)"
 LOCAL_SEARCH = "Local search"
+EXHAUSTIVE = "Exhaustive"
+EVOLUTION = "Differential evolution"
 
 Solver = Callable[[jax.Array, lsa.Instance], lsa.solvers.Solution]
 
@@ -257,6 +260,31 @@ def _columns(decision: Any) -> dict[str, Any]:
         "completion": decision.completion,
         **stages,
     }
+
+
+def with_model(
+    others: list[Method],
+    config: SlotConfig,
+    resources: contextlib.ExitStack,
+    metadata: dict[str, Any],
+) -> list[Method]:
+    """`others` behind the language model of a study's options, where they name one.
+
+    It comes first since its seconds are the budget of the anytime methods. Raises what
+    `load_language_model` raises.
+    """
+    if config.model == NO_MODEL:
+        return others
+    model = load_language_model(
+        config.model,
+        resources,
+        metadata,
+        prompt_tokens=config.prompt_tokens,
+        prompt_detail=config.prompt_detail,
+        temperature=config.temperature,
+        time_budget_s=config.time_budget_s,
+    )
+    return [model, *others]
 
 
 def classical(objective: str) -> list[Method]:

@@ -65,14 +65,16 @@ def choice_table(summary: pd.DataFrame) -> str:
 
 def prompts_table(found: pd.DataFrame) -> str:
     """Markdown of `benchmarks.prompts`: tokens and the share that two slots have in common."""
-    lines = ["| budget | detail | tokens | shared by two slots |", "|---|---|---|---|"]
+    lines = ["| budget | detail | settings that fit | tokens | shared by two slots |"]
+    lines.append(f"|{'---|' * 5}")
     for (budget, detail), own in found.groupby(["budget", "detail"]):
         there = own.dropna(subset="tokens")
-        tokens = shared = "refused"
+        tokens = shared = "–"
         if len(there):
             tokens = f"{there['tokens'].min():.0f} to {there['tokens'].max():.0f}"
             shared = f"{there['shared'].min():.2f} to {there['shared'].max():.2f}"
-        lines.append(f"| {budget} | {detail:.3g} | {tokens} | {shared} |")
+        fit = f"{len(there)} of {len(own)}"
+        lines.append(f"| {budget} | {detail:.2g} | {fit} | {tokens} | {shared} |")
     return "\n".join(lines) + "\n"
 
 

@@ -27,6 +27,8 @@ _STYLE = {
     methods.LOCAL_SEARCH: ("#CC79A7", "P"),
     methods.OPTIMUM: ("#000000", "_"),
     methods.OPTIMUM_OF_RATES: ("#56B4E9", "_"),
+    methods.EXHAUSTIVE: ("#666666", "x"),
+    methods.EVOLUTION: ("#882255", "*"),
 }
 _RC: Any = {
     "figure.dpi": 150,

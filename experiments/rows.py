@@ -10,6 +10,7 @@ import lsajax as lsa
 
 COLUMNS = {
     "scale": "axis of the scaling study: I, II or III of the paper's Table V, or a file's name",
+    "triple": "axis of the small-scale study: (N,M,K) of the paper's Table III",
     "goal": "axis of the choice study: throughput, priorities, fair or coupled",
     "deadline_s": "axis of the choice study: when the answer is due [s]",
     "num_users": "registered users N of the scenario (its mean in the setting poisson)",

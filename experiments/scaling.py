@@ -92,19 +92,9 @@ def prepare(config: Config) -> options.Prepared[Config]:
 
     resources = contextlib.ExitStack()
     resources.enter_context(folder)
-    compared = methods.classical(str(config.objective))
-    if config.model != options.NO_MODEL:
-        model = methods.load_language_model(
-            config.model,
-            resources,
-            folder.metadata,
-            prompt_tokens=config.prompt_tokens,
-            prompt_detail=config.prompt_detail,
-            temperature=config.temperature,
-            time_budget_s=config.time_budget_s,
-        )
-        # First: its seconds are the budget of the anytime methods.
-        compared = [model, *compared]
+    compared = methods.with_model(
+        methods.classical(str(config.objective)), config, resources, folder.metadata
+    )
     study = Study(
         cells=cells(config, {method.name: method for method in compared}),
         seed=config.seed,

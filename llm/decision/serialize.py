@@ -53,11 +53,12 @@ def serialize(
 ) -> Prompt:
     """The prompt for one slot: objective, setting and sizes, then as much detail as is wanted.
 
-    The detail is statistics, then rows of users and channels, best first, as many as fit, then,
-    where all rows fit, the power of each pair and one's own coupling. In the text paradigm the ids
-    come before all other detail. Never over `budget`, at any number of users and channels; the cost
-    is a few token counts of a text of at most the budget, plus sorting. Powers are means over the
-    fading but for those of pairs.
+    Where the budget is too small for that, parameters that a program finds as variables are left
+    out. The detail is statistics, then rows of users and channels, best first, as many as fit,
+    then, where all rows fit, the power of each pair and one's own coupling. In the text paradigm
+    the ids come before all other detail. Never over `budget`, at any number of users and channels;
+    the cost is a few token counts of a text of at most the budget, plus sorting. Powers are means
+    over the fading but for those of pairs.
 
     Args:
         inst: the slot.
@@ -77,9 +78,14 @@ def serialize(
     if not 0 <= detail <= 1:
         raise ValueError(f"detail must be within [0, 1], got {detail!r}")
     slot = host_slot(inst)
-    shared = asked.static_text + setting_lines(slot, time_budget_s if asked.runs_programs else None)
-    draft = _Draft(shared + _sizes(slot), asked.closing, count_tokens, budget)
-    if draft.tokens > budget:
+    stated_s = time_budget_s if asked.runs_programs else None
+    # A program finds as variables what the brief form leaves out; a mapping needs all of it.
+    for brief in (False, True) if asked.runs_programs else (False,):
+        shared = asked.static_text + setting_lines(slot, stated_s, brief=brief)
+        draft = _Draft(shared + _sizes(slot), asked.closing, count_tokens, budget)
+        if draft.tokens <= budget:
+            break
+    else:
         raise ValueError(
             f"budget must be at least {draft.tokens} tokens, what the instructions, the setting "
             f"and the sizes of this instance need, got {budget}"

@@ -13,14 +13,16 @@ _FADING = {
 }
 
 
-def setting_lines(slot: HostSlot, time_budget_s: float | None) -> str:
+def setting_lines(slot: HostSlot, time_budget_s: float | None, *, brief: bool = False) -> str:
     """Objective with its parameters, what rates depend on, time budget, names of the setting.
 
     Args:
         slot: one of the setting.
         time_budget_s: None where no program is asked for; the names are then left out [s].
+        brief: without what a program finds under the names.
     """
-    lines = [f"Objective: maximise {objective(slot)}", f"Setting: {slot.setting}; {_rates(slot)}"]
+    setting = slot.setting if brief else f"{slot.setting}; {_rates(slot)}"
+    lines = [f"Objective: maximise {objective(slot, brief=brief)}", f"Setting: {setting}"]
     if time_budget_s is not None:
         lines.append(f"Time budget: {time_budget_s:g} s")
         names = (f"{name} {EXTRA_NAMES[name]}".strip() for name in extra_data(slot))
@@ -29,8 +31,11 @@ def setting_lines(slot: HostSlot, time_budget_s: float | None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def objective(slot: HostSlot) -> str:
-    """The objective in a formula, r_i being the rate of user i in bit/s; see `lsajax.objective`."""
+def objective(slot: HostSlot, *, brief: bool = False) -> str:
+    """The objective in a formula, r_i being the rate of user i in bit/s; see `lsajax.objective`.
+
+    Brief, it leaves out the parameters of coupling and needs.
+    """
     value = "r_i"
     if slot.objective == "fair":
         value = "((1 + r_i / 1e6) ** (1 - alpha) - 1) / (1 - alpha)"
@@ -44,9 +49,11 @@ def objective(slot: HostSlot) -> str:
     if slot.objective == "fair":
         text += f" (fair, alpha = {slot.alpha:g})"
     if slot.objective == "coupled":
-        text += f" - mu * sum_ij G_ij * rho_mn (coupled; i on channel m, j on n; {_coupling(slot)})"
+        parameters = "" if brief else f"; {_coupling(slot)}"
+        text += f" - mu * sum_ij G_ij * rho_mn (coupled; i on channel m, j on n{parameters})"
     if slot.min_rate_bps is not None:
-        text += f"; needs: r_i >= min_rate_i, {_range(slot.min_rate_bps / 1e6)} Mbit/s"
+        text += "; needs: r_i >= min_rate_i"
+        text += "" if brief else f", {_range(slot.min_rate_bps / 1e6)} Mbit/s"
     return text
 
 

@@ -300,3 +300,17 @@ def test_a_mapping_for_coupled_users_can_be_worked_out_from_the_prompt():
     assert " at " not in own.text and own.levels[-1] == "coupling"
     assert f"{inst.user_id[1]}: 0.25 0 0.12\n" in own.text
     assert "rho of each channel with channels 0, 1, 2, 3, 4:\n0: 0 0.5 0.5 0.5 0.5\n" in own.text
+
+
+def test_a_tight_budget_leaves_out_what_a_program_finds_as_variables():
+    inst = slot(3, 5, objective="coupled", coupling_bps=1e7, position_m=np.ones((3, 2)))
+    whole = serialize(inst, by_words, 4000, detail=0)
+    brief = serialize(inst, by_words, whole.tokens - 1, detail=0)
+    assert "mu = 10 Mbit/s" in whole.text and "mu = 10" not in brief.text
+    assert "mu * sum_ij G_ij * rho_mn (coupled; i on channel m, j on n)\n" in brief.text
+    assert "More variables: coupling_bps (mu), position_m [K, 2]" in brief.text
+    with pytest.raises(ValueError, match=f"budget must be at least {brief.tokens} tokens"):
+        serialize(inst, by_words, brief.tokens - 1, detail=0)
+    mapping = serialize(inst, by_words, 4000, paradigm="text", detail=0)
+    with pytest.raises(ValueError, match=f"budget must be at least {mapping.tokens} tokens"):
+        serialize(inst, by_words, mapping.tokens - 1, paradigm="text", detail=0)

@@ -1,0 +1,194 @@
+"""The small-scale study (Table III): every method on the paper's eight triples, paired.
+
+Triples (N, M, K) are registered users, channels and requesting users. Where a method cannot run,
+its row says N/A, and a note says what it would take.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import lsajax as lsa
+from experiments import config as options
+from lsajax.runs import cli
+from lsajax.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from experiments.methods import Method
+    from experiments.study import Cell, Study
+
+TIME = "two minutes on 2 cores"
+
+TRIPLES = {f"({N},{M},{K})": (N, M, K) for N, M, K in lsa.SMALL_SCALES}
+_PAPER = {
+    "LLM (code)": (120.98, 248.36, 405.96, 532.81, 239.23, 500.25, 785.02, 1008.33),
+    "Random": (110.63, 221.66, 355.97, 468.10, 224.93, 464.85, 724.92, 940.30),
+    "Exhaustive": (126.77, 281.62, 451.34, 582.43, 244.15, 538.26, None, None),
+    "Exact optimum": (118.42, 249.75, 419.89, 528.71, 231.61, 489.14, 746.99, 1044.25),
+    "Differential evolution": (92.58, 193.46, 320.70, 406.48, 184.39, 383.52, 585.50, 789.58),
+}
+PAPER_MBPS = {
+    (triple, method): value
+    for method, values in _PAPER.items()
+    for triple, value in zip(TRIPLES, values, strict=True)
+    if value is not None
+}
+"""Table III of the paper [Mbit/s]; its Kuhn-Munkres row stands at our exact optimum."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(options.SlotConfig):
+    """The small-scale study.
+
+    Args:
+        triples: which of the paper's triples, such as "(5,5,1)"; all if not given.
+        realizations: instances of each triple; every method sees the same ones.
+        max_assignments: largest count of assignments that are enumerated.
+    """
+
+    triples: tuple[str, ...] = tuple(TRIPLES)
+    realizations: int = 64
+    max_assignments: int = 1_000_000
+
+
+def check(config: Config) -> None:
+    """Raises ValueError, naming the option, on a value out of range."""
+    options.check(config)
+    named = set(config.triples)
+    if not named or len(named) < len(config.triples) or not named <= set(TRIPLES):
+        raise ValueError(
+            f"--triples must name one or more of {' '.join(TRIPLES)}, each once, "
+            f"got {' '.join(config.triples)}"
+        )
+    if config.max_assignments < 1:
+        raise ValueError(f"--max-assignments must be at least 1, got {config.max_assignments}")
+
+
+def prepare(config: Config) -> options.Prepared[Config]:
+    """Checks everything that can be checked before the first instance, cheap checks first."""
+    check(config)
+    config = options.resolved(config)
+    folder = RunFolder(
+        options.out_folder("small_scale", config),
+        options.record("small_scale", config, without=("realizations", "triples")),
+        identity=("triple", "method", "realization"),
+        resume=config.resume,
+    )
+    from experiments import methods
+    from experiments.study import Study
+
+    resources = contextlib.ExitStack()
+    resources.enter_context(folder)
+    compared = methods.with_model(compared_methods(config), config, resources, folder.metadata)
+    study = Study(
+        cells=cells(config, {method.name: method for method in compared}),
+        seed=config.seed,
+        reference=methods.RANDOM,
+        budget_s=config.budget_s,
+        budget_from=methods.LLM,
+        paper=PAPER_MBPS if _as_in_the_paper(config) else {},
+    )
+    return options.Prepared(config, study, folder, resources)
+
+
+def compared_methods(config: Config) -> "list[Method]":
+    """The methods without a language model: the scaling study's, and what small sizes allow."""
+    import jax
+
+    from experiments import methods
+
+    enumerate_all = functools.partial(
+        lsa.solvers.exhaustive, max_assignments=config.max_assignments
+    )
+
+    def too_many(inst: lsa.Instance) -> str | None:
+        try:
+            jax.eval_shape(enumerate_all, jax.random.key(0), inst)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    return [
+        *methods.classical(str(config.objective)),
+        methods.from_solver(methods.EXHAUSTIVE, enumerate_all, too_many),
+        methods.from_solver(methods.EVOLUTION, lsa.solvers.evolution),
+    ]
+
+
+def cells(config: Config, compared: "dict[str, Method]") -> "list[Cell]":
+    """A cell per triple."""
+    from experiments.study import Cell
+
+    switches = {**lsa.SETTINGS[config.setting], "objective": config.objective}
+    return [
+        Cell(
+            {"triple": triple},
+            lsa.SMALL_SCALES[TRIPLES[triple]].replace(**switches),
+            compared,
+            config.setting,
+        )
+        for triple in config.triples
+    ]
+
+
+def run(prepared: options.Prepared[Config]) -> None:
+    """All instances that are not on disk yet, then summary.csv, the printed table, the figure."""
+    from experiments import study, tables
+
+    config, folder = prepared.config, prepared.folder
+    with prepared.resources:
+        rows = study.run(prepared.study, folder, config.realizations)
+        summary = table(prepared.study, rows)
+        summary.to_csv(folder.path / "summary.csv", index=False)
+        figure(config, summary, folder.path / "small_scale")
+    tables.print_table(
+        summary,
+        axes=prepared.study.axes,
+        title=f"Small scales, setting {config.setting}, model {config.model}, seed {config.seed}",
+        reference=prepared.study.reference,
+        best="bound" if config.objective == "coupled" else "optimum",
+        notes=_notes(config),
+    )
+    names = "rows.parquet, run.json, summary.csv, small_scale.png, small_scale.pdf"
+    print(f"wrote {names} in {folder.path}/")
+
+
+def table(study: "Study", rows: "pd.DataFrame") -> "pd.DataFrame":
+    """A row per triple and method."""
+    from experiments.summary import summarise
+
+    return summarise(rows, axes=study.axes, reference=study.reference, paper=study.paper)
+
+
+def figure(config: Config, summary: "pd.DataFrame", stem: pathlib.Path) -> None:
+    """Value by triple beside the paper's points, and gap against time per decision."""
+    from experiments import plotting
+
+    best = "an upper bound" if config.objective == "coupled" else "the exact optimum"
+    with plotting.figure(stem, columns=2) as (left, right):
+        plotting.value_panel(left, summary, "triple", "Objective")
+        left.tick_params(axis="x", rotation=40)
+        plotting.gap_panel(right, summary, best)
+
+
+def _as_in_the_paper(config: Config) -> bool:
+    return (config.setting, config.objective) == ("plain", "throughput")
+
+
+def _notes(config: Config) -> Iterator[str]:
+    if not _as_in_the_paper(config):
+        return
+    yield (
+        "Exhaustive and Exact optimum are one value by definition, and nothing can exceed it. In "
+        "the paper's Table III Kuhn-Munkres lies below Exhaustive, and DQN above it at (5,5,1) and "
+        "(5,5,2): its rows cannot be of the same instances."
+    )
+
+
+if __name__ == "__main__":
+    cli.main(Config, prepare, run, __doc__)
