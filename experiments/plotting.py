@@ -27,7 +27,7 @@ _STYLE = {
     methods.LOCAL_SEARCH: ("#CC79A7", "P"),
     methods.OPTIMUM: ("#000000", "_"),
     methods.OPTIMUM_OF_RATES: ("#56B4E9", "_"),
-    methods.EXHAUSTIVE: ("#666666", "x"),
+    methods.EXHAUSTIVE: ("#666666", "h"),
     methods.EVOLUTION: ("#882255", "*"),
 }
 _RC: Any = {

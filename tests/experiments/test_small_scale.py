@@ -1,0 +1,61 @@
+"""Table III: what is enumerated is the optimum, and what cannot be says so."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import lsajax as lsa
+from experiments import methods, small_scale
+from experiments.small_scale import Config
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    out = tmp_path_factory.mktemp("small")
+    config = Config(
+        triples=("(5,5,2)", "(7,10,2)"), model="none", realizations=3, out=out, max_assignments=30
+    )
+    small_scale.run(small_scale.prepare(config))
+    return out, pd.read_parquet(out / "rows.parquet"), pd.read_csv(out / "summary.csv")
+
+
+def test_what_is_enumerated_is_the_optimum_and_nothing_exceeds_it(found):
+    _, rows, _ = found
+    value = rows[rows["triple"] == "(5,5,2)"].pivot(
+        index="realization", columns="method", values="value"
+    )
+    np.testing.assert_allclose(value[methods.EXHAUSTIVE], value[methods.OPTIMUM], rtol=1e-6)
+    assert (value.max(axis=1) <= value[methods.OPTIMUM] * (1 + 1e-6)).all()
+    assert (value[methods.EVOLUTION] >= value[methods.RANDOM]).all()
+
+
+def test_what_is_too_large_is_skipped_with_what_it_would_take(found):
+    out, rows, summary = found
+    own = rows[(rows["triple"] == "(7,10,2)") & (rows["method"] == methods.EXHAUSTIVE)]
+    assert (own["status"] == "skipped").all() and own["value"].isna().all()
+    assert own["detail"].str.contains("2 users and 10 channels have 90 assignments").all()
+    assert summary.set_index(["triple", "method"])["paper_mean"][
+        "(7,10,2)", methods.OPTIMUM
+    ] == pytest.approx(249.75)
+    assert (out / "small_scale.png").stat().st_size > 10_000
+
+
+def test_the_paper_has_a_number_for_each_triple():
+    assert set(small_scale.TRIPLES.values()) == set(lsa.SMALL_SCALES)
+    assert small_scale.PAPER_MBPS["(15,20,8)", methods.OPTIMUM] == 1044.25
+    assert ("(12,15,6)", methods.EXHAUSTIVE) not in small_scale.PAPER_MBPS
+    assert len(small_scale.PAPER_MBPS) == 5 * 8 - 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"triples": ("(5,5,3)",)}, r"--triples must name one or more of \(5,5,1\)"),
+        ({"triples": ()}, "--triples must name"),
+        ({"max_assignments": 0}, "--max-assignments must be at least 1, got 0"),
+        ({"realizations": 0}, "--realizations must be at least 1"),
+    ],
+)
+def test_options_that_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        small_scale.check(Config(**options))
