@@ -6,9 +6,13 @@ import numbers
 from typing import Any
 
 
-def static(default: Any = dataclasses.MISSING) -> Any:
-    """A field that is no leaf of the pytree: another value compiles anew."""
-    return dataclasses.field(default=default, metadata={"static": True})
+STATIC = {"static": True}
+"""Metadata of a field that is no leaf of the pytree: another value compiles anew."""
+
+
+def static(default: Any) -> Any:
+    """Such a field, with its default."""
+    return dataclasses.field(default=default, metadata=STATIC)
 
 
 def check_positive(config: Any, names: str) -> None:

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 
 from lsajax import hashing
 from lsajax.agents import costs, networks, replay, rollout
-from lsajax.agents.config import check_positive, check_rates, static
+from lsajax.agents.config import STATIC, check_positive, check_rates, static
 
 
 @jax.tree_util.register_dataclass
@@ -110,8 +110,8 @@ class State:
     gradients: Array
     config: Config
     env_params: Any
-    env: Any = static()
-    network: nn.Module = static()
+    env: Any = dataclasses.field(metadata=STATIC)
+    network: nn.Module = dataclasses.field(metadata=STATIC)
 
 
 def train(
@@ -276,9 +276,7 @@ def _step(
     drawn = jax.random.categorical(hashing.named_key(key, "random action"), anyone)
     explores = jax.random.uniform(hashing.named_key(key, "explore"), best.shape) < epsilon
     action = jnp.where(explores, drawn, best).astype(jnp.int32)
-    return rollout.step(
-        hashing.named_key(key, "step"), state.env, state.env_params, envs, action
-    )
+    return rollout.step(hashing.named_key(key, "step"), state.env, state.env_params, envs, action)
 
 
 def _learned(state: State) -> dict[str, Any]:

@@ -154,9 +154,7 @@ def available_bytes() -> int:
     return min(limits)
 
 
-def make_solver(
-    params: Any, head: nn.Module
-) -> Callable[[jax.Array, Instance], Solution]:
+def make_solver(params: Any, head: nn.Module) -> Callable[[jax.Array, Instance], Solution]:
     """A solver that takes the joint action of the highest score.
 
     Args:

@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float
 
 from lsajax import hashing
 from lsajax.agents import costs, networks, rollout
-from lsajax.agents.config import check_positive, check_rates, static
+from lsajax.agents.config import STATIC, check_positive, check_rates, static
 
 
 @jax.tree_util.register_dataclass
@@ -88,8 +88,8 @@ class State:
     count: Array
     config: Config
     env_params: Any
-    env: Any = static()
-    network: nn.Module = static()
+    env: Any = dataclasses.field(metadata=STATIC)
+    network: nn.Module = dataclasses.field(metadata=STATIC)
 
 
 class Batch(NamedTuple):
@@ -204,9 +204,7 @@ def update(state: State) -> tuple[State, dict[str, Array]]:
         partial(_epoch, state, batch), (state.params, state.opt_state), epoch_keys
     )
     count = state.count + 1
-    state = dataclasses.replace(
-        state, params=params, opt_state=opt_state, envs=envs, count=count
-    )
+    state = dataclasses.replace(state, params=params, opt_state=opt_state, envs=envs, count=count)
     metrics = {"steps": count * state.config.steps_per_update}
     metrics |= rollout.episode_metrics(episodes)
     return state, metrics | jax.tree.map(jnp.mean, losses)
@@ -218,9 +216,7 @@ def flops(state: State) -> float:
     batch = jax.eval_shape(lambda s: _collect(s, s.key)[1], state)
     part = costs.rows(batch, config.steps_per_update // config.num_minibatches)
     one_step = costs.flops(lambda s: _step(s, s.envs, s.key), state)
-    learned = costs.flops(
-        lambda s, part: _minibatch(s, (s.params, s.opt_state), part), state, part
-    )
+    learned = costs.flops(lambda s, part: _minibatch(s, (s.params, s.opt_state), part), state, part)
     return config.num_steps * one_step + config.num_epochs * config.num_minibatches * learned
 
 
@@ -269,9 +265,7 @@ def _optimiser(config: Config, count: Array) -> optax.GradientTransformation:
     rate = config.learning_rate
     if config.anneal:
         rate = rate * (1.0 - count / config.num_updates)
-    return optax.chain(
-        optax.clip_by_global_norm(config.max_grad_norm), optax.adam(rate, eps=1e-5)
-    )
+    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.adam(rate, eps=1e-5))
 
 
 def _step(
@@ -304,9 +298,7 @@ def _collect(state: State, key: Array) -> tuple[rollout.Envs, Batch, rollout.Tra
     envs, (steps, episodes) = jax.lax.scan(partial(_step, state), state.envs, keys)
     names = ("reward", "value", "next_value", "terminated", "truncated")
     found = advantages(*(steps[n] for n in names), config.discount, config.gae_lambda)
-    batch = Batch(
-        steps["obs"], steps["action"], steps["log_prob"], found, found + steps["value"]
-    )
+    batch = Batch(steps["obs"], steps["action"], steps["log_prob"], found, found + steps["value"])
     flat = jax.tree.map(lambda x: x.reshape(config.steps_per_update, *x.shape[2:]), batch)
     return envs, flat, episodes
 

@@ -27,9 +27,7 @@ class BadCheckpoint(ValueError):  # noqa: N818 - it is the arguments that do not
     """What was saved is not what was asked for; the message says what differs."""
 
 
-def save(
-    folder: str | os.PathLike, number: int, tree: Any, description: Mapping[str, Any]
-) -> None:
+def save(folder: str | os.PathLike, number: int, tree: Any, description: Mapping[str, Any]) -> None:
     """Saves a tree of arrays and typed keys as checkpoint `number`; older ones but one go.
 
     Args:

@@ -58,7 +58,7 @@ def train(
     num_updates: int,
     chunk: int,
     flops_per_update: float,
-    budget: Budget = Budget(),  # noqa: B008 - frozen
+    budget: Budget = Budget(),
     folder: pathlib.Path | None = None,
     description: Mapping[str, Any] | None = None,
     on_chunk: Callable[[Trained], None] = lambda trained: None,
@@ -92,12 +92,14 @@ def train(
                 f"got {budget.flops:.3g}"
             )
     chunk = min(chunk, affordable)
-    start = time.perf_counter()
-    run = jax.jit(_chunk_of(update, chunk), donate_argnums=0).lower(state).compile()
-    compile_s = time.perf_counter() - start
-    trained = Trained(state, _no_curve(update, state), 0.0, 0.0, compile_s)
+    trained = Trained(state, _no_curve(update, state), 0.0, 0.0, 0.0)
     if folder is not None:
         trained = _resumed(trained, folder, description or {}, flops_per_update)
+    if trained.num_updates + chunk > affordable:
+        return trained
+    start = time.perf_counter()
+    run = jax.jit(_chunk_of(update, chunk), donate_argnums=0).lower(trained.state).compile()
+    compile_s = time.perf_counter() - start
     longest = 0.0
     while trained.num_updates + chunk <= affordable:
         if budget.seconds is not None and trained.seconds + longest > budget.seconds:

@@ -11,8 +11,8 @@ import pytest
 
 pytest.importorskip("flax")
 
-from lsajax.agents import dqn, networks, ppo, rollout  # noqa: E402
-from tests.lsajax.agents.small_envs import Bandit, Chain, Constant  # noqa: E402
+from lsajax.agents import dqn, networks, ppo, rollout
+from tests.lsajax.agents.small_envs import Bandit, Chain, Constant
 
 PPO = ppo.Config(
     num_updates=60, num_envs=8, num_steps=16, num_minibatches=2, learning_rate=3e-3, anneal=False
@@ -45,9 +45,7 @@ def test_chain_is_walked_straight(algorithm):
     module, config, network = algorithm
     params, metrics = module.train(jax.random.key(0), Chain(), config)
     env, net = Chain(), network(2)
-    short = rollout.evaluate(
-        jax.random.key(1), env, net, params, num_episodes=4, max_steps=4
-    )
+    short = rollout.evaluate(jax.random.key(1), env, net, params, num_episodes=4, max_steps=4)
     np.testing.assert_array_equal(short, np.ones(4))  # in 4 steps there is but one way
     assert metrics["steps"][-1] == config.num_updates * config.steps_per_update
     assert np.nanmean(metrics["episode_length"][:2]) > 8  # it had to be learned
@@ -144,9 +142,9 @@ def test_bad_config_is_one_sentence(algorithm, changes, message):
 
 
 def test_sizes_that_do_not_fit_together_are_one_sentence():
-    with pytest.raises(ValueError, match="num_minibatches must divide .* = 128, got 3"):
+    with pytest.raises(ValueError, match=r"num_minibatches must divide .* = 128, got 3"):
         ppo.train(jax.random.key(0), Chain(), dataclasses.replace(PPO, num_minibatches=3))
-    with pytest.raises(ValueError, match="capacity must be at least .* = 16, got 8"):
+    with pytest.raises(ValueError, match=r"capacity must be at least .* = 16, got 8"):
         dqn.train(jax.random.key(0), Chain(), dataclasses.replace(DQN, capacity=8))
 
 
@@ -182,9 +180,7 @@ def test_cart_pole(name):
     @jax.jit
     @jax.vmap
     def mean_return(key, params):
-        return rollout.evaluate(
-            key, env, net, params, num_episodes=100, max_steps=500
-        ).mean()
+        return rollout.evaluate(key, env, net, params, num_episodes=100, max_steps=500).mean()
 
     found = mean_return(keys, params)
     print(name, "mean return of 100 episodes by seed:", np.asarray(found).round(1))
