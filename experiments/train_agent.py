@@ -342,7 +342,8 @@ def notes(agent: "Agent", trained: "Trained") -> list[str]:
     return [
         f"Training of each of {n} seeds, side by side: {steps} steps, {trained.flops / n:.2g} "
         f"FLOPs, {trained.seconds / n:.1f} s of {trained.seconds:.1f} s, and "
-        f"{trained.compile_s:.1f} s to compile. ± of {agent.name} is over seeds, of the others over instances."
+        f"{trained.compile_s:.1f} s to compile.",
+        f"± of {agent.name} is over seeds, of the others over instances.",
     ]
 
 

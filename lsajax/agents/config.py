@@ -5,7 +5,6 @@ import math
 import numbers
 from typing import Any
 
-
 STATIC = {"static": True}
 """Metadata of a field that is no leaf of the pytree: another value compiles anew."""
 
