@@ -18,6 +18,8 @@ NUM_CANDIDATES = 8
 """Channels among which a user chooses: his best free ones."""
 DEPTH = 8
 """Channels in the table of each user."""
+ORDERS = ("regret", "strength")
+"""Whose turn is next: who would lose most by his second best free channel, or the strongest."""
 _NONE = -jnp.inf  # value of a candidate that does not exist
 _ROWS = 64  # of the value matrix at a time
 
@@ -67,8 +69,14 @@ class Demand(NamedTuple):
     regret: Float[Array, "users"]
 
 
-def begin(inst: Instance) -> Progress:
-    """Nobody has a channel yet."""
+def check_order(order: str) -> None:
+    """Raises ValueError unless `order` is one of `ORDERS`."""
+    if order not in ORDERS:
+        raise ValueError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")
+
+
+def begin(inst: Instance, order: str = ORDERS[0]) -> Progress:
+    """Nobody has a channel yet; `order` is one of `ORDERS`."""
     K, M = inst.num_rows, inst.num_channels
     holder = jnp.full(M, -1, jnp.int32)
     nothing = jnp.full(K, -1, jnp.int32)
@@ -91,7 +99,7 @@ def begin(inst: Instance) -> Progress:
     progress = Progress(
         nothing, holder, channel, value, mean, std, jnp.int32(0), nothing[:0], value[0, :0]
     )
-    return _next_user(inst, progress)
+    return _next_user(inst, progress, order)
 
 
 def scale(inst: Instance, progress: Progress) -> Float[Array, ""]:
@@ -110,7 +118,7 @@ def action_mask(progress: Progress) -> Bool[Array, "candidates"]:
 
 
 def place(
-    inst: Instance, progress: Progress, action: Int[Array, ""]
+    inst: Instance, progress: Progress, action: Int[Array, ""], order: str = ORDERS[0]
 ) -> tuple[Progress, Float[Array, ""]]:
     """Gives the current user candidate `action`, or the best one where there is no such candidate.
 
@@ -130,7 +138,7 @@ def place(
             jnp.where(happens, row.astype(jnp.int32), progress.holder[channel])
         ),
     )
-    return _next_user(inst, progress), value
+    return _next_user(inst, progress, order), value
 
 
 def demand(inst: Instance, progress: Progress) -> Demand:
@@ -151,19 +159,21 @@ def demand(inst: Instance, progress: Progress) -> Demand:
     return Demand(free, best, jnp.where(jnp.any(free, axis=1), channel, -1), regret)
 
 
-def _next_user(inst: Instance, progress: Progress) -> Progress:
+def _next_user(inst: Instance, progress: Progress, order: str) -> Progress:
     """Brings the stalest table up to date, and finds the next user with his candidates."""
     unplaced = _unplaced(inst, progress)
     wants = demand(inst, progress)
     left = jnp.sum(wants.free, axis=1)
-    stale = jnp.argmin(jnp.where(unplaced, left, DEPTH + 1))
+    # Of tables that are equally short the one of the user with most to lose.
+    strength = progress.mean / jnp.maximum(jnp.max(jnp.abs(progress.mean)), 1e-30)
+    stale = jnp.argmin(jnp.where(unplaced, left - 0.5 * strength, DEPTH + 1))
     value, channel = _best_free(inst, progress, stale, progress.table_value.shape[1])
     progress = progress._replace(
         table_channel=progress.table_channel.at[stale].set(channel),
         table_value=progress.table_value.at[stale].set(value),
     )
-    regret = demand(inst, progress).regret
-    row = jnp.argmax(jnp.where(unplaced, regret, -1.0)).astype(jnp.int32)
+    urgency = demand(inst, progress).regret if order == "regret" else progress.mean
+    row = jnp.argmax(jnp.where(unplaced, urgency, -jnp.inf)).astype(jnp.int32)
     value, channel = _best_free(inst, progress, row, NUM_CANDIDATES)
     return progress._replace(row=row, value=value, channel=channel)
 

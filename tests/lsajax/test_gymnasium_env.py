@@ -61,7 +61,7 @@ def test_vector_environment_steps_all_at_once(form):
         assert ("final_obs" in infos) == (i == steps - 1) == bool(truncated.all())
         total += reward
     assert infos["_final_obs"].all() and infos["_value"].all()
-    np.testing.assert_allclose(total, 3.0, rtol=0.4)  # a slot's random value is 1 in the mean
+    assert np.all((total > 1.5) & (total < 6.0))  # a slot's random value is 1 in the mean
     assert len(set(total)) == 4
     name = "features" if form == "joint" else "candidates"
     assert not np.allclose(infos["final_obs"][name], obs[name])

@@ -7,6 +7,7 @@ import lsajax as lsa
 from lsajax import objective
 from lsajax.agents.sequential import SequentialNetwork, first_candidate_solver, make_solver
 from lsajax.env import SequentialAccess
+from lsajax.env.placement import ORDERS
 
 NETWORK = SequentialNetwork(hidden=16, score_scale=1.0)
 SCENARIO = lsa.Scenario(
@@ -68,7 +69,9 @@ def test_order_alone_solves_what_sorting_solves():
     scenario = lsa.Scenario(num_users=30, num_channels=40, num_active=20)
     inst = jax.jit(lsa.sample_instance)(jax.random.key(0), scenario)
     best = lsa.solvers.sorted_matching(jax.random.key(0), inst).value
-    np.testing.assert_allclose(first_candidate_solver(jax.random.key(0), inst).value, best, 1e-6)
+    for order in ORDERS:
+        found = first_candidate_solver(order)(jax.random.key(0), inst).value
+        np.testing.assert_allclose(found, best, 1e-6)
 
 
 def test_q_values_and_value_are_near_the_return_before_training():
