@@ -18,8 +18,8 @@ NUM_CANDIDATES = 8
 """Channels among which a user chooses: his best free ones."""
 DEPTH = 8
 """Channels in the table of each user."""
-ORDERS = ("regret", "strength")
-"""Whose turn is next: who would lose most by his second best free channel, or the strongest."""
+ORDERS = ("strength", "regret")
+"""Whose turn is next: the strongest, or who loses most by his second best free channel instead."""
 _NONE = -jnp.inf  # value of a candidate that does not exist
 _ROWS = 64  # of the value matrix at a time
 

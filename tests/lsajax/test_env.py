@@ -26,11 +26,15 @@ SETTINGS = {
 FORMS = {"joint": JointAccess, "sequential": SequentialAccess}
 
 
+SLOW = pytest.mark.slow
+# XLA takes ten seconds for a step of the sequential form; what both forms share is tested on one.
+EACH = ["joint", pytest.param("sequential", marks=SLOW)]
 STEPS = 24
 
 
-def make(form, setting="fading", **options):
+def make(form, setting=None, **options):
     """An environment, the same one for the same arguments: a new one compiles anew."""
+    setting = setting or ("fading" if form == "joint" else "coupled")
     return _make(form, setting, **{"num_slots": 2, **options})
 
 
@@ -89,7 +93,7 @@ def test_mask_leaves_out_what_uses_an_occupied_channel(users, channels):
     np.testing.assert_array_equal(mask, [not occupied[list(a)].any() for a in injections])
 
 
-@pytest.mark.parametrize("setting", ["fading", "coupled"])
+@pytest.mark.parametrize("setting", ["fading", pytest.param("coupled", marks=SLOW)])
 def test_joint_reward_is_the_objective_of_the_decoded_assignment(setting):
     env = make("joint", setting)
     _, state, action, gain, _, _, info = rollout(env)
@@ -117,7 +121,13 @@ def test_masked_joint_action_serves_nobody_on_an_occupied_channel():
 # Sequential actions
 
 
-@pytest.mark.parametrize("setting", ["fading", "varying", "fair"])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "coupled",
+        *(pytest.param(name, marks=SLOW) for name in ("plain", "fading", "varying", "fair")),
+    ],
+)
 def test_rewards_of_a_slot_add_up_to_its_objective(setting):
     env = make("sequential", setting)
     _, state, action, gain, _, _, info = rollout(env)
@@ -137,9 +147,9 @@ def test_rewards_of_a_slot_add_up_to_its_objective(setting):
         start = end + 1
 
 
-@pytest.mark.parametrize("setting", ["fading", "varying", "own leakage"])
+@pytest.mark.parametrize("setting", ["coupled", "own leakage", pytest.param("varying", marks=SLOW)])
 def test_candidates_are_the_best_free_channels_by_what_they_add(setting):
-    env = make("sequential", "varying" if setting == "own leakage" else setting)
+    env = make("sequential", "coupled" if setting == "own leakage" else setting)
     _, state, *_ = rollout(env)
     value_of = jax.jit(jax.vmap(objective.objective_value, (None, 0)))
     begin, place = jax.jit(placement.begin), jax.jit(placement.place)
@@ -163,11 +173,12 @@ def test_candidates_are_the_best_free_channels_by_what_they_add(setting):
 
 
 def test_slot_scale_is_the_mean_of_random_assignments():
-    _, state, *_ = rollout(make("sequential", "varying"))
+    _, state, *_ = rollout(make("sequential"))
     scale = jax.vmap(placement.scale)(state.slot.inst, state.progress)
     np.testing.assert_allclose(scale, state.slot.scale, rtol=1e-5)
 
 
+@SLOW
 def test_masked_sequential_action_counts_as_the_best_candidate():
     env = make("sequential")
     key = jax.random.key(1)
@@ -177,7 +188,7 @@ def test_masked_sequential_action_counts_as_the_best_candidate():
 
 
 def test_observation_does_not_depend_on_numbering_or_size_of_padding():
-    inst = make("sequential").reset(jax.random.key(5))[1].slot.inst
+    inst = jax.jit(lsa.sample_instance)(jax.random.key(5), SMALL)
     see = jax.jit(lambda inst: lsa.env.features.observe(inst, placement.begin(inst)))
     shuffled = inst
     order = np.random.default_rng(0).permutation(3)
@@ -192,8 +203,9 @@ def test_observation_does_not_depend_on_numbering_or_size_of_padding():
 # Both forms
 
 
-def test_step_resets_as_gymnax_does():
-    env = make("sequential")
+@pytest.mark.parametrize("form", EACH)
+def test_step_resets_as_gymnax_does(form):
+    env = make(form)
 
     class Theirs(environment.Environment):
         default_params = env.default_params
@@ -229,6 +241,7 @@ def test_horizon_truncates_and_a_new_network_begins(form):
     close(at(info["final_observation"], 0), at(obs, 1))
 
 
+@SLOW
 @pytest.mark.parametrize("form", FORMS)
 def test_single_slot_episodes_end_without_a_second_slot(form):
     env = make(form, num_slots=1, end_is_terminal=True)
@@ -242,6 +255,7 @@ def test_single_slot_episodes_end_without_a_second_slot(form):
     assert np.all(state.slot.traffic.slot == 0)
 
 
+@SLOW
 @pytest.mark.parametrize("form", FORMS)
 def test_vmap_is_a_loop(form):
     env = make(form)
@@ -253,7 +267,7 @@ def test_vmap_is_a_loop(form):
         close(at(after, i), env.step(keys[i], at(state, i), jnp.array([0, 1, 0])[i]), 1e-4)
 
 
-@pytest.mark.slow
+@SLOW
 @pytest.mark.parametrize("form", FORMS)
 def test_eager_is_jit(form):
     env = make(form)
@@ -265,7 +279,7 @@ def test_eager_is_jit(form):
     close(eager, compiled, 1e-4)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", EACH)
 def test_steps_are_traced_once_for_all_constants(form):
     env = make(form)
     traces = []
@@ -303,7 +317,7 @@ def test_spaces_contain_what_comes(form, spaces):
 # gymnax's own code on our environments
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", EACH)
 def test_gymnax_log_wrapper_sees_the_return(form):
     env = wrappers.LogWrapper(make(form))
     key = jax.random.key(0)
@@ -319,7 +333,7 @@ def test_gymnax_log_wrapper_sees_the_return(form):
     assert env.name == f"{form.title()}Access"
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", EACH)
 def test_gymnax_rollout_runs(form):
     env = make(form)
 
@@ -336,7 +350,7 @@ def test_gymnax_rollout_runs(form):
     assert obs.action_mask.shape == (4, steps, env.num_actions)
 
 
-@pytest.mark.slow
+@SLOW
 def test_gymnax_wrappers_that_look_at_the_spaces():
     env = make("sequential", spaces=gymnax_spaces)
     key = jax.random.key(0)
