@@ -107,9 +107,10 @@ def _decode(params: Any, inst: Instance, network: nn.Module | None, order: str) 
         return jnp.argmax(jnp.where(obs.action_mask, network.apply(params, obs)[0], -jnp.inf))
 
     def step(progress: placement.Progress, _: None) -> tuple[placement.Progress, None]:
+        progress = placement.turn(inst, progress, order)
         action = choose(features.observe(inst, progress))
-        return placement.place(inst, progress, action, order)[0], None
+        return placement.place(inst, progress, action)[0], None
 
-    progress, _ = jax.lax.scan(step, placement.begin(inst, order), length=inst.num_rows)
+    progress, _ = jax.lax.scan(step, placement.begin(inst), length=inst.num_rows)
     value = objective.feasible_value(inst, progress.assignment)
     return Solution(progress.assignment, value, jnp.int32(Status.FEASIBLE))

@@ -91,7 +91,8 @@ class SequentialAccess(Access):
         """`reset` without jit."""
         self.check_params(params)
         slot = first_slot(key, params)
-        state = SequentialState(slot, placement.begin(slot.inst, self.order))
+        progress = placement.turn(slot.inst, placement.begin(slot.inst), self.order)
+        state = SequentialState(slot, progress)
         return self.observe(key, state, None, params), state
 
     def step_env(
@@ -104,13 +105,15 @@ class SequentialAccess(Access):
         """
         slot = state.slot
         action = jnp.asarray(action)
-        progress, value = placement.place(slot.inst, state.progress, action, self.order)
+        progress, value = placement.place(slot.inst, state.progress, action)
         full = placement.is_complete(slot.inst, progress)
         state = jax.lax.cond(
             full,
             lambda: self._following(hashing.named_key(key, "traffic"), params, slot, progress),
             lambda: SequentialState(slot, progress),
         )
+        progress = placement.turn(state.slot.inst, state.progress, self.order)
+        state = state._replace(progress=progress)
         terminated = self.is_terminated(state, params)
         obs = self.observe(key, state, action, params)
         info = {"value": value, "slot_end": full}
@@ -122,7 +125,7 @@ class SequentialAccess(Access):
         following = self.slot_after(key, params, slot)
         if self.ends_with_slot:
             return SequentialState(following, progress)
-        return SequentialState(following, placement.begin(following.inst, self.order))
+        return SequentialState(following, placement.begin(following.inst))
 
     def observe(
         self, key: jax.Array, state: SequentialState, action: ArrayLike | None, params: Scenario

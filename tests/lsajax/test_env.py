@@ -152,7 +152,12 @@ def test_candidates_are_the_best_free_channels_by_what_they_add(setting):
     env = make("sequential", "coupled" if setting == "own leakage" else setting)
     _, state, *_ = rollout(env)
     value_of = jax.jit(jax.vmap(objective.objective_value, (None, 0)))
-    begin, place = jax.jit(placement.begin), jax.jit(placement.place)
+
+    @jax.jit
+    def second_turn(inst):
+        progress = placement.turn(inst, placement.begin(inst))
+        return placement.turn(inst, placement.place(inst, progress, jnp.int32(1))[0])
+
     for index in (0, 11, 12, 13):
         one = at(state, index)
         inst, progress = one.slot.inst, one.progress
@@ -160,7 +165,7 @@ def test_candidates_are_the_best_free_channels_by_what_they_add(setting):
             matrix = np.random.default_rng(index).uniform(size=(7, 7))
             np.fill_diagonal(matrix, 0)
             inst = inst.replace(leakage=jnp.asarray(matrix + matrix.T, float))
-            progress = place(inst, begin(inst), jnp.int32(1))[0]
+            progress = second_turn(inst)
         free = np.flatnonzero(~np.asarray(inst.occupied) & (np.asarray(progress.holder) < 0))
         row = int(progress.row)
         assert inst.user_mask[row] and progress.assignment[row] == -1
@@ -189,7 +194,9 @@ def test_masked_sequential_action_counts_as_the_best_candidate():
 
 def test_observation_does_not_depend_on_numbering_or_size_of_padding():
     inst = jax.jit(lsa.sample_instance)(jax.random.key(5), SMALL)
-    see = jax.jit(lambda inst: lsa.env.features.observe(inst, placement.begin(inst)))
+    see = jax.jit(
+        lambda inst: lsa.env.features.observe(inst, placement.turn(inst, placement.begin(inst)))
+    )
     shuffled = inst
     order = np.random.default_rng(0).permutation(3)
     rows = ("user_id", "user_mask", "position_m", "mean_power_w")
