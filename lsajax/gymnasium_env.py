@@ -133,7 +133,7 @@ def _to_numpy(obs: Any) -> Observation:
     return {name: np.asarray(x) for name, x in obs._asdict().items()}
 
 
-def _observation_space(env: Access, params: Scenario) -> gym.spaces.Dict:
+def _observation_space(env: Access, params: Scenario) -> gym.Space:
     def convert(space: Any) -> gym.Space:
         dtype = np.dtype(space.dtype)
         return gym.spaces.Box(float(space.low), float(space.high), space.shape, dtype)
