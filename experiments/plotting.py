@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from experiments import methods
+from experiments.summary import mean_interval
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers, and a marker for print.
 _STYLE = {
@@ -30,6 +31,7 @@ _STYLE = {
     methods.EXHAUSTIVE: ("#666666", "h"),
     methods.EVOLUTION: ("#882255", "*"),
 }
+_AGENT = ("#882255", "*")
 _RC: Any = {
     "figure.dpi": 150,
     "font.size": 9,
@@ -78,7 +80,7 @@ def value_panel(axes: Axes, table: pd.DataFrame, axis: str, quantity: str) -> No
         own = table[table["method"] == name].set_index(axis).reindex(places)
         # Side by side: most methods lie on top of one another.
         x = np.arange(len(places)) + (i - (len(names) - 1) / 2) * 0.1
-        colour, marker = _STYLE[name]
+        colour, marker = _STYLE.get(name, _AGENT)
         axes.errorbar(
             x,
             own["mean"] / size,
@@ -108,7 +110,7 @@ def gap_panel(axes: Axes, table: pd.DataFrame, best: str) -> None:
         best: what the gap is measured to.
     """
     for name, own in table[table["method"] != methods.OPTIMUM].groupby("method", sort=False):
-        colour, marker = _STYLE[name]
+        colour, marker = _STYLE.get(name, _AGENT)
         axes.plot(own["seconds"], own["gap_percent"], color=colour, lw=0.8, alpha=0.6)
         sizes = 18 + 22 * np.arange(len(own))
         axes.scatter(own["seconds"], own["gap_percent"], sizes, color=colour, marker=marker)
@@ -118,6 +120,34 @@ def gap_panel(axes: Axes, table: pd.DataFrame, best: str) -> None:
     axes.set_ylim(bottom=-3e-4, top=100)
     axes.set_xlabel("Seconds per decision (median); larger markers, larger scales")
     axes.set_ylabel(f"Gap to {best} [%]")
+
+
+_POINTS = 100  # of a learning curve
+
+
+def curve_panel(axes: Axes, curve: pd.DataFrame, name: str) -> None:
+    """Return over steps: mean over seeds, and its 95 % interval as a band.
+
+    Args:
+        axes: where to draw.
+        curve: a row per `agent_seed` and `update`, with `steps` and `episode_return`.
+        name: of the agent.
+    """
+    by_update = curve.pivot(index="update", columns="agent_seed", values="episode_return")
+    width = max(1, len(by_update) // _POINTS)
+    # Each seed's mean over a stretch of updates; what differs between seeds is left.
+    by_update = by_update.groupby(by_update.index // width).mean()
+    steps = curve.groupby(curve["update"] // width)["steps"].mean()
+    values = by_update.to_numpy(float)
+    found = [mean_interval(pd.Series(row[np.isfinite(row)])) for row in values]
+    mean, half = np.array(found).reshape(-1, 2).T
+    colour, _ = _AGENT
+    half = np.nan_to_num(half)
+    axes.plot(steps, mean, color=colour, label=name)
+    axes.fill_between(steps, mean - half, mean + half, color=colour, alpha=0.25, lw=0)
+    axes.axhline(1.0, color="#999999", lw=0.8, ls=":")
+    axes.set_xlabel(f"Steps; mean and 95 % interval of {values.shape[1]} seeds")
+    axes.set_ylabel("Return of a slot, random agent = 1")
 
 
 _SMALLEST_GAP = 0.1

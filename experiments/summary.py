@@ -58,6 +58,24 @@ def summarise(
     return pd.DataFrame(table)
 
 
+def over_seeds(block: pd.DataFrame) -> pd.DataFrame:
+    """One row for all seeds of the agent in a cell's summary, intervals over its seeds.
+
+    Args:
+        block: a cell of `summarise`, with `agent` and `agent_seed` where a method is an agent's.
+    """
+    own = block[block["agent_seed"].notna()]
+    row = own.iloc[0].to_dict() | {"method": own["agent"].iloc[0], "agent_seed": math.nan}
+    row["seconds"] = own["seconds"].median()
+    for mean, half in (
+        ("mean", "mean_half"),
+        ("difference", "difference_half"),
+        ("gap_percent", "gap_half_percent"),
+    ):
+        row[mean], row[half] = mean_interval(own[mean])
+    return pd.DataFrame([row])
+
+
 def _statistics(own: pd.DataFrame, base: pd.Series, unit: Unit) -> dict[str, Any]:
     value, bound = _shown(own, "value", unit).dropna(), _shown(own, "bound", unit)
     # A slot without users is worth 0, and that is its optimum.

@@ -2,7 +2,7 @@
 
 from importlib import metadata
 
-from lsajax import hashing, scheduling, solvers, traffic, units
+from lsajax import env, hashing, scheduling, solvers, traffic, units
 from lsajax.checks import check_instance
 from lsajax.coupling import coupling_loss
 from lsajax.fading import Fading, Multipath
@@ -60,6 +60,7 @@ __all__ = [
     "check_instance",
     "coupling_loss",
     "discounted_utility",
+    "env",
     "expected_random_value",
     "fair_utility",
     "hashing",

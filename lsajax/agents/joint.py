@@ -1,0 +1,218 @@
+"""The paper's head: one output per way to give K users different channels.
+
+Its output layer has M! / (M - K)! rows, which is where deep reinforcement learning on joint actions
+ends: what it would take is computed before anything is made, and refused where it does not fit.
+"""
+
+import dataclasses
+import math
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array
+
+from lsajax import objective, reward
+from lsajax.agents import dqn, networks, ppo
+from lsajax.env import joint
+from lsajax.instance import Instance
+from lsajax.link import check_one_slot
+from lsajax.scenario import Scenario
+from lsajax.solvers.solution import Solution, Status
+
+FEATURES = "values and occupied channels, strongest user first"
+"""What the observation shows, for the description of a checkpoint."""
+
+_FLOAT = 4  # bytes
+
+
+class ActionSpaceTooLarge(ValueError):  # noqa: N818 - the action space is at fault, not the code
+    """A joint head does not fit into memory: the paper's N/A.
+
+    Attributes:
+        needed_bytes: what a training would take.
+        available_bytes: what there is.
+    """
+
+    def __init__(self, scenario: Scenario, needed_bytes: int, available_bytes: int) -> None:
+        self.needed_bytes, self.available_bytes = needed_bytes, available_bytes
+        N, M, K = scenario.num_users, scenario.num_channels, scenario.num_active
+        super().__init__(
+            f"a joint head for ({N},{M},{K}) has {math.perm(M, K)} outputs and needs "
+            f"{_size(needed_bytes)} ({needed_bytes} bytes), but {_size(available_bytes)} "
+            f"({available_bytes} bytes) are available: use the sequential head"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """What a training of one seed keeps in memory at its peak [bytes].
+
+    Attributes:
+        params: weights and biases.
+        gradients: of them.
+        optimiser: Adam's two moments.
+        target: of DQN's target network.
+        activations: scores of a batch, their log-softmax, and the gradient of either.
+        observations: kept for learning: of a rollout, or in the replay buffer.
+    """
+
+    params: int
+    gradients: int
+    optimiser: int
+    target: int
+    activations: int
+    observations: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(dataclasses.astuple(self))
+
+
+def network(scenario: Scenario, algorithm: str) -> networks.MLP:
+    """The head of a scenario: 'ppo' takes logits and a value, 'dqn' Q-values."""
+    make = {"ppo": networks.policy, "dqn": networks.q_values}[algorithm]
+    return make(math.perm(scenario.num_channels, scenario.num_active))
+
+
+def environment(scenario: Scenario) -> joint.JointAccess:
+    """A slot per episode: what is done in a slot has no effect on the next."""
+    return joint.JointAccess(scenario, num_slots=1, end_is_terminal=True)
+
+
+def memory(scenario: Scenario, config: ppo.Config | dqn.Config) -> Memory:
+    """What a training takes, from shapes alone, whatever the number of outputs."""
+    algorithm = "ppo" if isinstance(config, ppo.Config) else "dqn"
+    actions = math.perm(scenario.num_channels, scenario.num_active)
+    features = _num_features(scenario)
+    # Everything is affine in the number of outputs, which may be too many for an array's shape.
+    one, two = (
+        _param_bytes(network(scenario, algorithm).clone(num_actions=n), features) for n in (1, 2)
+    )
+    params = one + (actions - 1) * (two - one)
+    obs = features * _FLOAT + actions  # the mask is a byte for each
+    if isinstance(config, ppo.Config):
+        # The acting environments score too, but a step at a time, when no gradient is held.
+        batch = max(config.steps_per_update // config.num_minibatches, config.num_envs)
+        kept, scored, target = config.steps_per_update + batch, 4 * batch, 0
+    else:
+        batch = max(config.batch_size, config.num_envs)
+        kept, scored, target = 2 * (config.capacity + batch), 4 * batch, params
+    return Memory(
+        params=params,
+        gradients=params,
+        optimiser=2 * params,
+        target=target,
+        activations=scored * actions * _FLOAT,
+        observations=kept * obs,
+    )
+
+
+def check_memory(
+    scenario: Scenario,
+    config: ppo.Config | dqn.Config,
+    *,
+    num_seeds: int = 1,
+    memory_bytes: int | None = None,
+) -> int:
+    """Bytes that a training of `num_seeds` side by side takes.
+
+    Args:
+        scenario: sizes.
+        config: of the algorithm.
+        num_seeds: trained side by side.
+        memory_bytes: available; what this machine or its accelerator has if None.
+
+    Raises:
+        ActionSpaceTooLarge: they are more than are available.
+    """
+    needed = num_seeds * memory(scenario, config).total
+    available = available_bytes() if memory_bytes is None else memory_bytes
+    if needed > available:
+        raise ActionSpaceTooLarge(scenario, needed, available)
+    return needed
+
+
+def available_bytes() -> int:
+    """Memory of the accelerator, or what this process may still take of the machine's."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    meminfo, cgroup = pathlib.Path("/proc/meminfo"), pathlib.Path("/sys/fs/cgroup/memory.max")
+    if meminfo.exists():
+        lines = [line.split() for line in meminfo.read_text().splitlines()]
+        limits += [1024 * int(line[1]) for line in lines if line[0] == "MemAvailable:"]
+    if cgroup.exists() and (limit := cgroup.read_text().strip()).isdigit():
+        limits.append(int(limit))
+    return min(limits)
+
+
+def make_solver(params: Any, head: nn.Module) -> Callable[[jax.Array, Instance], Solution]:
+    """A solver that takes the joint action of the highest score.
+
+    Args:
+        params: of the network.
+        head: the network, see `network`; for the sizes it was trained with.
+
+    Returns:
+        `solver(key, inst) -> Solution`, which draws nothing; it raises ValueError on an instance of
+        other sizes than the head's.
+    """
+
+    def solver(key: jax.Array, inst: Instance) -> Solution:
+        del key
+        check_one_slot(inst)
+        K, M = inst.num_rows, inst.num_channels
+        if K > M or math.perm(M, K) != head.num_actions:
+            raise ValueError(
+                f"the joint head has {head.num_actions} outputs, and {K} users on {M} channels "
+                f"need {math.perm(M, K)}: it must be trained for these sizes"
+            )
+        order = jnp.argsort(-inst.mean_power_w)
+        rows = inst_rows(inst, order)
+        scale = reward.expected_random_value(rows.without_coupling())
+        obs = joint.JointObservation(
+            joint.joint_features(rows, scale), joint.joint_mask(inst.occupied, K)
+        )
+        scores, _ = head.apply(params, obs)
+        action = jnp.argmax(networks.masked(scores, obs))
+        chosen = joint.decode(action, K, M)
+        assignment = jnp.zeros(K, jnp.int32).at[order].set(chosen)
+        # With fewer idle channels than users no action is free of occupied ones.
+        assignment = jnp.where(inst.occupied[assignment] | ~inst.user_mask, -1, assignment)
+        value = objective.feasible_value(inst, assignment)
+        return Solution(assignment, value, jnp.int32(Status.FEASIBLE))
+
+    return solver
+
+
+def inst_rows(inst: Instance, order: Array) -> Instance:
+    """The same slot with its rows in another order."""
+    names = ("user_id", "user_mask", "position_m", "mean_power_w", "weight", "min_rate_bps")
+    found = {name: getattr(inst, name) for name in names}
+    return inst.replace(**{name: x[order] for name, x in found.items() if x is not None})
+
+
+def _num_features(scenario: Scenario) -> int:
+    K, M = scenario.num_active, scenario.num_channels
+    return K * M + M + (K * K if scenario.objective == "coupled" else 0)
+
+
+def _param_bytes(head: nn.Module, features: int) -> int:
+    shapes = jax.eval_shape(head.init, jax.random.key(0), jnp.zeros(features))
+    return sum(int(np.prod(s.shape)) * s.dtype.itemsize for s in jax.tree.leaves(shapes))
+
+
+def _size(num_bytes: float) -> str:
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.3g} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.3g} PB"

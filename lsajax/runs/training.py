@@ -1,0 +1,171 @@
+"""Training on the host, chunk by chunk: progress, checkpoints, and a budget that it stops at."""
+
+import dataclasses
+import math
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lsajax.runs import checkpoints
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """What a training may use; None is no limit.
+
+    Attributes:
+        seconds: wall time, without compilation.
+        flops: floating point operations, as XLA counts them.
+    """
+
+    seconds: float | None = None
+    flops: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """Where a training stands.
+
+    Attributes:
+        state: of the algorithm, after the last update.
+        curve: metrics, arrays [..., updates].
+        seconds: wall time of all updates, those before a resume included, without compilation.
+        flops: of all updates.
+        compile_s: what compilation took in this process [s].
+    """
+
+    state: Any
+    curve: dict[str, np.ndarray]
+    seconds: float
+    flops: float
+    compile_s: float
+
+    @property
+    def num_updates(self) -> int:
+        """Updates so far."""
+        return next(iter(self.curve.values())).shape[-1]
+
+
+def train(
+    state: Any,
+    update: Callable[[Any], tuple[Any, dict[str, jax.Array]]],
+    *,
+    num_updates: int,
+    chunk: int,
+    flops_per_update: float,
+    budget: Budget = Budget(),
+    folder: pathlib.Path | None = None,
+    description: Mapping[str, Any] | None = None,
+    on_chunk: Callable[[Trained], None] = lambda trained: None,
+) -> Trained:
+    """Runs updates until `num_updates`, or until the next chunk would pass the budget.
+
+    With a folder, goes on from the last checkpoint that is there, to the same bits as a training
+    that was never stopped.
+
+    Args:
+        state: before the first update; given away.
+        update: `(state) -> (state, metrics)`; vmapped where states of several seeds go together.
+        num_updates: at most.
+        chunk: updates between two looks at the clock, in one compiled scan.
+        flops_per_update: of all seeds together.
+        budget: stops the training at the end of a chunk.
+        folder: of checkpoints, one per chunk; None for none.
+        description: of the checkpoints, see `checkpoints.restore`.
+        on_chunk: is shown where the training stands, after each chunk.
+
+    Raises:
+        ValueError: the budget is too small for one update.
+        BadCheckpoint: those in `folder` are of something else.
+    """
+    affordable = num_updates
+    if budget.flops is not None:
+        affordable = min(num_updates, math.floor(budget.flops / flops_per_update))
+        if affordable < 1:
+            raise ValueError(
+                f"budget_flops must be at least {flops_per_update:.3g}, which one update takes, "
+                f"got {budget.flops:.3g}"
+            )
+    chunk = min(chunk, affordable)
+    trained = Trained(state, _no_curve(update, state), 0.0, 0.0, 0.0)
+    if folder is not None:
+        trained = _resumed(trained, folder, description or {}, flops_per_update)
+    if trained.num_updates + chunk > affordable:
+        return trained
+    start = time.perf_counter()
+    run = jax.jit(_chunk_of(update, chunk), donate_argnums=0).lower(trained.state).compile()
+    compile_s = time.perf_counter() - start
+    longest = 0.0
+    while trained.num_updates + chunk <= affordable:
+        if budget.seconds is not None and trained.seconds + longest > budget.seconds:
+            break
+        start = time.perf_counter()
+        state, metrics = jax.block_until_ready(run(trained.state))
+        seconds = time.perf_counter() - start
+        longest = max(longest, seconds)
+        _check_seconds(budget, seconds / chunk)
+        added = {name: np.moveaxis(np.asarray(m), 0, -1) for name, m in metrics.items()}
+        trained = Trained(
+            state,
+            {n: np.concatenate([old, added[n]], -1) for n, old in trained.curve.items()},
+            trained.seconds + seconds,
+            trained.flops + chunk * flops_per_update,
+            compile_s,
+        )
+        if folder is not None:
+            checkpoints.save(folder, trained.num_updates, _tree(trained), description or {})
+        on_chunk(trained)
+    return trained
+
+
+def _chunk_of(update: Callable[[Any], Any], length: int) -> Callable[[Any], Any]:
+    return lambda state: jax.lax.scan(lambda s, _: update(s), state, length=length)
+
+
+def _no_curve(update: Callable[[Any], Any], state: Any) -> dict[str, np.ndarray]:
+    shapes = jax.eval_shape(update, state)[1]
+    return {name: np.zeros((*s.shape, 0), s.dtype) for name, s in shapes.items()}
+
+
+def _check_seconds(budget: Budget, one_update_s: float) -> None:
+    if budget.seconds is not None and one_update_s > budget.seconds:
+        raise ValueError(
+            f"budget_s must be at least {one_update_s:.2g} s, which one update takes here, "
+            f"got {budget.seconds:g}"
+        )
+
+
+def _tree(trained: Trained) -> dict[str, Any]:
+    return {
+        "state": trained.state,
+        "curve": trained.curve,
+        "seconds": np.float32(trained.seconds),
+    }
+
+
+def _resumed(
+    trained: Trained,
+    folder: pathlib.Path,
+    description: Mapping[str, Any],
+    flops_per_update: float,
+) -> Trained:
+    there = checkpoints.numbers(folder)
+    if not there:
+        return trained
+    last = there[-1]
+    curve = {n: np.zeros((*c.shape[:-1], last), c.dtype) for n, c in trained.curve.items()}
+    like = _tree(dataclasses.replace(trained, curve=curve))
+    found = checkpoints.restore(folder, last, like, description)
+    curve = {name: np.asarray(value) for name, value in found["curve"].items()}
+    return Trained(
+        jax.tree.map(jnp.asarray, found["state"]),
+        curve,
+        float(found["seconds"]),
+        last * flops_per_update,
+        trained.compile_s,
+    )

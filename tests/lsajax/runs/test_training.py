@@ -1,0 +1,142 @@
+"""Checkpoints that go on to the same bits, and budgets that end a training."""
+
+import dataclasses
+import json
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+pytest.importorskip("flax")
+
+from lsajax.agents import dqn, networks, ppo
+from lsajax.runs import checkpoints, training
+from lsajax.runs.checkpoints import BadCheckpoint
+from lsajax.runs.training import Budget
+from tests.lsajax.agents.small_envs import Chain
+
+ROOT = pathlib.Path(__file__).parents[3]
+PPO = ppo.Config(num_updates=12, num_envs=4, num_steps=4, num_minibatches=2, num_epochs=2)
+DQN = dqn.Config(
+    num_updates=12, num_envs=2, num_steps=4, num_gradients=2, capacity=32, learning_starts=16
+)
+ABOUT = {"algorithm": "ppo", "triple": (5, 5, 2)}
+
+
+def start(module, config):
+    init = jax.jit(jax.vmap(lambda key: module.init(key, Chain(), config)))
+    return init(jax.random.split(jax.random.key(7), 2))
+
+
+def train(module, config, num_updates=12, **options):
+    options = {"chunk": 2, "flops_per_update": 100.0, "description": ABOUT} | options
+    return training.train(
+        start(module, config), jax.vmap(module.update), num_updates=num_updates, **options
+    )
+
+
+def assert_same_bits(a, b):
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            x, y = jax.random.key_data(x), jax.random.key_data(y)
+        np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize(("module", "config"), [(ppo, PPO), (dqn, DQN)], ids=["ppo", "dqn"])
+def test_a_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path, module, config):
+    whole = train(module, config)
+    half = train(module, config, num_updates=6, folder=tmp_path)
+    assert half.num_updates == 6 and checkpoints.numbers(tmp_path) == [4, 6]
+    (tmp_path / "00000008.orbax-checkpoint-tmp").mkdir()  # what a kill in a save leaves
+    jax.clear_caches()
+    rest = train(module, config, folder=tmp_path)
+    assert rest.num_updates == whole.num_updates == 12
+    assert_same_bits(rest.state, whole.state)
+    assert_same_bits(rest.curve, whole.curve)
+    assert rest.seconds > half.seconds and rest.flops == 1200.0
+    again = train(module, config, folder=tmp_path)
+    assert again.compile_s == 0.0  # nothing was left to be done
+    assert_same_bits(again.state, whole.state)
+    assert not list(tmp_path.glob("*tmp*"))
+
+
+@pytest.mark.slow
+def test_a_training_that_is_killed_in_another_process_goes_on_to_the_same_bits(tmp_path):
+    code = (
+        "import os, pathlib\n"
+        "from tests.lsajax.runs import test_training as t\n"
+        "def show(trained):\n"
+        "    if trained.num_updates == 8: os.kill(os.getpid(), 9)\n"
+        f"t.train(t.ppo, t.PPO, folder=pathlib.Path({str(tmp_path)!r}), on_chunk=show)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT)
+    assert done.returncode == -9
+    assert checkpoints.numbers(tmp_path)[-1] == 8
+    assert_same_bits(train(ppo, PPO, folder=tmp_path).state, train(ppo, PPO).state)
+
+
+def test_budgets_end_a_training_at_a_chunk(monkeypatch):
+    assert train(ppo, PPO, budget=Budget(flops=700.0)).num_updates == 6
+    assert train(ppo, PPO, budget=Budget(flops=100.0)).num_updates == 1
+    assert train(ppo, PPO, budget=Budget(flops=1e9)).num_updates == 12
+    clock = iter(range(1000))  # every look at it is a second later
+    monkeypatch.setattr(training.time, "perf_counter", lambda: float(next(clock)))
+    found = train(ppo, PPO, budget=Budget(seconds=3.5))
+    assert (found.num_updates, found.seconds, found.compile_s) == (6, 3.0, 1.0)
+
+
+def test_a_budget_too_small_for_one_update_is_one_sentence(monkeypatch):
+    with pytest.raises(ValueError, match=r"budget_flops must be at least 100, .* got 99"):
+        train(ppo, PPO, budget=Budget(flops=99.0))
+    clock = iter(range(1000))
+    monkeypatch.setattr(training.time, "perf_counter", lambda: float(next(clock)))
+    with pytest.raises(ValueError, match=r"budget_s must be at least 0.5 s, .* got 0.1"):
+        train(ppo, PPO, budget=Budget(seconds=0.1))
+
+
+def test_a_checkpoint_of_something_else_is_one_sentence(tmp_path):
+    train(ppo, PPO, num_updates=2, folder=tmp_path)
+    with pytest.raises(BadCheckpoint, match=r"is of triple \[5, 5, 2\], and \[5, 5, 3\] is needed"):
+        train(ppo, PPO, folder=tmp_path, description={**ABOUT, "triple": (5, 5, 3)})
+    with pytest.raises(BadCheckpoint, match="is of algorithm 'ppo', and 'dqn' is needed"):
+        train(dqn, DQN, folder=tmp_path, description={**ABOUT, "algorithm": "dqn"})
+    more = dataclasses.replace(PPO, num_envs=8)
+    with pytest.raises(BadCheckpoint, match=r"checkpoint .*00000002") as raised:
+        train(ppo, more, folder=tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+def test_weights_come_back_and_others_are_refused(tmp_path):
+    params = networks.policy(3).init(jax.random.key(0), np.zeros(4))
+    path = tmp_path / "weights.msgpack"
+    checkpoints.save_weights(path, params, ABOUT)
+    like = jax.tree.map(np.zeros_like, params)
+    assert_same_bits(checkpoints.load_weights(path, like, ABOUT), params)
+    assert checkpoints.read_description(path) == json.loads(json.dumps(ABOUT))
+    other = networks.policy(4).init(jax.random.key(0), np.zeros(4))
+    with pytest.raises(BadCheckpoint, match=r"have shape \(3,\) where \(4,\) is needed"):
+        checkpoints.load_weights(path, other, ABOUT)
+    with pytest.raises(BadCheckpoint, match="is of algorithm 'ppo', and 'dqn' is needed"):
+        checkpoints.load_weights(path, like, {**ABOUT, "algorithm": "dqn"})
+    with pytest.raises(BadCheckpoint, match="has no description"):
+        checkpoints.load_weights(tmp_path / "none.msgpack", like, ABOUT)
+    path.write_bytes(b"nonsense")
+    with pytest.raises(BadCheckpoint, match=r"weights .*weights.msgpack"):
+        checkpoints.load_weights(path, like, ABOUT)
+
+
+def test_flops_of_an_update_grow_as_its_parts_do():
+    """XLA counts a loop's body once; the number of an update must not depend on that."""
+    for module, config, name in ((ppo, PPO, "num_epochs"), (dqn, DQN, "num_gradients")):
+        counts = []
+        for factor in (1, 2, 3):
+            more = dataclasses.replace(config, **{name: factor * getattr(config, name)})
+            counts.append(module.flops(module.init(jax.random.key(0), Chain(), more)))
+        assert counts[2] - counts[1] == pytest.approx(counts[1] - counts[0], rel=1e-6)
+        # A pass of the network is 2 x 128 x 128 products and sums and more, for each item.
+        items = config.steps_per_update if module is ppo else config.batch_size
+        passes = config.num_epochs if module is ppo else config.num_gradients
+        assert counts[1] - counts[0] > 3 * 2 * 128 * 128 * items * passes
