@@ -1,0 +1,401 @@
+import functools
+import itertools
+
+import gymnax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gymnax.environments import environment
+from gymnax.environments import spaces as gymnax_spaces
+from gymnax.experimental.rollout import RolloutWrapper
+
+import lsajax as lsa
+from lsajax import objective, reward
+from lsajax.env import JointAccess, SequentialAccess, placement
+from lsajax.env import joint as joint_form
+
+SMALL = lsa.Scenario(num_users=6, num_channels=7, num_active=3, fading=True, occupancy=0.3)
+SETTINGS = {
+    "plain": {"fading": False},
+    "fading": {},
+    "multipath": {"fading": False, "multipath": True},
+    "coupled": {"objective": "coupled", "weight_max": 3.0},
+    "fair": {"objective": "fair"},
+    "varying": {"num_active_min": 1, "num_active": 5, "objective": "coupled"},
+}
+FORMS = {"joint": JointAccess, "sequential": SequentialAccess}
+
+
+@functools.cache
+def make(form, setting="fading", **options):
+    return FORMS[form](SMALL.replace(**SETTINGS[setting]), **options)
+
+
+@functools.cache
+def rollout(env, steps=12, seed=0):
+    """Everything before and after each of some steps with random valid actions."""
+
+    def step(carry, key):
+        obs, state = carry
+        draw, key = jax.random.split(key)
+        action = jax.random.categorical(draw, jnp.where(obs.action_mask, 0.0, -jnp.inf))
+        after = env.step(key, state, action)
+        return after[:2], (obs, state, action, *after[2:])
+
+    @jax.jit
+    def run(key):
+        first = env.reset(key)
+        return jax.lax.scan(step, first, jax.random.split(key, steps))[1]
+
+    return run(jax.random.key(seed))
+
+
+def at(tree, index):
+    return jax.tree.map(lambda x: x[index], tree)
+
+
+def close(a, b, rtol=1e-5):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(bare(x), bare(y), rtol, 1e-5), a, b)
+
+
+def bare(x):
+    is_key = jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(x) if is_key else x)
+
+
+# Joint actions
+
+
+@pytest.mark.parametrize("users, channels", [(3, 5), (4, 4), (1, 6), (2, 3)])
+def test_joint_actions_are_all_injections_in_lexicographic_order(users, channels):
+    expected = list(itertools.permutations(range(channels), users))
+    actions = joint_form.decode(jnp.arange(len(expected)), users, channels)
+    np.testing.assert_array_equal(actions, expected)
+
+
+@pytest.mark.parametrize("users, channels", [(3, 7), (2, 40)])
+def test_mask_leaves_out_what_uses_an_occupied_channel(users, channels):
+    occupied = np.random.default_rng(0).uniform(size=channels) < 0.3
+    mask = joint_form.joint_mask(jnp.asarray(occupied), users)
+    injections = itertools.permutations(range(channels), users)
+    np.testing.assert_array_equal(mask, [not occupied[list(a)].any() for a in injections])
+
+
+@pytest.mark.parametrize("setting", ["fading", "coupled"])
+def test_joint_reward_is_the_objective_of_the_decoded_assignment(setting):
+    env = make("joint", setting)
+    _, state, action, gain, _, _, info = rollout(env)
+    channels = joint_form.decode(action, 3, 7)
+    inst = state.slot.inst
+    value = jax.vmap(objective.objective_value)(inst, channels)
+    mean = jax.vmap(lambda i: reward.expected_random_value(i.without_coupling()))(inst)
+    np.testing.assert_allclose(gain, value / mean, rtol=1e-5)
+    np.testing.assert_allclose(info["value"], value, rtol=1e-6)
+    assert np.all(np.diff(inst.mean_power_w, axis=1) <= 0)  # the strongest user first
+
+
+def test_masked_joint_action_serves_nobody_on_an_occupied_channel():
+    env = make("joint")
+    key = jax.random.key(3)
+    obs, state = env.reset(key)
+    action = jnp.argmin(obs.action_mask)
+    channels = joint_form.decode(action, 3, 7)
+    assert np.any(state.slot.inst.occupied[channels])
+    gain = env.step(key, state, action)[2]
+    value = objective.objective_value(state.slot.inst, channels)
+    np.testing.assert_allclose(gain, value / state.slot.scale, rtol=1e-5)
+
+
+# Sequential actions
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_rewards_of_a_slot_add_up_to_its_objective(setting):
+    env = make("sequential", setting)
+    _, state, action, gain, _, _, info = rollout(env, 40)
+    place = jax.jit(placement.place)
+    start, ends = 0, np.flatnonzero(info["slot_end"])
+    assert len(ends) > 3
+    for end in ends:
+        last = at(state, end)
+        inst = last.slot.inst
+        progress, _ = place(inst, last.progress, action[end])
+        value = objective.objective_value(inst, progress.assignment)
+        broken = objective.violations(inst, progress.assignment)
+        assert not any(int(count) for count in broken)
+        np.testing.assert_allclose(gain[start : end + 1].sum(), value / last.slot.scale, rtol=1e-4)
+        np.testing.assert_allclose(info["value"][start : end + 1].sum(), value, rtol=1e-4)
+        assert end + 1 - start == inst.user_mask.sum()
+        start = end + 1
+
+
+@pytest.mark.parametrize("setting", ["fading", "varying", "own leakage"])
+def test_candidates_are_the_best_free_channels_by_what_they_add(setting):
+    env = make("sequential", "varying" if setting == "own leakage" else setting)
+    _, state, *_ = rollout(env, 40)
+    value_of = jax.jit(jax.vmap(objective.objective_value, (None, 0)))
+    begin, place = jax.jit(placement.begin), jax.jit(placement.place)
+    for index in (0, 11, 12, 13):
+        one = at(state, index)
+        inst, progress = one.slot.inst, one.progress
+        if setting == "own leakage":
+            matrix = np.random.default_rng(index).uniform(size=(7, 7))
+            np.fill_diagonal(matrix, 0)
+            inst = inst.replace(leakage=jnp.asarray(matrix + matrix.T, float))
+            progress = place(inst, begin(inst), jnp.int32(1))[0]
+        free = np.flatnonzero(~np.asarray(inst.occupied) & (np.asarray(progress.holder) < 0))
+        row = int(progress.row)
+        assert inst.user_mask[row] and progress.assignment[row] == -1
+        tried = jnp.tile(progress.assignment, (7, 1)).at[:, row].set(jnp.arange(7))
+        added = value_of(inst, tried) - objective.objective_value(inst, progress.assignment)
+        order = free[np.argsort(-np.asarray(added)[free])][: placement.NUM_CANDIDATES]
+        np.testing.assert_array_equal(progress.channel[: len(order)], order)
+        np.testing.assert_allclose(progress.value[: len(order)], added[order], rtol=2e-4)
+        assert np.all(np.isneginf(progress.value[len(order) :]))
+
+
+def test_slot_scale_is_the_mean_of_random_assignments():
+    _, state, *_ = rollout(make("sequential", "coupled"))
+    scale = jax.vmap(placement.scale)(state.slot.inst, state.progress)
+    np.testing.assert_allclose(scale, state.slot.scale, rtol=1e-5)
+
+
+def test_masked_sequential_action_counts_as_the_best_candidate():
+    env = make("sequential")
+    key = jax.random.key(1)
+    obs, state = env.reset(key)
+    assert not obs.action_mask[7]  # seven channels are at most seven candidates
+    close(env.step(key, state, 7)[2], env.step(key, state, 0)[2])
+
+
+def test_observation_does_not_depend_on_numbering_or_size_of_padding():
+    inst = make("sequential").reset(jax.random.key(5))[1].slot.inst
+    see = jax.jit(lambda inst: lsa.env.features.observe(inst, placement.begin(inst)))
+    shuffled = inst
+    order = np.random.default_rng(0).permutation(3)
+    rows = ("user_id", "user_mask", "position_m", "mean_power_w")
+    shuffled = inst.replace(**{name: getattr(inst, name)[order] for name in rows})
+    close(see(inst), see(shuffled))
+    padded = {name: jnp.concatenate([getattr(inst, name)] * 2) for name in rows}
+    padded["user_mask"] = padded["user_mask"].at[3:].set(False)
+    close(see(inst), see(inst.replace(**padded)))
+
+
+# Both forms
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_step_resets_as_gymnax_does(form):
+    env = make(form, num_slots=2)
+
+    class Theirs(environment.Environment):
+        default_params = env.default_params
+        reset_env, step_env, is_truncated = env.reset_env, env.step_env, env.is_truncated
+
+    theirs = Theirs()
+    key = jax.random.key(2)
+    obs, state = env.reset(key)
+    close((obs, state), theirs.reset(key))
+    ended = 0
+    for i in range(8):
+        key = jax.random.fold_in(key, i)
+        ours, expected = env.step(key, state, i % 2), theirs.step(key, state, jnp.int32(i % 2))
+        jax.tree.map(lambda x, y: np.testing.assert_array_equal(bare(x), bare(y)), ours, expected)
+        state = ours[1]
+        ended += int(ours[4])
+    assert ended >= 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("terminal", [False, True])
+def test_horizon_truncates_or_terminates_and_a_new_network_begins(form, terminal):
+    env = make(form, num_slots=2, end_is_terminal=terminal)
+    obs, state, _, _, terminated, truncated, info = rollout(env)
+    ends = np.asarray(terminated if terminal else truncated)
+    assert not np.any(truncated if terminal else terminated)
+    steps = 2 if form == "joint" else 6
+    np.testing.assert_array_equal(np.flatnonzero(ends), np.arange(steps - 1, 12, steps))
+    slot = np.asarray(state.slot.traffic.slot)
+    np.testing.assert_array_equal(slot, np.arange(12) // (steps // 2) % 2)
+    data = bare(state.slot.network_key)
+    changed = np.any(data[1:] != data[:-1], axis=-1)
+    np.testing.assert_array_equal(changed, ends[:-1])
+    final, first = at(info["final_observation"], steps - 1), at(obs, steps)
+    assert not np.allclose(final[0], first[0])
+    close(at(info["final_observation"], 0), at(obs, 1))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_single_slot_episodes_end_without_a_second_slot(form):
+    env = make(form, num_slots=1, end_is_terminal=True)
+    _, state, _, gain, terminated, _, info = rollout(env)
+    steps = 1 if form == "joint" else 3
+    np.testing.assert_array_equal(np.flatnonzero(terminated), np.arange(steps - 1, 12, steps))
+    assert np.all(np.isfinite(gain))
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(info["final_observation"]))
+    assert np.all(np.any(info["final_observation"].action_mask, axis=-1))
+    assert np.all(state.slot.traffic.slot == 0)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_jit_is_eager_and_vmap_is_a_loop(form):
+    env = make(form, "coupled", num_slots=2)
+    keys = jax.random.split(jax.random.key(0), 3)
+    obs, state = jax.vmap(env.reset)(keys)
+    action = jnp.array([0, 1, 0])
+    after = jax.vmap(env.step)(keys, state, action)
+    for i in range(3):
+        alone = env.step(keys[i], at(state, i), action[i])
+        close(at((*after[:5], after[5]), i), alone, 1e-4)
+    with jax.disable_jit():
+        obs_eager, _ = env.reset_env(keys[0], env.default_params)
+        stepped = env.step_env(keys[0], at(state, 0), 0, env.default_params)
+    close(at(obs, 0), obs_eager, 1e-4)
+    key_step = jax.random.split(keys[0])[0]
+    close(env.step_env(key_step, at(state, 0), 0, env.default_params)[2], after[2][0], 1e-4)
+    close(stepped[2], after[2][0], 1e-4)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_steps_are_traced_once_for_all_constants(form):
+    env = make(form, num_slots=2)
+    traces = []
+
+    @jax.jit
+    def first(key, params):
+        traces.append(1)
+        return env.reset_env(key, params)[0]
+
+    a = first(jax.random.key(0), env.default_params)
+    b = first(jax.random.key(0), env.default_params.replace(radius_m=1e3))
+    assert len(traces) == 1 and not np.allclose(a[0], b[0])
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("spaces", [lsa.env.spaces, gymnax_spaces])
+def test_spaces_contain_what_comes(form, spaces):
+    env = make(form, "coupled", num_slots=2, spaces=spaces)
+    params = env.default_params
+    obs, _, action, *_ = rollout(env)
+    space = env.observation_space(params)
+    assert np.all(jax.vmap(space.contains)(obs))
+    for name, part in space.spaces.items():
+        field = getattr(obs, name)
+        assert (field.shape[1:], field.dtype) == (tuple(part.shape), part.dtype), name
+    assert np.all(env.action_space(params).contains(action))
+    assert env.action_space(params).n == env.num_actions
+    assert env.num_actions == (7 * 6 * 5 if form == "joint" else placement.NUM_CANDIDATES)
+    draws = jax.vmap(env.action_space(params).sample)(jax.random.split(jax.random.key(0), 99))
+    assert np.all(env.action_space(params).contains(draws))
+    assert not space.contains(at(obs, 0)._replace(action_mask=obs.action_mask[0] * 2))
+
+
+# gymnax's own code on our environments
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_gymnax_log_wrapper_sees_the_return(form):
+    env = gymnax.wrappers.LogWrapper(make(form, num_slots=2))
+    key = jax.random.key(0)
+    _, state = env.reset(key)
+    total = 0.0
+    for i in range(6):
+        _, state, gain, _, truncated, info = env.step(jax.random.fold_in(key, i), state, 0)
+        total += float(gain)
+        if truncated:
+            break
+    np.testing.assert_allclose(info["returned_episode_returns"], total, rtol=1e-5)
+    assert info["returned_episode_lengths"] == i + 1 == (2 if form == "joint" else 6)
+    assert env.name == f"{form.title()}Access"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_gymnax_rollout_runs(form):
+    env = make(form, num_slots=2)
+
+    def policy(weight, obs, key):
+        return jax.random.categorical(key, jnp.where(obs.action_mask, weight, -jnp.inf))
+
+    steps = 2 if form == "joint" else 6
+    rollouts = RolloutWrapper(policy, env=env, num_env_steps=steps)
+    keys = jax.random.split(jax.random.key(0), 4)
+    obs, _, gain, _, done, total = rollouts.batch_rollout(keys, jnp.zeros(env.num_actions))
+    np.testing.assert_allclose(total[:, 0], gain.sum(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(total, 2.0, rtol=0.3)  # a slot's random value is 1 in the mean
+    assert np.all(done[:, -1]) and not np.any(done[:, :-1])
+    assert obs.action_mask.shape == (4, steps, env.num_actions)
+
+
+def test_gymnax_wrappers_that_look_at_the_spaces():
+    env = make("sequential", num_slots=2, spaces=gymnax_spaces)
+    key = jax.random.key(0)
+    _, first = env.reset(key)
+    expected = env.step(key, first, 3)[2]
+
+    sticky = gymnax.wrappers.StickyActionWrapper(env, 1.0)
+    _, state = sticky.reset(key)
+    assert sticky.step(key, state, 3)[1].last_action == 0
+
+    legacy = gymnax.wrappers.LegacyStepAPIWrapper(env)
+    np.testing.assert_array_equal(legacy.step(key, first, 3)[2], expected)
+
+    class Flat(gymnax.wrappers.purerl.GymnaxWrapper):
+        """Only the candidates, as a Box: all that the next wrapper takes."""
+
+        def observation_space(self, params):
+            return self._env.observation_space(params).spaces["candidates"]
+
+        def reset(self, key, params=None):
+            obs, state = self._env.reset(key, params)
+            return obs.candidates, state
+
+        def step(self, key, state, action, params=None):
+            obs, *rest, info = self._env.step(key, state, action, params)
+            return (
+                obs.candidates,
+                *rest,
+                info | {"final_observation": info["final_observation"].candidates},
+            )
+
+    flat = gymnax.wrappers.FlattenObservationWrapper(Flat(env))
+    obs, state = flat.reset(key)
+    assert obs.shape == flat.observation_space(env.default_params).shape
+    np.testing.assert_array_equal(flat.step(key, state, 3)[2], expected)
+
+    single = gymnax.wrappers.GymnaxToGymWrapper(env, seed=0)
+    obs, _ = single.reset(seed=0)
+    assert single.observation_space["candidates"].contains(np.asarray(obs.candidates))
+    assert single.action_space.n == env.num_actions
+    assert np.isfinite(single.step(0)[1])
+    many = gymnax.wrappers.GymnaxToVectorGymWrapper(env, num_envs=2)
+    many.reset(seed=0)
+    assert many.step(jnp.zeros(2, jnp.int32))[1].shape == (2,)
+
+
+# What cannot be
+
+
+@pytest.mark.parametrize(
+    "form, changes, message",
+    [
+        ("joint", {"poisson": True}, "fixed number of users"),
+        ("joint", {"num_active_min": 2}, "fixed number of users"),
+        ("sequential", {"poisson": True}, "poisson must be False"),
+        ("sequential", {"num_channels": 2}, "num_active must be at most num_channels=2"),
+        ("joint", {"num_channels": 2}, "num_active must be at most num_channels=2"),
+        ("joint", {"num_channels": 20, "num_users": 15, "num_active": 8}, "5079110400 actions"),
+    ],
+)
+def test_scenarios_without_an_environment_are_refused(form, changes, message):
+    with pytest.raises(ValueError, match=message):
+        FORMS[form](SMALL.replace(**changes))
+    env = make(form)
+    with pytest.raises(ValueError, match=message):
+        env.reset(jax.random.key(0), SMALL.replace(**changes))
+
+
+@pytest.mark.parametrize("num_slots", [0, 2.0, True])
+def test_number_of_slots_is_checked(num_slots):
+    with pytest.raises(ValueError, match="num_slots must be an integer of at least 1"):
+        JointAccess(SMALL, num_slots=num_slots)
