@@ -9,12 +9,12 @@ from typing import Any
 import jax
 import numpy as np
 from flax import linen as nn
-from lsajax.env import CANDIDATE_FEATURES, CONTEXT_FEATURES, SequentialAccess
 
 import lsajax as lsa
 from experiments.methods import Method, Outcome
 from lsajax import hashing
 from lsajax.agents import dqn, joint, ppo, sequential
+from lsajax.env import CANDIDATE_FEATURES, CONTEXT_FEATURES, SequentialAccess
 from lsajax.runs import training
 
 ALGORITHMS: dict[str, Any] = {"ppo": ppo, "dqn": dqn}
@@ -36,7 +36,7 @@ TRAINING: dict[tuple[str, str], ppo.Config | dqn.Config] = {
         num_steps=1,
         num_gradients=4,
         batch_size=256,
-        capacity=16_384,
+        capacity=4096,
         learning_starts=2048,
         target_interval=1,
         learning_rate=1e-3,
@@ -153,7 +153,8 @@ class Agent:
         def init(key: jax.Array) -> Any:
             return module.init(key, env, self.config, network=network)
 
-        return jax.jit(jax.vmap(init))(keys)
+        # One by one: orthogonal weights of several seeds at once block each other on a CPU.
+        return jax.jit(lambda keys: jax.lax.map(init, keys))(keys)
 
     def update(self, states: Any) -> Any:
         """One update of all seeds."""

@@ -28,6 +28,7 @@ TIME = "a minute or two on 2 cores"
 
 # None of these changes an update.
 _FREE = ("realizations", "evaluate_at", "budget_s", "memory_bytes")
+_SAVE_EVERY_S = 10.0
 CHECKPOINTS, WEIGHTS, CURVE = "checkpoints", "weights.msgpack", "curve.parquet"
 
 
@@ -46,7 +47,8 @@ class Config(options.RunConfig):
         objective: what an assignment is worth: throughput (the default), fair or coupled.
         seeds: trainings side by side.
         updates: of a training; each algorithm and head has its own default.
-        chunk: updates between two checkpoints.
+        chunk: updates between two looks at budget and clock; a checkpoint follows one every ten
+            seconds.
         learning_rate: of Adam; each algorithm and head has its own default.
         budget_s: seconds of all seeds' training together, without compilation.
         budget_flops: floating point operations of all seeds' training together.
@@ -251,6 +253,7 @@ def train(config: Config, agent: "Agent", out: pathlib.Path) -> "Trained":
             budget=training.Budget(config.budget_s, config.budget_flops),
             folder=out / CHECKPOINTS,
             description=agent.description() | options.record("train_agent", config, without=_FREE),
+            save_every_s=_SAVE_EVERY_S,
             on_chunk=show,
         )
 

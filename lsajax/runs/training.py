@@ -61,6 +61,7 @@ def train(
     budget: Budget = Budget(),
     folder: pathlib.Path | None = None,
     description: Mapping[str, Any] | None = None,
+    save_every_s: float = 0.0,
     on_chunk: Callable[[Trained], None] = lambda trained: None,
 ) -> Trained:
     """Runs updates until `num_updates`, or until the next chunk would pass the budget.
@@ -75,8 +76,9 @@ def train(
         chunk: updates between two looks at the clock, in one compiled scan.
         flops_per_update: of all seeds together.
         budget: stops the training at the end of a chunk.
-        folder: of checkpoints, one per chunk; None for none.
+        folder: of checkpoints, at the end of chunks; None for none.
         description: of the checkpoints, see `checkpoints.restore`.
+        save_every_s: seconds of training between two checkpoints; the last chunk has one anyway.
         on_chunk: is shown where the training stands, after each chunk.
 
     Raises:
@@ -91,34 +93,41 @@ def train(
                 f"budget_flops must be at least {flops_per_update:.3g}, which one update takes, "
                 f"got {budget.flops:.3g}"
             )
-    chunk = min(chunk, affordable)
     trained = Trained(state, _no_curve(update, state), 0.0, 0.0, 0.0)
     if folder is not None:
         trained = _resumed(trained, folder, description or {}, flops_per_update)
-    if trained.num_updates + chunk > affordable:
-        return trained
-    start = time.perf_counter()
-    run = jax.jit(_chunk_of(update, chunk), donate_argnums=0).lower(trained.state).compile()
-    compile_s = time.perf_counter() - start
-    longest = 0.0
-    while trained.num_updates + chunk <= affordable:
-        if budget.seconds is not None and trained.seconds + longest > budget.seconds:
-            break
+    compiled: dict[int, Any] = {}
+    longest, saved_s = 0.0, trained.seconds
+
+    def goes_on(trained: Trained) -> bool:
+        late = budget.seconds is not None and trained.seconds + longest > budget.seconds
+        return trained.num_updates < affordable and not late
+
+    while goes_on(trained):
+        length = min(chunk, affordable - trained.num_updates)
+        if length not in compiled:
+            start = time.perf_counter()
+            run = jax.jit(_chunk_of(update, length), donate_argnums=0)
+            compiled[length] = run.lower(trained.state).compile()
+            compile_s = trained.compile_s + time.perf_counter() - start
+            trained = dataclasses.replace(trained, compile_s=compile_s)
         start = time.perf_counter()
-        state, metrics = jax.block_until_ready(run(trained.state))
+        state, metrics = jax.block_until_ready(compiled[length](trained.state))
         seconds = time.perf_counter() - start
         longest = max(longest, seconds)
-        _check_seconds(budget, seconds / chunk)
+        _check_seconds(budget, seconds / length)
         added = {name: np.moveaxis(np.asarray(m), 0, -1) for name, m in metrics.items()}
         trained = Trained(
             state,
             {n: np.concatenate([old, added[n]], -1) for n, old in trained.curve.items()},
             trained.seconds + seconds,
-            trained.flops + chunk * flops_per_update,
-            compile_s,
+            trained.flops + length * flops_per_update,
+            trained.compile_s,
         )
-        if folder is not None:
+        due = trained.seconds - saved_s >= save_every_s or not goes_on(trained)
+        if folder is not None and due:
             checkpoints.save(folder, trained.num_updates, _tree(trained), description or {})
+            saved_s = trained.seconds
         on_chunk(trained)
     return trained
 

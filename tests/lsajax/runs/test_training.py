@@ -79,7 +79,7 @@ def test_a_training_that_is_killed_in_another_process_goes_on_to_the_same_bits(t
 
 
 def test_budgets_end_a_training_at_a_chunk(monkeypatch):
-    assert train(ppo, PPO, budget=Budget(flops=700.0)).num_updates == 6
+    assert train(ppo, PPO, budget=Budget(flops=700.0)).num_updates == 7
     assert train(ppo, PPO, budget=Budget(flops=100.0)).num_updates == 1
     assert train(ppo, PPO, budget=Budget(flops=1e9)).num_updates == 12
     clock = iter(range(1000))  # every look at it is a second later
