@@ -15,7 +15,8 @@ def flops(function: Callable[..., Any], *args: Any) -> float:
     shapes and types matter.
     """
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), args)
-    return float(jax.jit(function).lower(*shapes).cost_analysis()["flops"])
+    analysis: Any = jax.jit(function).lower(*shapes).cost_analysis()
+    return float(analysis["flops"])
 
 
 def rows(tree: Any, count: int) -> Any:
