@@ -97,6 +97,7 @@ def test_a_budget_too_small_for_one_update_is_one_sentence(monkeypatch):
         train(ppo, PPO, budget=Budget(seconds=0.1))
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax's readers
 def test_a_checkpoint_of_something_else_is_one_sentence(tmp_path):
     train(ppo, PPO, num_updates=2, folder=tmp_path)
     with pytest.raises(BadCheckpoint, match=r"is of triple \[5, 5, 2\], and \[5, 5, 3\] is needed"):
