@@ -1,6 +1,7 @@
 """Agents of deep reinforcement learning as methods of a study: how they are made and trained."""
 
 import dataclasses
+import functools
 import hashlib
 import time
 from collections.abc import Callable, Mapping
@@ -68,6 +69,7 @@ TRAINING: dict[tuple[str, str], ppo.Config | dqn.Config] = {
         epsilon_steps=250_000.0,
     ),
 }
+TRAINING |= {(a, "joint-sums"): TRAINING[a, "joint"] for a in ALGORITHMS}
 """Sizes and rates by algorithm and head; a slot is an episode, whose return is not discounted."""
 
 
@@ -102,6 +104,13 @@ HEADS = {
         joint.FEATURES,
         lambda scenario: 1,
     ),
+    "joint-sums": Head(
+        joint.environment,
+        functools.partial(joint.network, sums=True),
+        joint.make_solver,
+        joint.FEATURES,
+        lambda scenario: 1,
+    ),
     "sequential": Head(
         lambda scenario: SequentialAccess(scenario, num_slots=1, end_is_terminal=True),
         lambda scenario, algorithm: sequential.SequentialNetwork(q_values=algorithm == "dqn"),
@@ -118,7 +127,7 @@ class Agent:
 
     Attributes:
         algorithm: 'ppo' or 'dqn'.
-        head: 'joint' or 'sequential'.
+        head: a name of `HEADS`.
         scenario: what it is trained on.
         config: sizes and rates of the training.
         num_seeds: seeds.
@@ -181,7 +190,7 @@ class Agent:
             "features": HEADS[self.head].features,
             "hidden": 128,
         }
-        if self.head == "joint":
+        if self.head != "sequential":
             s = self.scenario
             found["triple"] = [s.num_users, s.num_channels, s.num_active]
         return found

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 TIME = "a minute or two on 2 cores"
 
+Head = Literal["joint", "joint-sums", "sequential"]
 # None of these changes an update.
 _FREE = ("realizations", "evaluate_at", "budget_s", "memory_bytes")
 _SAVE_EVERY_S = 10.0
@@ -39,6 +40,7 @@ class Config(options.RunConfig):
     Args:
         algorithm: ppo, or dqn (double DQN).
         head: joint: an output per way to give K users different channels, as in the paper;
+            joint-sums: as many outputs, each the sum of scores of its pairs of user and channel;
             sequential: one user at a time, the same weights for every size.
         triple: N users, M channels, K of the users request: what is trained on.
         num_active_min: fewest requesting users of a training slot, with the sequential head; K if
@@ -58,7 +60,7 @@ class Config(options.RunConfig):
     """
 
     algorithm: Literal["ppo", "dqn"] = "ppo"
-    head: Literal["joint", "sequential"] = "sequential"
+    head: Head = "sequential"
     triple: tuple[int, int, int] = (10, 15, 3)
     num_active_min: int | None = None
     setting: options.Setting = "plain"
@@ -89,7 +91,7 @@ def check(config: Config) -> None:
     options.check_run(config)
     for option, accepted in (
         ("algorithm", get_args(Literal["ppo", "dqn"])),
-        ("head", get_args(Literal["joint", "sequential"])),
+        ("head", get_args(Head)),
         ("setting", get_args(options.Setting)),
     ):
         value = getattr(config, option)
@@ -103,9 +105,9 @@ def check(config: Config) -> None:
         value = getattr(config, option)
         if value is not None and not 0 < value < math.inf:
             raise ValueError(f"--{option.replace('_', '-')} must be above 0, finite, got {value}")
-    if config.head == "joint" and config.num_active_min is not None:
+    if config.head != "sequential" and config.num_active_min is not None:
         raise ValueError("--num-active-min needs --head sequential: a joint head has one K")
-    if config.head == "joint" and config.evaluate_at:
+    if config.head != "sequential" and config.evaluate_at:
         raise ValueError(
             "--evaluate-at needs --head sequential: a joint head serves the sizes it was trained "
             f"for and no others, got {', '.join(config.evaluate_at)}"
@@ -172,10 +174,11 @@ def prepare(config: Config) -> Prepared:
         config.seeds,
         config.seed,
     )
-    if config.head == "joint":
+    if config.head != "sequential":
         joint.check_memory(
             agent.scenario,
             agent.config,
+            sums=config.head == "joint-sums",
             num_seeds=config.seeds,
             memory_bytes=config.memory_bytes,
         )
