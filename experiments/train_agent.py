@@ -45,6 +45,8 @@ class Config(options.RunConfig):
         triple: N users, M channels, K of the users request: what is trained on.
         num_active_min: fewest requesting users of a training slot, with the sequential head; K if
             not given.
+        order: whose turn is next with the sequential head: regret, the default, his who would lose
+            most by his second best free channel; or strength, the strongest user's.
         setting: what rates depend on, see `python -m experiments.scaling --help`.
         objective: what an assignment is worth: throughput (the default), fair or coupled.
         seeds: trainings side by side.
@@ -63,6 +65,7 @@ class Config(options.RunConfig):
     head: Head = "sequential"
     triple: tuple[int, int, int] = (10, 15, 3)
     num_active_min: int | None = None
+    order: Literal["regret", "strength"] | None = None
     setting: options.Setting = "plain"
     objective: options.Objective | None = None
     seeds: int = 5
@@ -107,6 +110,12 @@ def check(config: Config) -> None:
             raise ValueError(f"--{option.replace('_', '-')} must be above 0, finite, got {value}")
     if config.head != "sequential" and config.num_active_min is not None:
         raise ValueError("--num-active-min needs --head sequential: a joint head has one K")
+    if config.order is not None and (
+        config.head != "sequential" or config.order not in ("regret", "strength")
+    ):
+        raise ValueError(
+            f"--order must be regret or strength, with --head sequential, got {config.order}"
+        )
     if config.head != "sequential" and config.evaluate_at:
         raise ValueError(
             "--evaluate-at needs --head sequential: a joint head serves the sizes it was trained "
@@ -173,6 +182,7 @@ def prepare(config: Config) -> Prepared:
         dataclasses.replace(training_config, **changes),
         config.seeds,
         config.seed,
+        {"order": config.order or "regret"} if config.head == "sequential" else {},
     )
     if config.head != "sequential":
         joint.check_memory(
@@ -182,7 +192,7 @@ def prepare(config: Config) -> Prepared:
             num_seeds=config.seeds,
             memory_bytes=config.memory_bytes,
         )
-    agents.HEADS[config.head].environment(agent.scenario)  # raises where there is none
+    agent.environment()  # raises where there is none
     resources = contextlib.ExitStack()
     resources.enter_context(folder)
     return Prepared(config, agent, folder, resources)
