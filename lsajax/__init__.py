@@ -2,7 +2,7 @@
 
 from importlib import metadata
 
-from lsajax import hashing, scheduling, solvers, traffic, units
+from lsajax import env, hashing, scheduling, solvers, traffic, units
 from lsajax.coupling import coupling_loss
 from lsajax.fading import Fading, Multipath
 from lsajax.instance import OBJECTIVES, Instance
@@ -59,6 +59,7 @@ __all__ = [
     "check_instance",
     "coupling_loss",
     "discounted_utility",
+    "env",
     "expected_random_value",
     "fair_utility",
     "hashing",

@@ -61,44 +61,55 @@ class SequentialNetwork(nn.Module):
 
 
 def make_solver(
-    params: Any, network: nn.Module | None = None
+    params: Any, network: nn.Module | None = None, *, order: str = placement.ORDERS[0]
 ) -> Callable[[jax.Array, Instance], Solution]:
     """A solver that decodes instances of any size with trained parameters, greedily.
 
     Args:
         params: of the network.
         network: whose parameters they are; `SequentialNetwork()` if None.
+        order: that of the environment in which they were trained.
 
     Returns:
         solver(key, inst) -> Solution with status FEASIBLE; the key is not used. Works under jit and
         vmap.
     """
+    placement.check_order(order)
     network = SequentialNetwork() if network is None else network
 
     def solver(key: jax.Array, inst: Instance) -> Solution:
         del key
         check_one_slot(inst)
-        return _decode(params, inst, network)
+        return _decode(params, inst, network, order)
 
     return solver
 
 
-def first_candidate_solver(key: jax.Array, inst: Instance) -> Solution:
-    """What the environment's order alone gives: each user takes his best free channel."""
-    del key
-    check_one_slot(inst)
-    return _decode(None, inst, None)
+def first_candidate_solver(
+    order: str = placement.ORDERS[0],
+) -> Callable[[jax.Array, Instance], Solution]:
+    """What an order alone gives: the solver by which each user takes his best free channel."""
+    placement.check_order(order)
+
+    def solver(key: jax.Array, inst: Instance) -> Solution:
+        del key
+        check_one_slot(inst)
+        return _decode(None, inst, None, order)
+
+    return solver
 
 
-@partial(jax.jit, static_argnames=("network",))
-def _decode(params: Any, inst: Instance, network: nn.Module | None) -> Solution:
+@partial(jax.jit, static_argnames=("network", "order"))
+def _decode(params: Any, inst: Instance, network: nn.Module | None, order: str) -> Solution:
     def choose(obs: SequentialObservation) -> Array:
         if network is None:
             return jnp.int32(0)
         return jnp.argmax(jnp.where(obs.action_mask, network.apply(params, obs)[0], -jnp.inf))
 
     def step(progress: placement.Progress, _: None) -> tuple[placement.Progress, None]:
-        return placement.place(inst, progress, choose(features.observe(inst, progress)))[0], None
+        progress = placement.turn(inst, progress, order)
+        action = choose(features.observe(inst, progress))
+        return placement.place(inst, progress, action)[0], None
 
     progress, _ = jax.lax.scan(step, placement.begin(inst), length=inst.num_rows)
     value = objective.feasible_value(inst, progress.assignment)

@@ -28,6 +28,7 @@ CANDIDATE_FEATURES = (
     "rivals in whose tables it is",
     "largest loss of a rival who likes it best",
     "loss of all rivals who like it best",
+    "largest worth to a rival over the best of his other channels",
 )
 """Columns of `SequentialObservation.candidates`; differences in units of the user's own spread."""
 
@@ -47,6 +48,8 @@ CONTEXT_FEATURES = (
 
 LIMIT = 10.0
 """Features are cut to within this of 0."""
+UNWANTED = 2.0
+"""Loss, in units of the user's spread, at which a channel counts that is in no rival's table."""
 
 
 class SequentialObservation(NamedTuple):
@@ -130,16 +133,19 @@ def _rivals(progress: Progress, wants: Demand, std: Array) -> tuple[Array, ...]:
     other = jnp.arange(wants.best.shape[0]) != progress.row
     first = (wants.best_channel == progress.channel[:, None]) & other
     lost = jnp.where(first, wants.regret, 0.0) / std
-    listed = jnp.any(
-        (progress.table_channel == progress.channel[:, None, None]) & wants.free & other[:, None],
-        axis=-1,
-    )
-    num_first, num_listed = jnp.sum(first, axis=-1), jnp.sum(listed, axis=-1)
+    listed = progress.table_channel == progress.channel[:, None, None]
+    listed = listed & wants.free & other[:, None]
+    is_best = progress.table_channel == wants.best_channel[:, None]
+    over = progress.table_value - wants.best[:, None]
+    over = jnp.where(is_best, wants.regret[:, None], over) / std
+    num_first = jnp.sum(first, axis=-1)
+    num_listed = jnp.sum(jnp.any(listed, axis=-1), axis=-1)
     return (
         num_first / (1.0 + num_first),
         num_listed / (1.0 + num_listed),
         jnp.max(lost, axis=-1),
         jnp.log1p(jnp.sum(lost, axis=-1)),
+        jnp.max(jnp.where(listed, over, -UNWANTED), axis=(1, 2)),
     )
 
 

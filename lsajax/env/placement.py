@@ -18,6 +18,8 @@ NUM_CANDIDATES = 8
 """Channels among which a user chooses: his best free ones."""
 DEPTH = 8
 """Channels in the table of each user."""
+ORDERS = ("strength", "regret")
+"""Whose turn is next: the strongest, or who loses most by his second best free channel instead."""
 _NONE = -jnp.inf  # value of a candidate that does not exist
 _ROWS = 64  # of the value matrix at a time
 
@@ -67,8 +69,14 @@ class Demand(NamedTuple):
     regret: Float[Array, "users"]
 
 
+def check_order(order: str) -> None:
+    """Raises ValueError unless `order` is one of `ORDERS`."""
+    if order not in ORDERS:
+        raise ValueError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")
+
+
 def begin(inst: Instance) -> Progress:
-    """Nobody has a channel yet."""
+    """Nobody has a channel yet, and it is nobody's turn: see `turn`."""
     K, M = inst.num_rows, inst.num_channels
     holder = jnp.full(M, -1, jnp.int32)
     nothing = jnp.full(K, -1, jnp.int32)
@@ -88,10 +96,9 @@ def begin(inst: Instance) -> Progress:
     else:
         mean, std, value, channel = jax.lax.map(of_row, rows, batch_size=_ROWS)
     std = jnp.maximum(std, 1e-3 * jnp.abs(mean) + jnp.finfo(std.dtype).tiny)
-    progress = Progress(
-        nothing, holder, channel, value, mean, std, jnp.int32(0), nothing[:0], value[0, :0]
-    )
-    return _next_user(inst, progress)
+    none = jnp.full(NUM_CANDIDATES, _NONE, value.dtype)
+    candidates = jnp.zeros(NUM_CANDIDATES, jnp.int32)
+    return Progress(nothing, holder, channel, value, mean, std, jnp.int32(0), candidates, none)
 
 
 def scale(inst: Instance, progress: Progress) -> Float[Array, ""]:
@@ -109,6 +116,30 @@ def action_mask(progress: Progress) -> Bool[Array, "candidates"]:
     return (progress.value > _NONE).at[0].set(True)
 
 
+def turn(inst: Instance, progress: Progress, order: str = ORDERS[0]) -> Progress:
+    """Whose turn is next, with his candidates; the most outdated table is made anew before.
+
+    Args:
+        inst: one slot.
+        progress: of it.
+        order: one of `ORDERS`.
+    """
+    unplaced = _unplaced(inst, progress)
+    left = jnp.sum(_free(inst, progress), axis=1)
+    # Of tables that are equally short the one of the user with most to lose.
+    strength = progress.mean / jnp.maximum(jnp.max(jnp.abs(progress.mean)), 1e-30)
+    stale = jnp.argmin(jnp.where(unplaced, left - 0.5 * strength, DEPTH + 1))
+    value, channel = _best_free(inst, progress, stale, progress.table_value.shape[1])
+    progress = progress._replace(
+        table_channel=progress.table_channel.at[stale].set(channel),
+        table_value=progress.table_value.at[stale].set(value),
+    )
+    urgency = demand(inst, progress).regret if order == "regret" else progress.mean
+    row = jnp.argmax(jnp.where(unplaced, urgency, -jnp.inf)).astype(jnp.int32)
+    value, channel = _best_free(inst, progress, row, NUM_CANDIDATES)
+    return progress._replace(row=row, value=value, channel=channel)
+
+
 def place(
     inst: Instance, progress: Progress, action: Int[Array, ""]
 ) -> tuple[Progress, Float[Array, ""]]:
@@ -116,7 +147,7 @@ def place(
 
     Returns:
         (progress, value), the value being the increase of `objective_value`; without effect, and 0,
-        when all have their channels.
+        when all have their channels. Whose turn is next says `turn`.
     """
     action = jnp.where(action_mask(progress)[action], action, 0)
     row, channel, value = progress.row, progress.channel[action], progress.value[action]
@@ -130,13 +161,12 @@ def place(
             jnp.where(happens, row.astype(jnp.int32), progress.holder[channel])
         ),
     )
-    return _next_user(inst, progress), value
+    return progress, value
 
 
 def demand(inst: Instance, progress: Progress) -> Demand:
     """What the users without a channel would like."""
-    held = progress.holder[progress.table_channel] >= 0
-    free = ~held & (progress.table_value > _NONE) & _unplaced(inst, progress)[:, None]
+    free = _free(inst, progress)
     value = jnp.where(free, progress.table_value, _NONE)
     at = jnp.argmax(value, axis=1)
     best = jnp.max(value, axis=1)
@@ -151,21 +181,9 @@ def demand(inst: Instance, progress: Progress) -> Demand:
     return Demand(free, best, jnp.where(jnp.any(free, axis=1), channel, -1), regret)
 
 
-def _next_user(inst: Instance, progress: Progress) -> Progress:
-    """Brings the stalest table up to date, and finds the next user with his candidates."""
-    unplaced = _unplaced(inst, progress)
-    wants = demand(inst, progress)
-    left = jnp.sum(wants.free, axis=1)
-    stale = jnp.argmin(jnp.where(unplaced, left, DEPTH + 1))
-    value, channel = _best_free(inst, progress, stale, progress.table_value.shape[1])
-    progress = progress._replace(
-        table_channel=progress.table_channel.at[stale].set(channel),
-        table_value=progress.table_value.at[stale].set(value),
-    )
-    regret = demand(inst, progress).regret
-    row = jnp.argmax(jnp.where(unplaced, regret, -1.0)).astype(jnp.int32)
-    value, channel = _best_free(inst, progress, row, NUM_CANDIDATES)
-    return progress._replace(row=row, value=value, channel=channel)
+def _free(inst: Instance, progress: Progress) -> Bool[Array, "users depth"]:
+    held = progress.holder[progress.table_channel] >= 0
+    return ~held & (progress.table_value > _NONE) & _unplaced(inst, progress)[:, None]
 
 
 def _unplaced(inst: Instance, progress: Progress) -> Bool[Array, "users"]:

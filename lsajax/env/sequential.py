@@ -29,13 +29,31 @@ class SequentialState(NamedTuple):
 class SequentialAccess(Access):
     """Spectrum access with one action per user: which of his best free channels he takes.
 
-    The user whose turn it is stands to lose most if he gets his second best free channel instead of
-    the best. A step's reward is what his placement adds to the objective, over the slot's scale,
-    with the coupling less the leakage to and from those already placed: the rewards of a slot add
-    up to its objective. A masked action, a candidate that does not exist, counts as the first one.
+    Whose turn it is says `order`: that of the user who loses most if he gets his second best free
+    channel instead of the best, or that of the strongest. A step's reward is what his placement
+    adds to the objective, over the slot's scale, with the coupling less the leakage to and from
+    those already placed: the rewards of a slot add up to its objective. A masked action, a
+    candidate that does not exist, counts as the first one.
 
     The number of users may vary from slot to slot, and with it the number of steps of a slot.
     """
+
+    def __init__(
+        self, scenario: Scenario, *, order: str = placement.ORDERS[0], **options: Any
+    ) -> None:
+        """An environment of `scenario` by default.
+
+        Args:
+            scenario: default parameters.
+            order: whose turn is next, one of `placement.ORDERS`.
+            options: of `Access`.
+
+        Raises:
+            ValueError: what `Access` raises, or an unknown order.
+        """
+        placement.check_order(order)
+        super().__init__(scenario, **options)
+        self.order = order
 
     def check_params(self, params: Scenario) -> None:
         """Raises ValueError where `params` has no sequential environment."""
@@ -73,7 +91,8 @@ class SequentialAccess(Access):
         """`reset` without jit."""
         self.check_params(params)
         slot = first_slot(key, params)
-        state = SequentialState(slot, placement.begin(slot.inst))
+        progress = placement.turn(slot.inst, placement.begin(slot.inst), self.order)
+        state = SequentialState(slot, progress)
         return self.observe(key, state, None, params), state
 
     def step_env(
@@ -85,13 +104,16 @@ class SequentialAccess(Access):
         whether it placed the last user of its slot.
         """
         slot = state.slot
-        progress, value = placement.place(slot.inst, state.progress, jnp.asarray(action))
+        action = jnp.asarray(action)
+        progress, value = placement.place(slot.inst, state.progress, action)
         full = placement.is_complete(slot.inst, progress)
         state = jax.lax.cond(
             full,
             lambda: self._following(hashing.named_key(key, "traffic"), params, slot, progress),
             lambda: SequentialState(slot, progress),
         )
+        progress = placement.turn(state.slot.inst, state.progress, self.order)
+        state = state._replace(progress=progress)
         terminated = self.is_terminated(state, params)
         obs = self.observe(key, state, action, params)
         info = {"value": value, "slot_end": full}

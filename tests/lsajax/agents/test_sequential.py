@@ -16,9 +16,13 @@ ENV = SequentialAccess(SCENARIO, num_slots=1, end_is_terminal=True)
 
 
 @pytest.fixture(scope="module")
-def params():
-    obs, _ = ENV.reset(jax.random.key(0))
-    return NETWORK.init(jax.random.key(1), obs)
+def first():
+    return ENV.reset(jax.random.key(0))[0]
+
+
+@pytest.fixture(scope="module")
+def params(first):
+    return NETWORK.init(jax.random.key(1), first)
 
 
 def test_solver_decides_as_the_agent_in_the_environment_does(params):
@@ -48,7 +52,9 @@ def test_solver_decides_as_the_agent_in_the_environment_does(params):
     assert len(numbers) > 1
 
 
-@pytest.mark.parametrize("objective_of", ["throughput", "coupled"])
+@pytest.mark.parametrize(
+    "objective_of", ["coupled", pytest.param("throughput", marks=pytest.mark.slow)]
+)
 def test_same_weights_serve_another_size(params, objective_of):
     scenario = SCENARIO.replace(
         num_users=80, num_channels=100, num_active=70, num_active_min=None, objective=objective_of
@@ -63,19 +69,28 @@ def test_same_weights_serve_another_size(params, objective_of):
     assert len({float(v) for v in solutions.value}) == 3
 
 
-def test_order_alone_solves_what_sorting_solves():
+@pytest.mark.parametrize("order", ["strength", pytest.param("regret", marks=pytest.mark.slow)])
+def test_order_alone_solves_what_sorting_solves(order):
     # The strongest user loses most by a narrower channel, so he comes first.
     scenario = lsa.Scenario(num_users=30, num_channels=40, num_active=20)
     inst = jax.jit(lsa.sample_instance)(jax.random.key(0), scenario)
     best = lsa.solvers.sorted_matching(jax.random.key(0), inst).value
-    np.testing.assert_allclose(first_candidate_solver(jax.random.key(0), inst).value, best, 1e-6)
+    found = first_candidate_solver(order)(jax.random.key(0), inst).value
+    np.testing.assert_allclose(found, best, 1e-6)
 
 
-def test_q_values_and_value_are_near_the_return_before_training():
-    network = SequentialNetwork(q_values=True)
-    obs, _ = ENV.reset(jax.random.key(0))
+def test_q_values_and_value_are_near_the_return_before_training(first):
+    network, obs = SequentialNetwork(q_values=True), first
     scores, value = network.apply(network.init(jax.random.key(1), obs), obs)
     assert scores.shape == (8,) and value.shape == ()
     np.testing.assert_allclose(scores, obs.remaining, atol=0.02)
     np.testing.assert_allclose(value, obs.remaining, atol=0.02)
     assert 1.0 < obs.remaining < 2.0  # a random assignment is worth 1
+
+
+def test_unknown_order_is_refused(params):
+    for make in (first_candidate_solver, lambda order: make_solver(params, order=order)):
+        with pytest.raises(ValueError, match="order must be one of strength, regret, got 'fifo'"):
+            make("fifo")
+    with pytest.raises(ValueError, match="order must be one of strength, regret"):
+        SequentialAccess(SCENARIO, order="fifo")
