@@ -85,14 +85,7 @@ def train(
         ValueError: the budget is too small for one update.
         BadCheckpoint: those in `folder` are of something else.
     """
-    affordable = num_updates
-    if budget.flops is not None:
-        affordable = min(num_updates, math.floor(budget.flops / flops_per_update))
-        if affordable < 1:
-            raise ValueError(
-                f"budget_flops must be at least {flops_per_update:.3g}, which one update takes, "
-                f"got {budget.flops:.3g}"
-            )
+    affordable = _affordable(num_updates, budget, flops_per_update)
     trained = Trained(state, _no_curve(update, state), 0.0, 0.0, 0.0)
     if folder is not None:
         trained = _resumed(trained, folder, description or {}, flops_per_update)
@@ -107,23 +100,15 @@ def train(
         length = min(chunk, affordable - trained.num_updates)
         if length not in compiled:
             start = time.perf_counter()
-            run = jax.jit(_chunk_of(update, length), donate_argnums=0)
-            compiled[length] = run.lower(trained.state).compile()
+            compiled[length] = _compiled(update, length, trained.state)
             compile_s = trained.compile_s + time.perf_counter() - start
             trained = dataclasses.replace(trained, compile_s=compile_s)
         start = time.perf_counter()
-        state, metrics = jax.block_until_ready(compiled[length](trained.state))
+        found = jax.block_until_ready(compiled[length](trained.state))
         seconds = time.perf_counter() - start
         longest = max(longest, seconds)
         _check_seconds(budget, seconds / length)
-        added = {name: np.moveaxis(np.asarray(m), 0, -1) for name, m in metrics.items()}
-        trained = Trained(
-            state,
-            {n: np.concatenate([old, added[n]], -1) for n, old in trained.curve.items()},
-            trained.seconds + seconds,
-            trained.flops + length * flops_per_update,
-            trained.compile_s,
-        )
+        trained = _after(trained, *found, seconds, length * flops_per_update)
         due = trained.seconds - saved_s >= save_every_s or not goes_on(trained)
         if folder is not None and due:
             checkpoints.save(folder, trained.num_updates, _tree(trained), description or {})
@@ -132,8 +117,36 @@ def train(
     return trained
 
 
-def _chunk_of(update: Callable[[Any], Any], length: int) -> Callable[[Any], Any]:
-    return lambda state: jax.lax.scan(lambda s, _: update(s), state, length=length)
+def _affordable(num_updates: int, budget: Budget, flops_per_update: float) -> int:
+    if budget.flops is None:
+        return num_updates
+    if budget.flops < flops_per_update:
+        raise ValueError(
+            f"budget_flops must be at least {flops_per_update:.3g}, which one update takes, "
+            f"got {budget.flops:.3g}"
+        )
+    return min(num_updates, math.floor(budget.flops / flops_per_update))
+
+
+def _compiled(update: Callable[[Any], Any], length: int, state: Any) -> Any:
+    def run(state: Any) -> Any:
+        return jax.lax.scan(lambda s, _: update(s), state, length=length)
+
+    return jax.jit(run, donate_argnums=0).lower(state).compile()
+
+
+def _after(
+    trained: Trained, state: Any, metrics: dict[str, jax.Array], seconds: float, flops: float
+) -> Trained:
+    added = {name: np.moveaxis(np.asarray(m), 0, -1) for name, m in metrics.items()}
+    curve = {name: np.concatenate([old, added[name]], -1) for name, old in trained.curve.items()}
+    return dataclasses.replace(
+        trained,
+        state=state,
+        curve=curve,
+        seconds=trained.seconds + seconds,
+        flops=trained.flops + flops,
+    )
 
 
 def _no_curve(update: Callable[[Any], Any], state: Any) -> dict[str, np.ndarray]:
