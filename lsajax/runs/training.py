@@ -104,11 +104,11 @@ def train(
             compile_s = trained.compile_s + time.perf_counter() - start
             trained = dataclasses.replace(trained, compile_s=compile_s)
         start = time.perf_counter()
-        found = jax.block_until_ready(compiled[length](trained.state))
+        state, metrics = jax.block_until_ready(compiled[length](trained.state))
         seconds = time.perf_counter() - start
         longest = max(longest, seconds)
         _check_seconds(budget, seconds / length)
-        trained = _after(trained, *found, seconds, length * flops_per_update)
+        trained = _after(trained, state, metrics, seconds, length * flops_per_update)
         due = trained.seconds - saved_s >= save_every_s or not goes_on(trained)
         if folder is not None and due:
             checkpoints.save(folder, trained.num_updates, _tree(trained), description or {})
