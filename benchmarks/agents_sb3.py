@@ -11,7 +11,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 import lsajax as lsa
-from lsajax.agents import ppo
+from lsajax.agents import joint, ppo
 
 
 class NumpyAccess(gymnasium.Env):
@@ -54,8 +54,25 @@ class NumpyAccess(gymnasium.Env):
         return np.zeros(self.observation_space.shape, np.float32), reward, True, False, {}
 
 
+def check_same(scenario: lsa.Scenario) -> None:
+    """Raises AssertionError unless NumPy version and ours show and pay the same in one slot."""
+    env, key = joint.environment(scenario), jax.random.key(1)
+    obs, state = env.reset(key, scenario)
+    other = NumpyAccess(scenario, 0)
+    inst = state.slot.inst
+    seen = other.see(
+        *(np.asarray(x, float) for x in (inst.mean_power_w, inst.bandwidth_hz)),
+        np.asarray(inst.occupied),
+    )
+    np.testing.assert_allclose(seen, obs.features, rtol=1e-3, atol=1e-3)
+    for action in (0, env.num_actions - 1):
+        ours = env.step(key, state, action, scenario)[2]
+        np.testing.assert_allclose(other.step(action)[1], ours, rtol=1e-4)
+
+
 def numpy_envs(scenario: lsa.Scenario, num_envs: int) -> VecEnv:
     """As many of them behind Stable-Baselines3's own `DummyVecEnv`."""
+    check_same(scenario)
     return DummyVecEnv([lambda i=i: NumpyAccess(scenario, i) for i in range(num_envs)])
 
 

@@ -1,7 +1,9 @@
 """Agents of deep reinforcement learning as methods of a study: how they are made and trained."""
 
 import dataclasses
+import functools
 import hashlib
+import operator
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,15 +11,17 @@ from typing import Any
 import jax
 import numpy as np
 from flax import linen as nn
-from lsajax.env import CANDIDATE_FEATURES, CONTEXT_FEATURES, SequentialAccess
 
 import lsajax as lsa
-from experiments.methods import Method, Outcome
+from experiments.methods import Method, Outcome, from_solver
 from lsajax import hashing
-from lsajax.agents import dqn, joint, ppo, sequential
+from lsajax.agents import costs, dqn, joint, networks, ppo, sequential
+from lsajax.env import CANDIDATE_FEATURES, CONTEXT_FEATURES, SequentialAccess
 from lsajax.runs import training
 
 ALGORITHMS: dict[str, Any] = {"ppo": ppo, "dqn": dqn}
+ORDER = "Order alone"
+"""The sequential head without a network: in its order, each user takes his best free channel."""
 
 TRAINING: dict[tuple[str, str], ppo.Config | dqn.Config] = {
     ("ppo", "joint"): ppo.Config(
@@ -36,7 +40,7 @@ TRAINING: dict[tuple[str, str], ppo.Config | dqn.Config] = {
         num_steps=1,
         num_gradients=4,
         batch_size=256,
-        capacity=16_384,
+        capacity=4096,
         learning_starts=2048,
         target_interval=1,
         learning_rate=1e-3,
@@ -68,6 +72,7 @@ TRAINING: dict[tuple[str, str], ppo.Config | dqn.Config] = {
         epsilon_steps=250_000.0,
     ),
 }
+TRAINING |= {(a, "joint-sums"): TRAINING[a, "joint"] for a in ALGORITHMS}
 """Sizes and rates by algorithm and head; a slot is an episode, whose return is not discounted."""
 
 
@@ -76,16 +81,16 @@ class Head:
     """What an action is, and the network that scores actions.
 
     Attributes:
-        environment: `(scenario) -> env`, a slot per episode.
+        environment: `(scenario, **options) -> env`, a slot per episode.
         network: `(scenario, algorithm) -> module`.
-        make_solver: `(params, network) -> solver(key, inst)`.
+        make_solver: `(params, network, **options) -> solver(key, inst)`.
         features: names what the observation shows; other weights do not fit.
         decisions: `(scenario) -> passes of the network per slot`.
     """
 
-    environment: Callable[[lsa.Scenario], Any]
+    environment: Callable[..., Any]
     network: Callable[[lsa.Scenario, str], nn.Module]
-    make_solver: Callable[[Any, nn.Module], Callable[..., lsa.solvers.Solution]]
+    make_solver: Callable[..., Callable[..., lsa.solvers.Solution]]
     features: str
     decisions: Callable[[lsa.Scenario], int]
 
@@ -102,8 +107,15 @@ HEADS = {
         joint.FEATURES,
         lambda scenario: 1,
     ),
+    "joint-sums": Head(
+        joint.environment,
+        functools.partial(joint.network, sums=True),
+        joint.make_solver,
+        joint.FEATURES,
+        lambda scenario: 1,
+    ),
     "sequential": Head(
-        lambda scenario: SequentialAccess(scenario, num_slots=1, end_is_terminal=True),
+        functools.partial(SequentialAccess, num_slots=1, end_is_terminal=True),
         lambda scenario, algorithm: sequential.SequentialNetwork(q_values=algorithm == "dqn"),
         sequential.make_solver,
         _digest((*CANDIDATE_FEATURES, *CONTEXT_FEATURES)),
@@ -118,11 +130,12 @@ class Agent:
 
     Attributes:
         algorithm: 'ppo' or 'dqn'.
-        head: 'joint' or 'sequential'.
+        head: a name of `HEADS`.
         scenario: what it is trained on.
         config: sizes and rates of the training.
         num_seeds: seeds.
         seed: of the run.
+        options: of environment and solver of the head, JSON-able: the order of the sequential one.
     """
 
     algorithm: str
@@ -131,6 +144,7 @@ class Agent:
     config: ppo.Config | dqn.Config
     num_seeds: int
     seed: int
+    options: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -141,10 +155,18 @@ class Agent:
         """The network of its head."""
         return HEADS[self.head].network(self.scenario, self.algorithm)
 
+    def environment(self) -> Any:
+        """An environment of its head.
+
+        Raises:
+            ValueError: there is none for the scenario.
+        """
+        return HEADS[self.head].environment(self.scenario, **self.options)
+
     def start(self) -> Any:
         """States [seeds] before the first update; seed i is the same whatever their number."""
         module = ALGORITHMS[self.algorithm]
-        env, network = HEADS[self.head].environment(self.scenario), self.network()
+        env, network = self.environment(), self.network()
         root = jax.random.key(self.seed)
         keys = jax.numpy.stack(
             [hashing.named_key(root, "training", "seed", i) for i in range(self.num_seeds)]
@@ -153,7 +175,8 @@ class Agent:
         def init(key: jax.Array) -> Any:
             return module.init(key, env, self.config, network=network)
 
-        return jax.jit(jax.vmap(init))(keys)
+        # One by one: orthogonal weights of several seeds at once block each other on a CPU.
+        return jax.jit(lambda keys: jax.lax.map(init, keys))(keys)
 
     def update(self, states: Any) -> Any:
         """One update of all seeds."""
@@ -166,50 +189,54 @@ class Agent:
 
     def decision_flops(self, params: Any, states: Any) -> float:
         """Floating point operations of the network in one slot, without features and decoding."""
-        from lsajax.agents import costs
-
         obs = jax.tree.map(lambda leaf: leaf[0, 0], states.envs.obs)
         once = costs.flops(self.network().apply, params, obs)
         return HEADS[self.head].decisions(self.scenario) * once
 
     def description(self) -> dict[str, Any]:
         """What a checkpoint or weights are of, JSON-able."""
-        found = {
+        found: dict[str, Any] = {
             "algorithm": self.algorithm,
             "head": self.head,
             "features": HEADS[self.head].features,
-            "hidden": 128,
+            "hidden": networks.HIDDEN,
+            **self.options,
         }
-        if self.head == "joint":
+        if self.head != "sequential":
             s = self.scenario
             found["triple"] = [s.num_users, s.num_channels, s.num_active]
         return found
 
     def methods(self, trained: training.Trained) -> list[Method]:
-        """A method per seed, named `NAME 0`, `NAME 1`, ..."""
-        network = self.network()
-        head = HEADS[self.head]
+        """A method per seed, named `NAME 0`, `NAME 1`, ...
+
+        With the sequential head also `ORDER`: what an agent has to beat to have learned anything.
+        """
+        network, make_solver = self.network(), HEADS[self.head].make_solver
 
         @jax.jit
         def solve(params: Any, key: jax.Array, inst: lsa.Instance) -> lsa.solvers.Solution:
-            return head.make_solver(params, network)(key, inst)
+            return make_solver(params, network, **self.options)(key, inst)
 
         params = trained.state.params
         one = jax.tree.map(lambda leaf: leaf[0], params)
-        costs = {
+        spent = {
             "training_s": trained.seconds / self.num_seeds,
             "training_flops": trained.flops / self.num_seeds,
             "decision_flops": self.decision_flops(one, trained.state),
         }
-        return [
+        found = [
             _method(
                 f"{self.name} {i}",
                 solve,
-                jax.tree.map(lambda leaf, i=i: leaf[i], params),
-                {**costs, "agent": self.name, "agent_seed": i},
+                jax.tree.map(operator.itemgetter(i), params),
+                {**spent, "agent": self.name, "agent_seed": i},
             )
             for i in range(self.num_seeds)
         ]
+        if self.head == "sequential":
+            found.append(from_solver(ORDER, sequential.first_candidate_solver(**self.options)))
+        return found
 
 
 def _method(

@@ -6,7 +6,7 @@ import math
 import pathlib
 import re
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args
 
 from lsajax.runs.folder import RunFolder
 
@@ -133,10 +133,20 @@ def check(config: SlotConfig) -> None:
         raise ValueError(f"--budget-s must be above 0 seconds, finite, got {config.budget_s}")
 
 
-SlotConfigT = TypeVar("SlotConfigT", bound=SlotConfig)
+class _HasSetting(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def setting(self) -> Setting: ...
+
+    @property
+    def objective(self) -> Objective | None: ...
 
 
-def resolved(config: SlotConfigT) -> SlotConfigT:
+WithSetting = TypeVar("WithSetting", bound=_HasSetting)
+
+
+def resolved(config: WithSetting) -> WithSetting:
     """The same options, each with one name: 'fair' as a setting is an objective in 'plain'."""
     if config.setting == "fair":
         return dataclasses.replace(config, setting="plain", objective="fair")

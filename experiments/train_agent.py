@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 TIME = "a minute or two on 2 cores"
 
+Head = Literal["joint", "joint-sums", "sequential"]
 # None of these changes an update.
 _FREE = ("realizations", "evaluate_at", "budget_s", "memory_bytes")
+_SAVE_EVERY_S = 10.0
 CHECKPOINTS, WEIGHTS, CURVE = "checkpoints", "weights.msgpack", "curve.parquet"
 
 
@@ -38,15 +40,19 @@ class Config(options.RunConfig):
     Args:
         algorithm: ppo, or dqn (double DQN).
         head: joint: an output per way to give K users different channels, as in the paper;
+            joint-sums: as many outputs, each the sum of scores of its pairs of user and channel;
             sequential: one user at a time, the same weights for every size.
         triple: N users, M channels, K of the users request: what is trained on.
         num_active_min: fewest requesting users of a training slot, with the sequential head; K if
             not given.
+        order: whose turn is next with the sequential head: regret, the default, his who would lose
+            most by his second best free channel; or strength, the strongest user's.
         setting: what rates depend on, see `python -m experiments.scaling --help`.
         objective: what an assignment is worth: throughput (the default), fair or coupled.
         seeds: trainings side by side.
         updates: of a training; each algorithm and head has its own default.
-        chunk: updates between two checkpoints.
+        chunk: updates between two looks at budget and clock; a checkpoint follows one every ten
+            seconds.
         learning_rate: of Adam; each algorithm and head has its own default.
         budget_s: seconds of all seeds' training together, without compilation.
         budget_flops: floating point operations of all seeds' training together.
@@ -56,9 +62,10 @@ class Config(options.RunConfig):
     """
 
     algorithm: Literal["ppo", "dqn"] = "ppo"
-    head: Literal["joint", "sequential"] = "sequential"
+    head: Head = "sequential"
     triple: tuple[int, int, int] = (10, 15, 3)
     num_active_min: int | None = None
+    order: Literal["regret", "strength"] | None = None
     setting: options.Setting = "plain"
     objective: options.Objective | None = None
     seeds: int = 5
@@ -87,7 +94,7 @@ def check(config: Config) -> None:
     options.check_run(config)
     for option, accepted in (
         ("algorithm", get_args(Literal["ppo", "dqn"])),
-        ("head", get_args(Literal["joint", "sequential"])),
+        ("head", get_args(Head)),
         ("setting", get_args(options.Setting)),
     ):
         value = getattr(config, option)
@@ -101,9 +108,15 @@ def check(config: Config) -> None:
         value = getattr(config, option)
         if value is not None and not 0 < value < math.inf:
             raise ValueError(f"--{option.replace('_', '-')} must be above 0, finite, got {value}")
-    if config.head == "joint" and config.num_active_min is not None:
+    if config.head != "sequential" and config.num_active_min is not None:
         raise ValueError("--num-active-min needs --head sequential: a joint head has one K")
-    if config.head == "joint" and config.evaluate_at:
+    if config.order is not None and (
+        config.head != "sequential" or config.order not in ("regret", "strength")
+    ):
+        raise ValueError(
+            f"--order must be regret or strength, with --head sequential, got {config.order}"
+        )
+    if config.head != "sequential" and config.evaluate_at:
         raise ValueError(
             "--evaluate-at needs --head sequential: a joint head serves the sizes it was trained "
             f"for and no others, got {', '.join(config.evaluate_at)}"
@@ -169,15 +182,17 @@ def prepare(config: Config) -> Prepared:
         dataclasses.replace(training_config, **changes),
         config.seeds,
         config.seed,
+        {"order": config.order or "regret"} if config.head == "sequential" else {},
     )
-    if config.head == "joint":
+    if config.head != "sequential":
         joint.check_memory(
             agent.scenario,
             agent.config,
+            sums=config.head == "joint-sums",
             num_seeds=config.seeds,
             memory_bytes=config.memory_bytes,
         )
-    agents.HEADS[config.head].environment(agent.scenario)  # raises where there is none
+    agent.environment()  # raises where there is none
     resources = contextlib.ExitStack()
     resources.enter_context(folder)
     return Prepared(config, agent, folder, resources)
@@ -251,6 +266,7 @@ def train(config: Config, agent: "Agent", out: pathlib.Path) -> "Trained":
             budget=training.Budget(config.budget_s, config.budget_flops),
             folder=out / CHECKPOINTS,
             description=agent.description() | options.record("train_agent", config, without=_FREE),
+            save_every_s=_SAVE_EVERY_S,
             on_chunk=show,
         )
 

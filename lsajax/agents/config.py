@@ -31,6 +31,6 @@ def check_rates(config: Any, names: str, most: float = math.inf) -> None:
         value = getattr(config, name)
         if not isinstance(value, numbers.Real):
             continue
-        if not 0 <= value <= most or math.isinf(value):
+        if not 0 <= float(value) <= most or math.isinf(value):
             bounds = "at least 0, finite" if math.isinf(most) else f"within 0..{most:g}"
             raise ValueError(f"{name} must be {bounds}, got {value!r}")

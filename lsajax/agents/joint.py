@@ -1,7 +1,9 @@
 """The paper's head: one output per way to give K users different channels.
 
-Its output layer has M! / (M - K)! rows, which is where deep reinforcement learning on joint actions
-ends: what it would take is computed before anything is made, and refused where it does not fit.
+There are M! / (M - K)! of them, which is where deep reinforcement learning on joint actions ends:
+what it would take is computed before anything is made, and refused where it does not fit. In the
+paper's output layer each has weights of its own, and learns from its own trials alone; `PairSums`
+scores pairs of user and channel, and an output is the sum of its pairs.
 """
 
 import dataclasses
@@ -15,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from lsajax import objective, reward
 from lsajax.agents import dqn, networks, ppo
@@ -58,7 +60,8 @@ class Memory:
         gradients: of them.
         optimiser: Adam's two moments.
         target: of DQN's target network.
-        activations: scores of a batch, their log-softmax, and the gradient of either.
+        activations: scores of a batch, their log-softmax, and the gradient of either; with sums
+            also which pairs an action has.
         observations: kept for learning: of a rollout, or in the replay buffer.
     """
 
@@ -75,10 +78,45 @@ class Memory:
         return sum(dataclasses.astuple(self))
 
 
-def network(scenario: Scenario, algorithm: str) -> networks.MLP:
-    """The head of a scenario: 'ppo' takes logits and a value, 'dqn' Q-values."""
+class PairSums(nn.Module):
+    """A perceptron that scores K x M pairs; the score of a joint action is the sum of its pairs.
+
+    Attributes:
+        num_users: K.
+        num_channels: M.
+        pairs: perceptron with K M scores.
+    """
+
+    num_users: int
+    num_channels: int
+    pairs: networks.MLP
+
+    @property
+    def num_actions(self) -> int:
+        """Outputs."""
+        return math.perm(self.num_channels, self.num_users)
+
+    def __call__(self, obs: Any) -> tuple[Float[Array, "actions"], Float[Array, ""]]:
+        """Scores and value of one observation."""
+        scores, value = self.pairs(obs)
+        K, M = self.num_users, self.num_channels
+        channels = joint.decode(jnp.arange(self.num_actions), K, M)
+        # A product, not a gather: its gradient is a product too, and no scatter.
+        used = jax.nn.one_hot(channels, M).reshape(self.num_actions, K * M)
+        return used @ scores, value
+
+
+def network(scenario: Scenario, algorithm: str, *, sums: bool = False) -> networks.MLP | PairSums:
+    """The head of a scenario: 'ppo' takes logits and a value, 'dqn' Q-values.
+
+    Args:
+        scenario: sizes.
+        algorithm: 'ppo' or 'dqn'.
+        sums: `PairSums` in place of an output layer with weights for each joint action.
+    """
     make = {"ppo": networks.policy, "dqn": networks.q_values}[algorithm]
-    return make(math.perm(scenario.num_channels, scenario.num_active))
+    K, M = scenario.num_active, scenario.num_channels
+    return PairSums(K, M, make(K * M)) if sums else make(math.perm(M, K))
 
 
 def environment(scenario: Scenario) -> joint.JointAccess:
@@ -86,16 +124,19 @@ def environment(scenario: Scenario) -> joint.JointAccess:
     return joint.JointAccess(scenario, num_slots=1, end_is_terminal=True)
 
 
-def memory(scenario: Scenario, config: ppo.Config | dqn.Config) -> Memory:
-    """What a training takes, from shapes alone, whatever the number of outputs."""
+def memory(scenario: Scenario, config: ppo.Config | dqn.Config, *, sums: bool = False) -> Memory:
+    """What a training takes, from shapes alone, whatever the number of outputs; see `network`."""
     algorithm = "ppo" if isinstance(config, ppo.Config) else "dqn"
     actions = math.perm(scenario.num_channels, scenario.num_active)
     features = _num_features(scenario)
-    # Everything is affine in the number of outputs, which may be too many for an array's shape.
-    one, two = (
-        _param_bytes(network(scenario, algorithm).clone(num_actions=n), features) for n in (1, 2)
-    )
-    params = one + (actions - 1) * (two - one)
+    if sums:
+        pairs = network(scenario, algorithm, sums=True).pairs
+        params, fixed = _param_bytes(pairs, features), actions * pairs.num_actions * _FLOAT
+    else:
+        # Affine in the number of outputs, which may be too many for an array's shape.
+        dense = network(scenario, algorithm)
+        one, two = (_param_bytes(dense.clone(num_actions=n), features) for n in (1, 2))
+        params, fixed = one + (actions - 1) * (two - one), 0
     obs = features * _FLOAT + actions  # the mask is a byte for each
     if isinstance(config, ppo.Config):
         # The acting environments score too, but a step at a time, when no gradient is held.
@@ -109,7 +150,7 @@ def memory(scenario: Scenario, config: ppo.Config | dqn.Config) -> Memory:
         gradients=params,
         optimiser=2 * params,
         target=target,
-        activations=scored * actions * _FLOAT,
+        activations=scored * actions * _FLOAT + fixed,
         observations=kept * obs,
     )
 
@@ -118,6 +159,7 @@ def check_memory(
     scenario: Scenario,
     config: ppo.Config | dqn.Config,
     *,
+    sums: bool = False,
     num_seeds: int = 1,
     memory_bytes: int | None = None,
 ) -> int:
@@ -126,13 +168,14 @@ def check_memory(
     Args:
         scenario: sizes.
         config: of the algorithm.
+        sums: see `network`.
         num_seeds: trained side by side.
         memory_bytes: available; what this machine or its accelerator has if None.
 
     Raises:
         ActionSpaceTooLarge: they are more than are available.
     """
-    needed = num_seeds * memory(scenario, config).total
+    needed = num_seeds * memory(scenario, config, sums=sums).total
     available = available_bytes() if memory_bytes is None else memory_bytes
     if needed > available:
         raise ActionSpaceTooLarge(scenario, needed, available)

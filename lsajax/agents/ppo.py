@@ -296,8 +296,15 @@ def _collect(state: State, key: Array) -> tuple[rollout.Envs, Batch, rollout.Tra
     config = state.config
     keys = jax.random.split(key, config.num_steps)
     envs, (steps, episodes) = jax.lax.scan(partial(_step, state), state.envs, keys)
-    names = ("reward", "value", "next_value", "terminated", "truncated")
-    found = advantages(*(steps[n] for n in names), config.discount, config.gae_lambda)
+    found = advantages(
+        steps["reward"],
+        steps["value"],
+        steps["next_value"],
+        steps["terminated"],
+        steps["truncated"],
+        config.discount,
+        config.gae_lambda,
+    )
     batch = Batch(steps["obs"], steps["action"], steps["log_prob"], found, found + steps["value"])
     flat = jax.tree.map(lambda x: x.reshape(config.steps_per_update, *x.shape[2:]), batch)
     return envs, flat, episodes
@@ -326,7 +333,8 @@ def _minibatch(
 
 def _loss(state: State, params: Any, batch: Batch) -> tuple[Array, dict[str, Array]]:
     config = state.config
-    scores, value = jax.vmap(state.network.apply, (None, 0))(params, batch.obs)
+    apply: Any = jax.vmap(state.network.apply, (None, 0))
+    scores, value = apply(params, batch.obs)
     log_probs = jax.vmap(networks.log_policy)(scores, batch.obs)
     log_ratio = _of_action(log_probs, batch.action) - batch.log_prob
     ratio = jnp.exp(log_ratio)

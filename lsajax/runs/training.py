@@ -61,6 +61,7 @@ def train(
     budget: Budget = Budget(),
     folder: pathlib.Path | None = None,
     description: Mapping[str, Any] | None = None,
+    save_every_s: float = 0.0,
     on_chunk: Callable[[Trained], None] = lambda trained: None,
 ) -> Trained:
     """Runs updates until `num_updates`, or until the next chunk would pass the budget.
@@ -75,56 +76,77 @@ def train(
         chunk: updates between two looks at the clock, in one compiled scan.
         flops_per_update: of all seeds together.
         budget: stops the training at the end of a chunk.
-        folder: of checkpoints, one per chunk; None for none.
+        folder: of checkpoints, at the end of chunks; None for none.
         description: of the checkpoints, see `checkpoints.restore`.
+        save_every_s: seconds of training between two checkpoints; the last chunk has one anyway.
         on_chunk: is shown where the training stands, after each chunk.
 
     Raises:
         ValueError: the budget is too small for one update.
         BadCheckpoint: those in `folder` are of something else.
     """
-    affordable = num_updates
-    if budget.flops is not None:
-        affordable = min(num_updates, math.floor(budget.flops / flops_per_update))
-        if affordable < 1:
-            raise ValueError(
-                f"budget_flops must be at least {flops_per_update:.3g}, which one update takes, "
-                f"got {budget.flops:.3g}"
-            )
-    chunk = min(chunk, affordable)
+    affordable = _affordable(num_updates, budget, flops_per_update)
     trained = Trained(state, _no_curve(update, state), 0.0, 0.0, 0.0)
     if folder is not None:
         trained = _resumed(trained, folder, description or {}, flops_per_update)
-    if trained.num_updates + chunk > affordable:
-        return trained
-    start = time.perf_counter()
-    run = jax.jit(_chunk_of(update, chunk), donate_argnums=0).lower(trained.state).compile()
-    compile_s = time.perf_counter() - start
-    longest = 0.0
-    while trained.num_updates + chunk <= affordable:
-        if budget.seconds is not None and trained.seconds + longest > budget.seconds:
-            break
+    compiled: dict[int, Any] = {}
+    longest, saved_s = 0.0, trained.seconds
+
+    def goes_on(trained: Trained) -> bool:
+        late = budget.seconds is not None and trained.seconds + longest > budget.seconds
+        return trained.num_updates < affordable and not late
+
+    while goes_on(trained):
+        length = min(chunk, affordable - trained.num_updates)
+        if length not in compiled:
+            start = time.perf_counter()
+            compiled[length] = _compiled(update, length, trained.state)
+            compile_s = trained.compile_s + time.perf_counter() - start
+            trained = dataclasses.replace(trained, compile_s=compile_s)
         start = time.perf_counter()
-        state, metrics = jax.block_until_ready(run(trained.state))
+        state, metrics = jax.block_until_ready(compiled[length](trained.state))
         seconds = time.perf_counter() - start
         longest = max(longest, seconds)
-        _check_seconds(budget, seconds / chunk)
-        added = {name: np.moveaxis(np.asarray(m), 0, -1) for name, m in metrics.items()}
-        trained = Trained(
-            state,
-            {n: np.concatenate([old, added[n]], -1) for n, old in trained.curve.items()},
-            trained.seconds + seconds,
-            trained.flops + chunk * flops_per_update,
-            compile_s,
-        )
-        if folder is not None:
+        _check_seconds(budget, seconds / length)
+        trained = _after(trained, state, metrics, seconds, length * flops_per_update)
+        due = trained.seconds - saved_s >= save_every_s or not goes_on(trained)
+        if folder is not None and due:
             checkpoints.save(folder, trained.num_updates, _tree(trained), description or {})
+            saved_s = trained.seconds
         on_chunk(trained)
     return trained
 
 
-def _chunk_of(update: Callable[[Any], Any], length: int) -> Callable[[Any], Any]:
-    return lambda state: jax.lax.scan(lambda s, _: update(s), state, length=length)
+def _affordable(num_updates: int, budget: Budget, flops_per_update: float) -> int:
+    if budget.flops is None:
+        return num_updates
+    if budget.flops < flops_per_update:
+        raise ValueError(
+            f"budget_flops must be at least {flops_per_update:.3g}, which one update takes, "
+            f"got {budget.flops:.3g}"
+        )
+    return min(num_updates, math.floor(budget.flops / flops_per_update))
+
+
+def _compiled(update: Callable[[Any], Any], length: int, state: Any) -> Any:
+    def run(state: Any) -> Any:
+        return jax.lax.scan(lambda s, _: update(s), state, length=length)
+
+    return jax.jit(run, donate_argnums=0).lower(state).compile()
+
+
+def _after(
+    trained: Trained, state: Any, metrics: dict[str, jax.Array], seconds: float, flops: float
+) -> Trained:
+    added = {name: np.moveaxis(np.asarray(m), 0, -1) for name, m in metrics.items()}
+    curve = {name: np.concatenate([old, added[name]], -1) for name, old in trained.curve.items()}
+    return dataclasses.replace(
+        trained,
+        state=state,
+        curve=curve,
+        seconds=trained.seconds + seconds,
+        flops=trained.flops + flops,
+    )
 
 
 def _no_curve(update: Callable[[Any], Any], state: Any) -> dict[str, np.ndarray]:

@@ -1,5 +1,6 @@
 """The training command at its smallest, its resume, and its bad inputs."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -17,8 +18,6 @@ SMALLEST = Config(
 
 
 def run(path, **changes):
-    import dataclasses
-
     config = dataclasses.replace(SMALLEST, out=path, **changes)
     train_agent.run(train_agent.prepare(config))
     return pd.read_parquet(path / "rows.parquet")
@@ -39,7 +38,7 @@ def test_a_run_its_rows_and_its_resume(tmp_path, capsys):
     assert np.isfinite(both["gap_half_percent"])
     for name in (WEIGHTS, "run.json", "train_agent.png", "train_agent.pdf"):
         assert (tmp_path / name).exists()
-    assert checkpoints.numbers(tmp_path / CHECKPOINTS) == [2, 4]
+    assert checkpoints.numbers(tmp_path / CHECKPOINTS) == [4]
     record = json.loads((tmp_path / "run.json").read_text())["training"]
     assert record["updates"] == 4 and record["compile_s"] > 0
     assert "DQN, joint" in capsys.readouterr().out
@@ -57,6 +56,7 @@ def test_a_run_its_rows_and_its_resume(tmp_path, capsys):
         ({"evaluate_at": ("III",)}, "--evaluate-at needs --head sequential"),
         ({"num_active_min": 1}, "--num-active-min needs --head sequential"),
         ({"head": "sequential", "evaluate_at": ("IV",)}, "--evaluate-at must be one of I, II"),
+        ({"order": "strength"}, "--order must be regret or strength, with --head sequential"),
         ({"triple": (5, 5, 6)}, "num_active must be at most num_users=5"),
         ({"algorithm": "sarsa"}, "--algorithm must be one of ppo, dqn"),
     ],

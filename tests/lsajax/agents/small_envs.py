@@ -16,7 +16,7 @@ class Actions:
 
 @dataclasses.dataclass(frozen=True)
 class SmallEnv:
-    """`transition(key, state, action) -> (state, reward, terminated, truncated)`, and resets."""
+    """`transition(state, action, params) -> (state, reward, terminated, truncated)`, and resets."""
 
     num_actions: int = 2
     default_params = None
@@ -32,7 +32,7 @@ class SmallEnv:
         return self.observe(state), state
 
     def step(self, key: jax.Array, state: jax.Array, action: jax.Array, params: Any) -> tuple:
-        new, reward, terminated, truncated = self.transition(state, action)
+        new, reward, terminated, truncated = self.transition(state, action, params)
         obs, state = self.reset(key, params)
         done = terminated | truncated
         final = self.observe(new)
@@ -53,7 +53,7 @@ class Chain(SmallEnv):
     def observe(self, state: jax.Array) -> jax.Array:
         return jax.nn.one_hot(state, self.length)
 
-    def transition(self, state: jax.Array, action: jax.Array) -> tuple:
+    def transition(self, state: jax.Array, action: jax.Array, params: Any) -> tuple:
         new = jnp.maximum(state + 2 * action - 1, 0)
         end = new == self.length - 1
         return new, end.astype(jnp.float32), end, jnp.asarray(False)
@@ -63,20 +63,19 @@ class Chain(SmallEnv):
 class Constant(SmallEnv):
     """One place that pays 1 a step, whatever is done; a step in `every` ends the episode.
 
-    Observations do not show the time. If the episode is cut off (`cut`), the value is that of a
-    reward without end, 1 / (1 - gamma); if it terminates at each step, the value is 1.
+    Parameters are (cut, every). Observations do not show the time. If the episode is `cut` off, the
+    value is that of a reward without end, 1 / (1 - gamma); if it terminates at each step, it is 1.
     """
 
-    cut: bool = True
-    every: int = 1
+    default_params = (True, 1)
 
     def observe(self, state: jax.Array) -> jax.Array:
         return jnp.ones(1)
 
-    def transition(self, state: jax.Array, action: jax.Array) -> tuple:
-        end = state + 1 >= self.every
-        cut = jnp.asarray(self.cut)
-        return state + 1, jnp.float32(1), end & ~cut, end & cut
+    def transition(self, state: jax.Array, action: jax.Array, params: Any) -> tuple:
+        cut, every = params
+        end = state + 1 >= every
+        return state + 1, jnp.float32(1), end & jnp.logical_not(cut), end & cut
 
 
 class Masked(NamedTuple):
@@ -107,7 +106,7 @@ class Bandit(SmallEnv):
         mask = jnp.arange(self.num_actions) < self.num_actions - 1
         return Masked(jax.nn.one_hot(state, 2), mask)
 
-    def transition(self, state: jax.Array, action: jax.Array) -> tuple:
+    def transition(self, state: jax.Array, action: jax.Array, params: Any) -> tuple:
         reward = jnp.where(state == 0, action, self.num_actions - action).astype(jnp.float32)
         # The forbidden arm would pay most of all, if it were not for its mask.
         reward = jnp.where(action == self.num_actions - 1, 100.0, reward)

@@ -1,6 +1,7 @@
 """The joint head: its memory, its refusal, and its solver."""
 
 import dataclasses
+import itertools
 import math
 
 import jax
@@ -15,6 +16,7 @@ from lsajax.agents import dqn, joint, ppo
 from lsajax.agents.joint import ActionSpaceTooLarge
 
 SMALL = lsa.SMALL_SCALES[5, 5, 2]
+KEY = jax.random.key(0)
 CONFIGS = {
     "ppo": ppo.Config(num_updates=40, num_envs=64, num_steps=2, learning_rate=3e-3, discount=1.0),
     "dqn": dqn.Config(num_envs=8, num_steps=1, capacity=64, batch_size=16),
@@ -22,22 +24,22 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize("algorithm", CONFIGS)
-@pytest.mark.parametrize("objective", ["throughput", "coupled"])
-def test_memory_is_that_of_the_arrays(algorithm, objective):
+@pytest.mark.parametrize(("objective", "sums"), [("throughput", True), ("coupled", False)])
+def test_memory_is_that_of_the_arrays(algorithm, objective, sums):
     scenario, config = SMALL.replace(objective=objective), CONFIGS[algorithm]
     module = {"ppo": ppo, "dqn": dqn}[algorithm]
-    head, env = joint.network(scenario, algorithm), joint.environment(scenario)
-    state = module.init(jax.random.key(0), env, config, network=head)
+    head, env = joint.network(scenario, algorithm, sums=sums), joint.environment(scenario)
+    state = jax.eval_shape(lambda key: module.init(key, env, config, network=head), KEY)
 
     def size(tree):
-        return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
-    found = joint.memory(scenario, config)
+    found = joint.memory(scenario, config, sums=sums)
     assert found.params == found.gradients == size(state.params)
     assert found.optimiser == pytest.approx(size(state.opt_state), abs=64)  # and a counter
     if algorithm == "dqn":
         assert found.target == size(state.target)
-        of_steps = config.batch_size * size(jax.tree.map(lambda x: x[0], state.envs.obs)) * 2
+        of_steps = config.batch_size * size(state.envs.obs) // config.num_envs * 2
         kept = size(state.buffer.data.obs) + size(state.buffer.data.next_obs)
         assert found.observations == kept + of_steps
     assert found.total == sum(dataclasses.astuple(found))
@@ -68,6 +70,17 @@ def test_seeds_and_this_machine():
     assert 2**27 < joint.available_bytes() < 2**50
     with pytest.raises(ActionSpaceTooLarge):
         joint.check_memory(SMALL, CONFIGS["ppo"], memory_bytes=one - 1)
+
+
+def test_sums_are_of_the_pairs_of_each_joint_action():
+    head = joint.network(lsa.SMALL_SCALES[7, 10, 2], "ppo", sums=True)
+    obs = jnp.arange(30.0) / 30
+    params = head.init(KEY, obs)
+    scores, _ = head.apply(params, obs)
+    pairs, _ = head.pairs.apply({"params": params["params"]["pairs"]}, obs)
+    ways = np.array(list(itertools.permutations(range(10), 2)))
+    expected = np.asarray(pairs).reshape(2, 10)[np.arange(2), ways].sum(1)
+    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-7)
 
 
 @pytest.fixture(scope="module")

@@ -48,22 +48,26 @@ def test_chain_is_walked_straight(algorithm):
     short = rollout.evaluate(jax.random.key(1), env, net, params, num_episodes=4, max_steps=4)
     np.testing.assert_array_equal(short, np.ones(4))  # in 4 steps there is but one way
     assert metrics["steps"][-1] == config.num_updates * config.steps_per_update
-    assert np.nanmean(metrics["episode_length"][:2]) > 8  # it had to be learned
+    assert np.nanmean(metrics["episode_length"][:10]) > 6  # it had to be learned
 
 
-@pytest.mark.parametrize("cut", [True, False])
-@pytest.mark.parametrize("every", [1, 3])
-def test_value_of_an_episode_that_is_cut_off_and_of_one_that_ends(algorithm, cut, every):
-    """With a cut taken for an end the value would be below 1 + gamma + gamma^2."""
-    if every == 3 and not cut:
-        pytest.skip("the value then depends on the time, which is not shown")
+def test_value_of_an_episode_that_is_cut_off_and_of_one_that_ends(algorithm):
+    """With a cut taken for an end the value would be at most 1 + gamma + gamma^2 = 2.2."""
     module, config, network = algorithm
-    config = dataclasses.replace(config, discount=0.7)
-    env = Constant(cut=cut, every=every)
-    params, _ = module.train(jax.random.key(0), env, config)
-    scores, value = network(2).apply(params, jnp.ones(1))
-    found = np.atleast_1d(value if module is ppo else scores)
-    np.testing.assert_allclose(found, 1 / (1 - 0.7) if cut else 1.0, rtol=0.05)
+    config, env = dataclasses.replace(config, discount=0.7), Constant()
+    # Together: cut at each step, cut after three, ended at each step.
+    cut, every = jnp.array([True, True, False]), jnp.array([1, 3, 1])
+
+    @jax.jit
+    @jax.vmap
+    def train(cut, every):
+        return module.train(jax.random.key(0), env, config, env_params=(cut, every))[0]
+
+    params = train(cut, every)
+    scores, value = jax.vmap(network(2).apply, (0, None))(params, jnp.ones(1))
+    found = value[:, None] if module is ppo else scores
+    expected = np.array([1 / (1 - 0.7), 1 / (1 - 0.7), 1.0])[:, None]
+    np.testing.assert_allclose(found, expected + np.zeros_like(found), rtol=0.05)
 
 
 def test_bandit_takes_the_best_arm_that_is_open(algorithm):
@@ -94,37 +98,27 @@ def test_masked_future_is_no_part_of_the_target():
     assert losses["loss"] == pytest.approx(error - 0.5, rel=1e-5)  # Huber's
 
 
-def test_seeds_and_rates_are_mapped(algorithm):
+def test_train_is_a_scan_over_update_which_is_traced_once_and_all_is_mapped(algorithm):
     module, config, _ = algorithm
     config = dataclasses.replace(config, num_updates=3)
-    keys = jax.random.split(jax.random.key(3), 2)
-    rates = jnp.array([1e-3, 1e-2])
-
-    def one(key, rate):
-        faster = dataclasses.replace(config, learning_rate=rate)
-        return module.train(key, Chain(), faster)
-
-    params, metrics = jax.jit(jax.vmap(one))(keys, rates)
-    assert metrics["loss"].shape == (2, 3)
-    for i in range(2):
-        alone, _ = one(keys[i], rates[i])
-        for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(params), strict=True):
-            np.testing.assert_allclose(a, b[i], rtol=1e-3, atol=1e-4)
-    leaves = jax.tree.leaves(params)
-    assert not all(np.allclose(leaf[0], leaf[1]) for leaf in leaves)
-
-
-def test_update_is_traced_once_and_train_is_a_scan_over_it(algorithm):
-    module, config, _ = algorithm
-    config = dataclasses.replace(config, num_updates=3)
+    keys, rates = jax.random.split(jax.random.key(3), 2), jnp.array([1e-3, 1e-2])
     update = jax.jit(chex.assert_max_traces(module.update, n=1))
-    state = module.init(jax.random.key(0), Chain(), config)
-    for _ in range(3):
-        state, last = update(state)
-    params, metrics = module.train(jax.random.key(0), Chain(), config)
-    assert metrics["steps"][-1] == last["steps"]
-    for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(state.params), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+    def faster(rate):
+        return dataclasses.replace(config, learning_rate=rate)
+
+    both = jax.jit(jax.vmap(lambda key, rate: module.train(key, Chain(), faster(rate))))
+    params, metrics = both(keys, rates)
+    assert metrics["loss"].shape == (2, 3)
+    env = Chain()
+    for i in range(2):
+        state = module.init(keys[i], env, faster(rates[i]))
+        for _ in range(3):
+            state, last = update(state)
+        assert metrics["steps"][i, -1] == last["steps"]
+        for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(params), strict=True):
+            np.testing.assert_allclose(a, b[i], rtol=1e-3, atol=1e-4)
+    assert not all(np.allclose(leaf[0], leaf[1]) for leaf in jax.tree.leaves(params))
 
 
 @pytest.mark.parametrize(
