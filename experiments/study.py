@@ -112,7 +112,7 @@ def run(study: Study, folder: RunFolder, realizations: int) -> pd.DataFrame:
     if done == total:
         console.print(f"all {total} instances are in {folder.path} already", soft_wrap=True)
     else:
-        with _progress(console) as progress:
+        with progress_bar(console) as progress:
             task = progress.add_task("", total=total - done)
             for cell, realization in _todo(study, folder, realizations, progress, task):
                 found = run_instance(study, cell, realization)
@@ -248,7 +248,8 @@ def _selected(study: Study, found: pd.DataFrame, realizations: int) -> pd.DataFr
     return pd.concat(blocks, ignore_index=True)
 
 
-def _progress(console: Console) -> Progress:
+def progress_bar(console: Console) -> Progress:
+    """How all studies show how far they are."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
