@@ -138,8 +138,10 @@ def study(
         )
         every = tree.unflatten([values[name] for name in names]) if rows else None
         return Result(realizations, tree.unflatten([merged[name] for name in names]), every)
-    if devices is not None or jax.process_count() > 1:
-        raise ValueError("out is for one process and all its devices: leave devices and it apart")
+    if devices is not None:
+        raise ValueError("devices has no effect beside out, which takes all of each process")
+    if jax.process_count() > 1:
+        raise ValueError("out is for independent processes: leave it out with jax.distributed")
     # The part that touches the disk, and needs pyarrow.
     from lsajax.runs import montecarlo as on_disk
 
