@@ -2,7 +2,7 @@
 
 from importlib import metadata
 
-from lsajax import hashing, scheduling, solvers, traffic, units
+from lsajax import hashing, montecarlo, scheduling, solvers, traffic, units
 from lsajax.coupling import coupling_loss
 from lsajax.fading import Fading, Multipath
 from lsajax.instance import OBJECTIVES, Instance
@@ -64,6 +64,7 @@ __all__ = [
     "hashing",
     "jain_index",
     "make_instance",
+    "montecarlo",
     "objective_value",
     "performance_gain",
     "rate_matrix",

@@ -9,13 +9,14 @@ depend neither on who computed what nor on how the work was cut.
 import dataclasses
 import math
 from collections.abc import Iterable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
 from scipy import special
 
-Values: TypeAlias = np.ndarray
+Numbers: TypeAlias = Any
+"""A NumPy array, or a NumPy number where a value is one number."""
 
 SKETCH_ERROR = 2.0**-13
 """Largest relative error of a value in a `Sketch`: half a bin, of which an octave has 2^12."""
@@ -69,7 +70,7 @@ class Sketch(NamedTuple):
         size = (magnitude << _SHIFT).view(np.float32).astype(float)
         return np.where(self.bins < 0, -size, size)
 
-    def quantile(self, q: float | np.ndarray) -> np.ndarray:
+    def quantile(self, q: Numbers) -> Numbers:
         """The smallest value that at least a share `q` of all reaches up to; NaN of none."""
         if not len(self.bins):
             return np.full(np.shape(q), math.nan)
@@ -77,7 +78,7 @@ class Sketch(NamedTuple):
         rank = np.clip(np.ceil(np.asarray(q) * below[-1]), 1, below[-1])
         return self.values()[np.searchsorted(below, rank)]
 
-    def cdf(self, x: float | np.ndarray) -> np.ndarray:
+    def cdf(self, x: Numbers) -> Numbers:
         """Share of the values up to `x`, where all of a bin are in its middle."""
         below = np.concatenate([[0], np.cumsum(self.counts)])
         return below[np.searchsorted(self.values(), x, "right")] / max(below[-1], 1)
@@ -105,12 +106,12 @@ class Summary:
         sketch: of the numbers of all elements together, where it was asked for.
     """
 
-    count: np.ndarray
-    missing: np.ndarray
-    mean: np.ndarray
-    m2: np.ndarray
-    smallest: np.ndarray
-    largest: np.ndarray
+    count: Numbers
+    missing: Numbers
+    mean: Numbers
+    m2: Numbers
+    smallest: Numbers
+    largest: Numbers
     sketch: Sketch | None = None
 
     @classmethod
@@ -160,11 +161,11 @@ class Summary:
         )
 
     @property
-    def variance(self) -> np.ndarray:
+    def variance(self) -> Numbers:
         """Unbiased; NaN for fewer than two numbers."""
         return np.where(self.count > 1, self.m2 / np.maximum(self.count - 1, 1), np.nan)
 
-    def half_width(self, level: float = 0.95) -> np.ndarray:
+    def half_width(self, level: float = 0.95) -> Numbers:
         """Half of the t interval of the mean at this level; NaN for fewer than two numbers."""
         freedom = np.maximum(self.count - 1, 1)
         t = special.stdtrit(freedom, (1 + level) / 2)
@@ -181,7 +182,7 @@ class Summary:
         smallest, largest = self.smallest.min(), self.largest.max()
         return Summary(count, self.missing.sum(), mean, m2, smallest, largest, self.sketch)
 
-    def quantile(self, q: float | np.ndarray) -> np.ndarray:
+    def quantile(self, q: Numbers) -> Numbers:
         """Of all numbers, see `Sketch.quantile`.
 
         Raises:

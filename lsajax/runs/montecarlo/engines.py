@@ -7,6 +7,7 @@ them; that parts are files makes this the same as once.
 import collections
 import contextlib
 import itertools
+import logging
 import multiprocessing
 import os
 import signal
@@ -221,7 +222,7 @@ class OnRay:
                 None if address == "local" else address,
                 runtime_env={"env_vars": variables},
                 log_to_driver=False,
-                logging_level="warning",
+                logging_level=logging.WARNING,
             )
         except (ConnectionError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
