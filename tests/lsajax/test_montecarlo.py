@@ -60,7 +60,9 @@ def test_values_are_those_of_one_realisation_at_a_time(found):
     assert found.realizations == summary.count == 1000
     assert summary.mean == pytest.approx(exact.mean(), rel=1e-14)
     assert summary.variance == pytest.approx(exact.var(ddof=1), rel=1e-12)
-    assert summary.quantile(0.5) == pytest.approx(np.median(exact), rel=1e-3)
+    assert summary.quantile(0.5) == pytest.approx(
+        np.quantile(exact, 0.5, method="inverted_cdf"), rel=2e-4
+    )
     by_user = found.summaries["rate"]
     np.testing.assert_allclose(by_user.mean, rows["rate"].astype(float).mean(axis=0), rtol=1e-13)
     assert by_user.sketch.counts.sum() == 8000
@@ -103,7 +105,7 @@ def test_the_default_chunk_follows_the_memory_that_the_compiler_counts():
 
     def matrix(key, inst):
         rates = lsa.rate_matrix(inst)
-        return jnp.sum(jnp.sort(rates, axis=1)[:, -3:])
+        return jnp.sum(jnp.cumsum(rates, axis=0)[jnp.argmax(rates, axis=0), 0])
 
     assert montecarlo.default_chunk(small, lambda key, inst: inst.bandwidth_hz[0]) == 1024
     chunk = montecarlo.default_chunk(large, matrix)
@@ -117,14 +119,9 @@ def test_eight_devices_and_two_processes_give_the_same_bits(found):
         port = free.getsockname()[1]
     eight = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
     running = [start(eight), *(start(process=i, port=port) for i in range(2))]
-    devices = start({"XLA_FLAGS": "--xla_force_host_platform_device_count=3"})
-    answers = [end(process) for process in (*running, devices)]
-    assert [answer["devices"] for answer in answers] == [8, 2, 2, 3]
+    answers = [end(process) for process in running]
+    assert [answer["devices"] for answer in answers] == [8, 2, 2]
     assert {answer["digest"] for answer in answers} == {program.digest(found.summaries)}
-
-
-def measure_of(value):
-    return lambda key, inst: value(key, inst)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +132,7 @@ def measure_of(value):
         (lambda key, inst: 1j * inst.bandwidth_hz[0], "'value' came of type complex64"),
         (lambda key, inst: {}, "that jits, got none"),
         (lambda key, inst: None, "that jits, got none"),
-        (lambda key, inst: jnp.nonzero(inst.occupied)[0], "that jits; tracing it: .*nonzero"),
+        (lambda key, inst: jnp.nonzero(inst.occupied)[0], "that jits; tracing it: Abstract tracer"),
         (lambda key, inst: float(inst.bandwidth_hz[0]), "that jits; tracing it: "),
         (lambda key, inst: inst.bandwidth_hz[inst.occupied], "that jits; tracing it: .*boolean"),
         (lambda inst: 0.0, "that jits; tracing it: .*takes 1 positional argument"),

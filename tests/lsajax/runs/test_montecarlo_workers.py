@@ -12,7 +12,6 @@ import time
 import pytest
 
 from lsajax.runs import montecarlo as on_disk
-from lsajax.runs.montecarlo import driver
 from tests.lsajax.runs import study_program as program
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -134,7 +133,6 @@ def test_workers_and_drivers_are_killed_at_random_moments(tmp_path, expected, se
             process = start(out=str(out), workers=2)
     assert sum(kills.values()) >= 1
     assert end(process) == expected
-    assert not any(driver.parts.leftovers(out)) or sum(kills.values())
 
 
 @pytest.mark.slow
