@@ -180,38 +180,27 @@ def prepare(config: Config) -> Prepared:
     combinations = sweeps.cells(config.scenario, config.sweep)
     for _, scenario in combinations:
         _check_objective(config, scenario)
-        montecarlo.check(jax.random.key(0), scenario, config.realizations, config.chunk)
+        montecarlo.check(scenario, config.realizations, config.chunk)
     from lsajax.runs import montecarlo as on_disk
 
+    engine, workers = None, config.workers
+    if not config.status:
+        if workers is None and config.ray is None:
+            workers = on_disk.default_workers()
+        # Before JAX computes anything: Ray on this machine is started by a fork.
+        engine = on_disk.engine(workers=workers, ray=config.ray, gpus_per_task=config.gpus_per_task)
+    key = jax.random.key(config.seed)
     asked = functools.partial(
         measure,
         compared=config.methods,
         metrics=config.metrics,
         outage_mbps=config.outage_mbps,
     )
-    key = jax.random.key(config.seed)
-    cells = [
-        Cell(
-            axes,
-            on_disk.Job.of(
-                config.out / "cells" / _name(axes),
-                key,
-                scenario,
-                asked,
-                sketch=True,
-                rows=config.rows,
-            ),
-        )
-        for axes, scenario in combinations
-    ]
-    if config.status:
-        return Prepared(config, cells, shard, None)
-    for _, scenario in combinations[:1]:
-        montecarlo.outputs(scenario, asked)
-    workers = config.workers
-    if workers is None and config.ray is None:
-        workers = on_disk.default_workers()
-    engine = on_disk.engine(workers=workers, ray=config.ray, gpus_per_task=config.gpus_per_task)
+    cells = []
+    for axes, scenario in combinations:
+        folder = config.out / "cells" / _name(axes)
+        job = on_disk.Job.of(folder, key, scenario, asked, sketch=True, rows=config.rows)
+        cells.append(Cell(axes, job))
     return Prepared(config, cells, shard, engine)
 
 

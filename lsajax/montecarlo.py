@@ -123,7 +123,8 @@ def study(
             a folder of another study.
         OSError: the disk is full, say; what was computed stays.
     """
-    check(key, scenario, realizations, chunk)
+    check_key(key)
+    check(scenario, realizations, chunk)
     tree, found = outputs(scenario, measure)
     names = list(found)
     if out is None:
@@ -176,12 +177,16 @@ def _in_memory(
     return merging.result(), every
 
 
-def check(key: jax.Array, scenario: Scenario, realizations: int, chunk: int | None) -> None:
-    """Raises ValueError where these are no arguments of a study."""
+def check_key(key: jax.Array) -> None:
+    """Raises ValueError unless it is one typed key."""
     if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         raise ValueError(f"key must be a key of jax.random.key, got {type(key).__name__}")
     if key.shape:
         raise ValueError(f"key must be one, got a batch {key.shape}")
+
+
+def check(scenario: Scenario, realizations: int, chunk: int | None) -> None:
+    """Raises ValueError where these are no arguments of a study; JAX is not started for it."""
     for name, value, most in (
         ("realizations", realizations, MOST),
         ("chunk", 1 if chunk is None else chunk, 2**24),

@@ -60,7 +60,7 @@ def run(
     """
     check_shard(shard)
     for job in jobs:
-        montecarlo.check(job.key, job.scenario, realizations, chunk)
+        montecarlo.check(job.scenario, realizations, chunk)
     mine, of = shard or (0, 1)
     plans = [plan_of(job, realizations, chunk, engine, of, expected) for job in jobs]
     counted, total = 0, realizations * len(jobs)

@@ -11,6 +11,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -217,14 +218,18 @@ class OnRay:
         variables = {} if gpus_per_task else {"JAX_PLATFORMS": "cpu"}
         if "PYTHONPATH" in os.environ:
             variables["PYTHONPATH"] = os.environ["PYTHONPATH"]
+        host, _, port = address.rpartition(":")
         try:
+            if host and port.isdigit() and "/" not in host:
+                # Ray itself would try for minutes, and then end the process.
+                socket.create_connection((host, int(port)), timeout=10).close()
             ray.init(
-                None if address == "local" else address,
+                address,
                 runtime_env={"env_vars": variables},
                 log_to_driver=False,
                 logging_level=logging.WARNING,
             )
-        except (ConnectionError, ValueError) as error:
+        except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise Unavailable(f"no Ray cluster at {address}: {reason}") from None
         self._options = {"num_cpus": 1, "num_gpus": gpus_per_task, "max_retries": DEATHS}
