@@ -21,13 +21,12 @@ import tyro
 
 import lsajax as lsa
 from experiments import config as options
+from experiments import monte_carlo_report as report
 from experiments import sweeps
 from experiments.monte_carlo_measure import (
     DIFFERENCE,
     METHODS,
     METRICS,
-    SHOWN,
-    UNITS,
     MethodName,
     MetricName,
     measure,
@@ -36,9 +35,6 @@ from lsajax import montecarlo
 from lsajax.runs import cli
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-
     from lsajax.accumulators import Summaries, Summary
     from lsajax.runs.montecarlo import Job
     from lsajax.runs.montecarlo.engines import Engine
@@ -198,7 +194,7 @@ def prepare(config: Config) -> Prepared:
     )
     cells = []
     for axes, scenario in combinations:
-        folder = config.out / "cells" / _name(axes)
+        folder = config.out / "cells" / report.name_of(axes)
         job = on_disk.Job.of(folder, key, scenario, asked, sketch=True, rows=config.rows)
         cells.append(Cell(axes, job))
     return Prepared(config, cells, shard, engine)
@@ -212,20 +208,16 @@ def _check_objective(config: Config, scenario: lsa.Scenario) -> None:
         )
 
 
-def _name(axes: Mapping[str, Any]) -> str:
-    return ",".join(f"{name}={value}" for name, value in axes.items()) or "all"
-
-
 def run(prepared: Prepared) -> None:
     """What is missing, then results.parquet, the printed table, the figures; or the status."""
     config = prepared.config
     if prepared.engine is None:
-        print_status(prepared)
+        report.print_status(prepared.cells)
         return
     with prepared.engine:
         found = compute(prepared)
     missing = [
-        _name(cell.axes)
+        report.name_of(cell.axes)
         for cell, summaries in zip(prepared.cells, found, strict=True)
         if summaries is None
     ]
@@ -235,10 +227,12 @@ def run(prepared: Prepared) -> None:
             "cells. The last one to end writes the results."
         )
         return
-    results = table(prepared, [summaries for summaries in found if summaries is not None])
-    write(results, config.out / "results.parquet")
-    print_table(config, results)
-    names = ["results.parquet", *figures(prepared, results, found)]
+    whole = [summaries for summaries in found if summaries is not None]
+    results = report.table(config, prepared.cells, whole)
+    report.write(results, config.out / "results.parquet")
+    report.print_table(config, results)
+    figures = report.figures(config, prepared.cells, results, whole)
+    names = ["results.parquet", *figures]
     print(f"wrote {', '.join(names)} in {config.out}/")
 
 
@@ -313,171 +307,6 @@ def _progress(total: int) -> Iterator[Any]:
             lambda done, _: bar.update(task, completed=done),
             lambda line: console.print(line, highlight=False, soft_wrap=True),
         )
-
-
-def table(prepared: Prepared, found: "Sequence[Summaries]") -> "pd.DataFrame":
-    """A row per cell, metric and method.
-
-    Returns:
-        The swept fields; `metric`, `unit`, `method`; `realizations`, and `missing`, those without
-        a value; mean, half width of its 95 % t interval, standard deviation, smallest, largest,
-        quantiles; difference to the first method with its half width, paired by realisation.
-        `rate` pools users, which are not independent: it has no interval.
-    """
-    import pandas as pd
-
-    config, rows = prepared.config, []
-    for cell, summaries in zip(prepared.cells, found, strict=True):
-        for metric in config.metrics:
-            for method in config.methods:
-                own = summaries[f"{metric}.{method}"]
-                paired = summaries.get(f"{DIFFERENCE}.{metric}.{method}")
-                rows.append(
-                    {
-                        **cell.axes,
-                        "metric": metric,
-                        "unit": _unit(metric, cell.job.scenario),
-                        "method": SHOWN[method],
-                        **_statistics(own),
-                        "difference": float(paired.mean) if paired else math.nan,
-                        "difference_half": float(paired.half_width()) if paired else math.nan,
-                    }
-                )
-    return pd.DataFrame(rows)
-
-
-def _unit(metric: str, scenario: lsa.Scenario) -> str:
-    if metric == "objective":
-        return "utility" if scenario.objective == "fair" else "Mbit/s"
-    return UNITS[metric]
-
-
-def _statistics(own: "Summary") -> dict[str, Any]:
-    pooled = own.pooled()
-    alone = own.count.ndim == 0
-    quantiles = {f"q{100 * q:02.0f}": float(own.quantile(q)) for q in QUANTILES}
-    return {
-        "realizations": int((own.count + own.missing).max()),
-        "missing": int(own.missing.sum()) if alone else 0,
-        "mean": float(pooled.mean),
-        "half": float(own.half_width()) if alone else math.nan,
-        "std": float(pooled.variance**0.5),
-        "smallest": float(pooled.smallest),
-        "largest": float(pooled.largest),
-        **quantiles,
-    }
-
-
-def write(results: "pd.DataFrame", path: pathlib.Path) -> None:
-    """As Parquet, whole or not at all."""
-    from lsajax.runs import provenance
-
-    provenance.replace_file(path, results.to_parquet(index=False))
-
-
-def print_table(config: Config, results: "pd.DataFrame") -> None:
-    """The means with their intervals, and the paired differences."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    axes = [column for column in results.columns if column in lsa.Scenario.__dataclass_fields__]
-    counts = results["realizations"]
-    shown = Table(
-        title=f"Monte Carlo, seed {config.seed}, {counts.min()} to {counts.max()} realisations"
-        if counts.min() < counts.max()
-        else f"Monte Carlo, seed {config.seed}, {counts.max()} realisations",
-        caption="± half width of the 95 % t interval; differences are paired by realisation",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    for heading in (*axes, "Metric", "Method"):
-        shown.add_column(heading)
-    first = SHOWN[config.methods[0]]
-    for heading in ("Mean", f"Minus {first}", "5 %", "50 %", "95 %"):
-        shown.add_column(heading, justify="right")
-    for row in results.to_dict("records"):
-        shown.add_row(
-            *(str(row[name]) for name in axes),
-            f"{row['metric']} [{row['unit']}]".replace("[", "\\["),
-            row["method"],
-            _number(row["mean"], row["half"]),
-            _number(row["difference"], row["difference_half"]),
-            *(_number(row[f"q{100 * q:02.0f}"]) for q in QUANTILES),
-        )
-    console = Console()
-    (console if console.is_terminal else Console(width=120)).print(shown)
-
-
-def _number(value: float, half: float = math.nan) -> str:
-    if math.isnan(value):
-        return "–"
-    text = f"{value:.6g}"
-    return text if math.isnan(half) else f"{text} ± {half:.2g}"
-
-
-def figures(
-    prepared: Prepared, results: "pd.DataFrame", found: "Sequence[Summaries | None]"
-) -> list[str]:
-    """A figure per sweep, at the first values of the others; and the rates' distribution."""
-    from experiments import plotting
-
-    config = prepared.config
-    names: list[str] = []
-    swept = list(prepared.cells[0].axes)
-    scalar = [metric for metric in config.metrics if metric != "rate"]
-    for name in swept if scalar else ():
-        own = results
-        for other in swept:
-            if other != name:
-                own = own[own[other] == own[other].iloc[0]]
-        stem = config.out / f"sweep_{name}"
-        with plotting.figure(stem, columns=len(scalar)) as panels:
-            for axes, metric in zip(panels, scalar, strict=True):
-                of_metric = own[own["metric"] == metric]
-                quantity = f"{metric} [{of_metric['unit'].iloc[0]}]"
-                plotting.sweep_panel(axes, of_metric, name, quantity)
-        names.append(f"{stem.name}.png")
-    if "rate" in config.metrics:
-        stem = config.out / "rates"
-        with plotting.figure(stem, columns=1) as (axes,):
-            plotting.cdf_panel(axes, _rates(config, found[0]), "Rate of a user [Mbit/s]")
-            axes.set_title(_name(prepared.cells[0].axes) if swept else "")
-        names.append(f"{stem.name}.png")
-    return names
-
-
-def _rates(
-    config: Config, summaries: "Summaries | None"
-) -> "dict[str, tuple[np.ndarray, np.ndarray]]":
-    import numpy as np
-
-    assert summaries is not None
-    share = np.linspace(0, 1, 401)
-    return {
-        SHOWN[method]: (summaries[f"rate.{method}"].quantile(share), share)
-        for method in config.methods
-    }
-
-
-def print_status(prepared: Prepared) -> None:
-    """A line per cell: how much is there, how fast it comes, when the last part came."""
-    from lsajax.runs import montecarlo as on_disk
-
-    for cell in prepared.cells:
-        try:
-            now = on_disk.status(cell.job.folder)
-        except ValueError:
-            print(f"{_name(cell.axes)}: not begun")
-            continue
-        line = f"{_name(cell.axes)}: {now.realizations} of {now.wanted} realisations"
-        if now.realizations < now.wanted and not math.isnan(now.per_s):
-            left = (now.wanted - now.realizations) / now.per_s
-            line += f", {now.per_s:.3g} a second, some {left:.0f} s left"
-        if not math.isnan(now.last_s):
-            line += f"; the last part came {now.last_s:.0f} s ago"
-        print(line)
 
 
 if __name__ == "__main__":
