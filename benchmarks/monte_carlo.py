@@ -123,6 +123,23 @@ def measure_chunk(what: str, setting: str, users: int, turns: int) -> dict[str, 
     return found
 
 
+def measure_chunks(quick: bool, turns: int) -> list[dict[str, Any]]:
+    """A row per case."""
+    table = []
+    for what, setting, users in CASES:
+        if quick and users > 400:
+            continue
+        row = measure_chunk(what, setting, users, turns if what == "optimum" else 4 * turns)
+        table.append({"what": what, "setting": setting, "users": users, **row})
+        floor = f"; {row['over_copy']:.1f} x a copy of its bytes" if "over_copy" in row else ""
+        print(
+            f"K = {users:4d} {what:8s} {setting:9s} {row['per_s']:10.1f} a second, NumPy "
+            f"{row['numpy_per_s']:8.1f}: {row['ratio']:6.1f} x{floor}",
+            flush=True,
+        )
+    return table
+
+
 class Studies:
     """Studies on disk by an engine that stays open: what starting and compiling cost is apart."""
 
@@ -145,6 +162,7 @@ def engines(with_ray: bool) -> Iterator[dict[str, Any]]:
     with contextlib.ExitStack() as stack:
         found = {"one process": on_disk.engine(), "two processes": on_disk.engine(workers=2)}
         if with_ray:
+            # Before JAX computes anything: Ray on this machine is started by a fork.
             with contextlib.suppress(Exception):  # not installed, or no room for it here
                 os.environ.setdefault("PYTHONPATH", os.getcwd())
                 found["Ray, two tasks"] = on_disk.engine(ray="local")
@@ -308,27 +326,17 @@ def figure(
 def main(config: Config) -> None:
     """Measures, prints and writes."""
     turns = 3
-    table = []
-    for what, setting, users in CASES:
-        if config.quick and users > 400:
-            continue
-        row = measure_chunk(what, setting, users, turns if what == "optimum" else 4 * turns)
-        table.append({"what": what, "setting": setting, "users": users, **row})
-        floor = f"; {row['over_copy']:.1f} x a copy of its bytes" if "over_copy" in row else ""
-        print(
-            f"K = {users:4d} {what:8s} {setting:9s} {row['per_s']:10.1f} a second, NumPy "
-            f"{row['numpy_per_s']:8.1f}: {row['ratio']:6.1f} x{floor}",
-            flush=True,
-        )
     found: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder, engines(config.ray) as opened:
-        pool = monte_carlo_numpy.Pool(2)
-        for what, count in (("given", 2**15), ("optimum", 96)):
-            count = count if config.quick else 3 * count
-            found[what] = measure_engines(what, 400, count, turns, opened, pool, folder)
-            for name, per_s in found[what].items():
-                print(f"K = 400 {what:8s} fading, {name:24s} {per_s:10.1f} a second", flush=True)
-        pool.close()
+        table = measure_chunks(config.quick, turns)
+        with contextlib.closing(monte_carlo_numpy.Pool(2)) as pool:
+            for what, count in (("given", 2**15), ("optimum", 96)):
+                count = count if config.quick else 3 * count
+                found[what] = measure_engines(what, 400, count, turns, opened, pool, folder)
+                for name, per_s in found[what].items():
+                    print(
+                        f"K = 400 {what:8s} fading, {name:24s} {per_s:10.1f} a second", flush=True
+                    )
         overhead = measure_overhead(2**14 if config.quick else 2**18, turns, folder)
     print(
         f"beside bare chunks: summaries and sketches {overhead['summaries_percent']:+.1f} %, parts "

@@ -205,6 +205,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, ar
     assert error.count("\n") == 1 and list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_command_on_two_processes(tmp_path):
     root = str(pathlib.Path(monte_carlo.__file__).parents[1])
     arguments = "--num-users 16 --num-channels 12 --num-active 8 --fading --methods random sorted"

@@ -88,6 +88,7 @@ def test_a_worker_and_then_the_driver_are_killed(tmp_path, expected):
     assert on_disk.status(out).realizations == 1000
 
 
+@pytest.mark.slow
 def test_two_drivers_on_one_folder(tmp_path, expected):
     out = str(tmp_path / "study")
     both = [start(out=out), start(out=out)]
@@ -95,6 +96,7 @@ def test_two_drivers_on_one_folder(tmp_path, expected):
     assert list((tmp_path / "study").rglob("*.new")) == []
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_at_every_part_is_given_up(tmp_path, monkeypatch):
     from lsajax.runs.cli import Unavailable
     from lsajax.runs.montecarlo import engines
@@ -105,6 +107,7 @@ def test_a_worker_that_dies_at_every_part_is_given_up(tmp_path, monkeypatch):
         list(engine.map(os._exit, [3, 4]))
 
 
+@pytest.mark.slow
 def test_what_a_worker_raises_arrives(tmp_path):
     engine = on_disk.engine(workers=2)
     with engine:
