@@ -69,7 +69,9 @@ class Job:
         x64 = bool(jax.config.read("jax_enable_x64"))
         path = pathlib.Path(folder).absolute()
         pickled = cloudpickle.dumps(measure)
-        return cls(path, words, impl, scenario, pickled, sketch, rows, x64)
+        # Plain numbers: arrays of one would make another program of it.
+        plain = jax.tree.map(float, scenario)
+        return cls(path, words, impl, plain, pickled, sketch, rows, x64)
 
     @property
     def key(self) -> jax.Array:
@@ -79,9 +81,6 @@ class Job:
     def identity(self, plan: "Plan") -> dict[str, Any]:
         """What determines the numbers, JSON-able."""
         scenario = {f.name: getattr(self.scenario, f.name) for f in dataclasses.fields(Scenario)}
-        scenario = {
-            n: x if isinstance(x, int | str | None) else float(x) for n, x in scenario.items()
-        }
         return {
             "key": [self.key_impl, *self.key_data],
             "scenario": scenario,
@@ -147,12 +146,24 @@ def _evaluator(pickled: bytes, chunk: int) -> Evaluator:
     return Evaluator(_measure(pickled), chunk)
 
 
+_programs: dict[Any, str] = {}
+
+
+def _program(job: Job, chunk: int) -> str:
+    """Digest of what a chunk computes; constants of the scenario and the key are its arguments."""
+    shape = job.measure, chunk, jax.tree.structure(job.scenario), job.key_impl, job.x64
+    if shape not in _programs:
+        measure = _measure(job.measure)
+        _programs[shape] = montecarlo.fingerprint(job.key, job.scenario, measure, chunk)
+    return _programs[shape]
+
+
 def survey(job: Job, chunk: int | None, timed: bool) -> Speed:
     """Chooses the chunk where there is none, and times one; runs where the parts will."""
     jax.config.update("jax_enable_x64", job.x64)
     measure = _measure(job.measure)
     chunk = chunk or montecarlo.default_chunk(job.scenario, measure)
-    program = montecarlo.fingerprint(job.key, job.scenario, measure, chunk)
+    program = _program(job, chunk)
     if not timed:
         return Speed(chunk, program, 0.0)
     evaluator = _evaluator(job.measure, chunk)
