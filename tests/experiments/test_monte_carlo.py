@@ -1,5 +1,6 @@
 """The Monte Carlo command: beside NumPy, sweeps, adaptive runs, status, and one-line refusals."""
 
+import functools
 import os
 import pathlib
 import subprocess
@@ -19,6 +20,7 @@ from experiments.monte_carlo_measure import METHODS, METRICS, measure
 from lsajax import montecarlo
 
 SCENARIO = lsa.Scenario(num_users=16, num_channels=12, num_active=8, fading=True)
+COMPARED = ("random", "repaired", "greedy", "optimum")
 SMALL = {"scenario": SCENARIO, "workers": 1, "realizations": 60, "chunk": 16}
 
 
@@ -30,7 +32,7 @@ def run(out, **options):
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
     out = tmp_path_factory.mktemp("swept")
-    options = {"methods": METHODS, "metrics": METRICS, "sweep": ("occupancy=0,0.3",), "rows": True}
+    options = {"methods": COMPARED, "metrics": METRICS, "sweep": ("occupancy=0,0.3",), "rows": True}
     return out, run(out, **options)
 
 
@@ -41,7 +43,7 @@ def alone():
     @jax.jit
     def of(scenario, index):
         own, inst = montecarlo.draw(jax.random.key(0), scenario, index)
-        return measure(own, inst, compared=METHODS, metrics=METRICS, outage_mbps=100.0)
+        return measure(own, inst, compared=COMPARED, metrics=METRICS, outage_mbps=100.0)
 
     return of
 
@@ -49,14 +51,14 @@ def alone():
 @pytest.mark.parametrize("occupancy", [0.0, 0.3])
 def test_results_are_those_of_the_instances_one_by_one(swept, alone, occupancy):
     out, results = swept
-    assert len(results) == 2 * len(METHODS) * len(METRICS)
+    assert len(results) == 2 * len(COMPARED) * len(METRICS)
     shown = results[results["occupancy"] == occupancy].set_index(["metric", "method"])
     rows = pq.read_table(out / "cells" / f"occupancy={occupancy}" / "rows").to_pandas()
     rows = rows.sort_values("realization", ignore_index=True)
     found = [alone(SCENARIO.replace(occupancy=occupancy), i) for i in range(60)]
-    rate = {m: np.array([f["rate"][m] for f in found], float) for m in METHODS}
+    rate = {m: np.array([f["rate"][m] for f in found], float) for m in COMPARED}
     best = np.max([r.sum(axis=1) for r in rate.values()], axis=0)
-    for method in METHODS:
+    for method in COMPARED:
         r = rate[method]
         expected = {
             "throughput": r.sum(axis=1),
@@ -91,7 +93,7 @@ def test_again_is_the_same_at_no_work_and_another_question_is_refused(swept, cap
     from lsajax.runs.montecarlo import record
 
     out, results = swept
-    options = {"methods": METHODS, "metrics": METRICS, "sweep": ("occupancy=0,0.3",), "rows": True}
+    options = {"methods": COMPARED, "metrics": METRICS, "sweep": ("occupancy=0,0.3",), "rows": True}
     with monkeypatch.context() as nothing_to_do:
         nothing_to_do.setattr(record, "compute", None)
         pd.testing.assert_frame_equal(run(out, **options), results)
@@ -145,9 +147,23 @@ def test_a_slot_without_users_is_missing_where_it_has_no_share():
     scenario = lsa.Scenario(num_users=4, num_channels=4, num_active=2, poisson=True)
     inst = lsa.sample_instance(jax.random.key(0), scenario)
     inst = inst.replace(user_mask=jnp.zeros_like(inst.user_mask))
-    found = measure(jax.random.key(1), inst, compared=("sorted",), metrics=METRICS, outage_mbps=1.0)
+    asked = functools.partial(measure, compared=("sorted",), metrics=METRICS, outage_mbps=1.0)
+    found = jax.jit(asked)(jax.random.key(1), inst)
     assert np.isnan(found["outage"]["sorted"]) and np.isnan(found["rate"]["sorted"]).all()
     assert found["throughput"]["sorted"] == found["gap"]["sorted"] == 0
+
+
+def test_every_method_is_feasible_and_none_beats_the_optimum():
+    scenario = SCENARIO.replace(objective="fair", alpha=2.0)
+    asked = functools.partial(
+        measure, compared=METHODS, metrics=("objective", "repair"), outage_mbps=1.0
+    )
+    found = montecarlo.study(jax.random.key(2), scenario, asked, 40, chunk=20, rows=True)
+    values = found.rows["objective"]
+    for method in METHODS:
+        assert (values[method] <= values["optimum"] * (1 + 1e-5)).all()
+        assert (values[method] > 0).all()
+    assert (values["optimum"] > values["optimum-of-rates"] * (1 + 1e-6)).any()
 
 
 @pytest.mark.parametrize(
