@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lsajax import montecarlo
@@ -158,12 +157,15 @@ def _tasks(
 def _merged(job: Job, plan: Plan, realizations: int) -> tuple[Summaries, list[Part]]:
     """Summaries of all parts in their order, and those that are missing or damaged."""
     study = record.digest(job.identity(plan))
-    there, missing = parts.find(job.folder), []
+    there, wanted = parts.find(job.folder), parts.cut(realizations, plan.size)
+    missing = [part for part in wanted if (part.index, part.count) not in there]
+    if missing:
+        # Of other shards, as a rule: none of the files is read before all are there.
+        return {}, missing
 
     def each() -> Iterator[Summaries]:
-        for part in parts.cut(realizations, plan.size):
-            file = there.get((part.index, part.count))
-            summaries = None if file is None else parts.read(file, study, part)
+        for part in wanted:
+            summaries = parts.read(there[part.index, part.count], study, part)
             if summaries is None:
                 missing.append(part)
             else:
@@ -223,8 +225,3 @@ def status(folder: pathlib.Path) -> Progress:
     return Progress(
         done, known["realizations"], per_s, time.time() - last[-1][0] if last else float("nan")
     )
-
-
-def load_result(folder: pathlib.Path) -> pa.Table:
-    """The table of `result.parquet`."""
-    return pq.read_table(folder / parts.RESULT)
