@@ -40,7 +40,9 @@ light:
 test: .venv/.kernel
 	$(BIN)/python -m pytest $(ARGS)
 
+# Some slow tests run on Ray nodes of this machine.
 test-slow: .venv/.kernel
+	$(BIN)/python $(PIP_INSTALL) -e '.[ray]'
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 # `lsajax` alone on another interpreter, with the newest dependencies: make test-lsajax PYTHON=python3.13

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-NAMES = ("simulator", "assignment", "qap", "sandbox", "rewards", "prompts")
+NAMES = ("simulator", "monte_carlo", "assignment", "qap", "sandbox", "rewards", "prompts")
 
 if __name__ == "__main__":
     for name in NAMES:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LLM = "LLM (code)"
 LLM_RAW = "LLM, repair off"
 RANDOM = "Random"
+REPAIRED = "Random, repaired"
 GROUPED = "Grouped-KM"
 SORTED = "Sorted matching"
 GREEDY = "Greedy"

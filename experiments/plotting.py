@@ -22,6 +22,7 @@ _STYLE = {
     methods.LLM: ("#D55E00", "o"),
     methods.LLM_RAW: ("#D55E00", "$o$"),
     methods.RANDOM: ("#999999", "v"),
+    methods.REPAIRED: ("#D55E00", "x"),
     methods.GREEDY: ("#E69F00", "^"),
     methods.SORTED: ("#009E73", "s"),
     methods.GROUPED: ("#0072B2", "D"),
@@ -52,8 +53,14 @@ def figure(stem: pathlib.Path, columns: int) -> Iterator[Sequence[Axes]]:
             1, columns, figsize=(4.75 * columns, 3.8), layout="constrained", squeeze=False
         )
         yield list(axes[0])
-        drawn.legend(loc="outside lower center", ncols=4)
+        # A method has one entry, however many panels it is in.
+        named = {label: line for ax in axes[0] for line, label in zip(*_legend(ax), strict=True)}
+        drawn.legend(named.values(), named.keys(), loc="outside lower center", ncols=4)
         _write(drawn, stem)
+
+
+def _legend(axes: Axes) -> Any:
+    return axes.get_legend_handles_labels()
 
 
 def _write(drawn: Figure, stem: pathlib.Path) -> None:
@@ -148,6 +155,42 @@ def curve_panel(axes: Axes, curve: pd.DataFrame, name: str) -> None:
     axes.axhline(1.0, color="#999999", lw=0.8, ls=":")
     axes.set_xlabel(f"Steps; mean and 95 % interval of {values.shape[1]} seeds")
     axes.set_ylabel("Return of a slot, random agent = 1")
+
+
+def sweep_panel(axes: Axes, table: pd.DataFrame, name: str, quantity: str) -> None:
+    """Mean of every method over a swept field, with a band of its 95 % interval.
+
+    Args:
+        axes: where to draw.
+        table: of one metric: `method`, the field, `mean`, `half`.
+        name: of the field.
+        quantity: what the values are, with its unit.
+    """
+    labels = None
+    for method, own in table.groupby("method", sort=False):
+        colour, marker = _STYLE[method]
+        x = own[name]
+        if not pd.api.types.is_numeric_dtype(x) or x.dtype == bool:
+            labels = [str(value) for value in x]
+            x = np.arange(len(own))
+        low, high = own["mean"] - own["half"], own["mean"] + own["half"]
+        axes.plot(x, own["mean"], color=colour, marker=marker, ms=4, lw=1, label=method)
+        axes.fill_between(
+            x, low.fillna(own["mean"]), high.fillna(own["mean"]), color=colour, alpha=0.25, lw=0
+        )
+    if labels is not None:
+        axes.set_xticks(range(len(labels)), labels)
+    axes.set_xlabel(name)
+    axes.set_ylabel(quantity)
+
+
+def cdf_panel(axes: Axes, curves: dict[str, tuple[np.ndarray, np.ndarray]], quantity: str) -> None:
+    """Distribution functions by method: each a pair of values and the share up to them."""
+    for method, (x, share) in curves.items():
+        axes.plot(x, share, color=_STYLE[method][0], lw=1.2, label=method)
+    axes.set_xlabel(quantity)
+    axes.set_ylabel("Share")
+    axes.set_ylim(0, 1)
 
 
 _SMALLEST_GAP = 0.1

@@ -2,7 +2,7 @@
 
 from importlib import metadata
 
-from lsajax import env, hashing, scheduling, solvers, traffic, units
+from lsajax import env, hashing, montecarlo, scheduling, solvers, traffic, units
 from lsajax.checks import check_instance
 from lsajax.coupling import coupling_loss
 from lsajax.fading import Fading, Multipath
@@ -66,6 +66,7 @@ __all__ = [
     "hashing",
     "jain_index",
     "make_instance",
+    "montecarlo",
     "objective_value",
     "performance_gain",
     "rate_matrix",

@@ -113,14 +113,38 @@ def subset(
 ) -> Bool[Array, "n"]:
     """A uniform random subset of `count` of the members, or all of them where there are fewer.
 
-    Those with the smallest words, whose largest is found by bisection, bit by bit: nothing is
+    Those with the smallest words. A bound that as many words reach up to is found by interpolation:
+    words are uniform, so that some ten passes over them do, where bisection takes 32; nothing is
     sorted, and words of one axis are distinct.
     """
     word = bits(seed, jnp.arange(member.shape[0]))
+    most = jnp.sum(member, dtype=jnp.int32)
+    count = jnp.minimum(jnp.asarray(count, jnp.int32), most)
 
-    def body(step: Array, largest: Array) -> Array:
-        trial = largest | (jnp.uint32(2**31) >> step.astype(jnp.uint32))
-        return jnp.where(jnp.sum(member & (word < trial)) < count, trial, largest)
+    def up_to(bound: Array) -> Array:
+        return jnp.sum(member & (word <= bound), dtype=jnp.int32)
 
-    largest = jax.lax.fori_loop(0, 32, body, jnp.uint32(0))
-    return member & (word <= largest) & (count > 0)
+    # `below` words, fewer than `count`, reach up to `low`, and `above` of them up to `high`; the
+    # bound that was tried last has `found`.
+    def going(state: tuple[Array, ...]) -> Array:
+        _, low, _, high, _, _, found = state
+        return (found != count) & (high - low > 1)
+
+    def narrowed(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        step, low, below, high, above, bound, found = state
+        less = found < count
+        low, below = jnp.where(less, bound, low), jnp.where(less, found, below)
+        high, above = jnp.where(less, high, bound), jnp.where(less, above, found)
+        # Between the two words, but for the last passes of a search that does not end: by halves.
+        share = (count - below + 0.5) / (above - below + 1)
+        share = jnp.where(step < 16, jnp.minimum(share, 0.999), 0.5).astype(jnp.float32)
+        gap = high - low
+        bound = (gap.astype(jnp.float32) * share).astype(jnp.uint32)
+        bound = low + jnp.clip(bound, jnp.uint32(1), jnp.maximum(gap, 2) - 1)
+        return step + 1, low, below, high, above, bound, up_to(bound)
+
+    last = jnp.uint32(2**32 - 1)
+    zero = jnp.int32(0)
+    state: tuple[Array, ...] = (zero, jnp.uint32(0), zero, last, most, last, most)
+    *_, high, _, bound, found = jax.lax.while_loop(going, narrowed, state)
+    return member & (word <= jnp.where(found == count, bound, high)) & (count > 0)

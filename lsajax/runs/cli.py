@@ -48,9 +48,10 @@ def main(
     _on_interrupt("interrupted")
     import tyro
 
-    config = tyro.cli(config_type, prog=provenance.program(), description=description)
     busy = provenance.busy()
     try:
+        # Here already a value may be refused, by a dataclass that checks itself.
+        config = tyro.cli(config_type, prog=provenance.program(), description=description)
         prepared = prepare(config)
     except (ValueError, OSError, Unavailable) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -9,6 +9,7 @@ import platform
 import shlex
 import subprocess
 import sys
+import uuid
 from typing import Any
 
 _PACKAGES = ("lsajax", "jax", "jaxlib", "numpy", "scipy", "torch", "transformers", "trl")
@@ -47,7 +48,8 @@ def write(path: str | os.PathLike, record: dict[str, Any]) -> None:
 def replace_file(path: str | os.PathLike, content: bytes) -> None:
     """Writes a file so that a kill, a crash or a full disk leaves the old one or the new, whole."""
     path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}.new")
+    # A name that no other process has: two may write the same file.
+    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}.new")
     try:
         with open(temporary, "wb") as file:
             file.write(content)

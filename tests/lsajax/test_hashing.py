@@ -172,3 +172,19 @@ def test_names_make_streams_that_do_not_depend_on_each_other():
     assert len({tuple(np.asarray(seed).tolist()) for seed in seeds}) == len(seeds)
     np.testing.assert_array_equal(hashing.seed(key, "a", 1), hashing.seed(key, "a", np.int64(1)))
     np.testing.assert_array_equal(jax.jit(lambda k: hashing.seed(k, "a"))(key), seeds[1])
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 700])
+def test_subsets_are_those_with_the_smallest_words(size):
+    rng = np.random.default_rng(size)
+    draw = jax.jit(jax.vmap(hashing.subset))
+    seeds = jnp.asarray(rng.integers(0, 2**32, (60, 2)), jnp.uint32)
+    member = rng.random((60, size)) < rng.choice([0.0, 0.05, 0.5, 1.0], (60, 1))
+    count = rng.integers(0, size + 2, 60)
+    found = np.asarray(draw(seeds, jnp.asarray(member), jnp.asarray(count, jnp.int32)))
+    for seed, members, own, number in zip(seeds, member, found, count, strict=True):
+        word = np.asarray(hashing.bits(seed, jnp.arange(size))).astype(np.int64)
+        order = np.argsort(np.where(members, word, 2**40))
+        expected = np.zeros(size, bool)
+        expected[order[: min(number, members.sum())]] = True
+        np.testing.assert_array_equal(own, expected)
