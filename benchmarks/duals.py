@@ -17,7 +17,7 @@ quoted. JSON and a figure are written beside each other.
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -54,8 +54,8 @@ class Config:
     quick: bool = False
     weights: str = "dual"
     settings: tuple[str, ...] = ("fading", "multipath")
-    slots: int = 5
-    turns: int = 5
+    slots: int = 4
+    turns: int = 4
     seed: int = 1
     out: pathlib.Path = pathlib.Path("results/benchmarks/duals.json")
 
@@ -88,45 +88,43 @@ def auction_round(
     return jnp.zeros(idle.size, values.dtype).at[channel].max(others)
 
 
-@dataclasses.dataclass(frozen=True)
-class Calls:
-    """Jitted functions of a value matrix with its masks, and of an instance."""
-
-    cold: Callable[..., Any]
-    warm: Callable[..., Any]
-    network: Callable[..., Any]
-    together: dict[str, Callable[..., Any]]
-    slot_cold: Callable[..., Any]
-    slot_network: Callable[..., Any]
-
-
-def calls(params: dual.Params) -> Calls:
-    """All contestants; weights are constants of the program, as in a deployed solver."""
-
-    def solve(values: Array, users: Array, idle: Array, price: Array | None) -> solvers.Solution:
-        start = None
-        if price is not None:
-            start = solvers.Duals(jnp.zeros(users.shape, values.dtype), price)
-        return solvers.linear_sum_assignment(
-            values, True, row_mask=users, col_mask=idle, init_duals=start
-        )
-
-    def after(predict: Callable[..., Array]) -> Callable[..., Any]:
-        return jax.jit(lambda v, u, i: solve(v, u, i, predict(v, u, i)))
-
-    untrained = dual.init(jax.random.key(0))
-    return Calls(
-        cold=jax.jit(lambda v, u, i: solve(v, u, i, None)),
-        warm=jax.jit(solve),
-        network=jax.jit(functools.partial(dual.prices, params)),
-        together={
-            "network + warm": after(functools.partial(dual.prices, params)),
-            "untrained + warm": after(functools.partial(dual.prices, untrained)),
-            "auction round + warm": after(auction_round),
-        },
-        slot_cold=jax.jit(solvers.hungarian),
-        slot_network=dual.make_solver(params),
+def solve(
+    values: Float[Array, "users channels"],
+    users: Bool[Array, "users"],
+    idle: Bool[Array, "channels"],
+    price: Float[Array, "channels"] | None = None,
+) -> solvers.Solution:
+    """The exact solver, from prices where they are given."""
+    start = None
+    if price is not None:
+        start = solvers.Duals(jnp.zeros(users.shape, values.dtype), price)
+    return solvers.linear_sum_assignment(
+        values, True, row_mask=users, col_mask=idle, init_duals=start
     )
+
+
+cold = jax.jit(lambda *given: solve(*given))
+warm = jax.jit(solve)
+network = jax.jit(dual.prices)
+slot_cold = jax.jit(solvers.hungarian)
+
+
+@jax.jit
+def with_network(params: dual.Params, *given: Array) -> solvers.Solution:
+    """Prices and the solve from them; weights are an argument, so that others run the same."""
+    return solve(*given, dual.prices(params, *given))
+
+
+@jax.jit
+def with_auction(*given: Array) -> solvers.Solution:
+    """A round of bids and the solve from it."""
+    return solve(*given, auction_round(*given))
+
+
+@jax.jit
+def slot_network(params: dual.Params, key: jax.Array, inst: lsa.Instance) -> solvers.Solution:
+    """Value matrix, prices and solve."""
+    return dual.make_solver(params)(key, inst)
 
 
 def measure(config: Config, params: dual.Params, cell: dict[str, Any]) -> dict[str, Any]:
@@ -135,13 +133,13 @@ def measure(config: Config, params: dual.Params, cell: dict[str, Any]) -> dict[s
     scenario = lsa.Scenario(num_users=size, num_channels=size, num_active=users)
     scenario = scenario.replace(**lsa.SETTINGS[cell["setting"]])
     key = hashing.named_key(jax.random.key(config.seed), *cell.values())
-    run = calls(params)
+    untrained = dual.init(jax.random.key(0))
     seconds: dict[str, list[np.ndarray]] = {}
     gaps, before = [], None
     for inst in trace(key, scenario, config.slots + 1):
         given = (lsa.value_matrix(inst), inst.user_mask, ~inst.occupied)
-        best = jax.block_until_ready(run.cold(*given))
-        price = run.network(*given)
+        best = jax.block_until_ready(cold(*given))
+        price = network(params, *given)
         if before is not None:
             starts = {
                 "network's duals": price,
@@ -149,12 +147,14 @@ def measure(config: Config, params: dual.Params, cell: dict[str, Any]) -> dict[s
                 "exact duals": best.duals.column,
             }
             contestants = {
-                COLD: functools.partial(run.cold, *given),
-                "network": functools.partial(run.network, *given),
-                **{n: functools.partial(run.warm, *given, start) for n, start in starts.items()},
-                **{n: functools.partial(call, *given) for n, call in run.together.items()},
-                "slot, cold": functools.partial(run.slot_cold, key, inst),
-                "slot, network": functools.partial(run.slot_network, key, inst),
+                COLD: functools.partial(cold, *given),
+                "network": functools.partial(network, params, *given),
+                **{n: functools.partial(warm, *given, start) for n, start in starts.items()},
+                "network + warm": functools.partial(with_network, params, *given),
+                "untrained + warm": functools.partial(with_network, untrained, *given),
+                "auction round + warm": functools.partial(with_auction, *given),
+                "slot, cold": functools.partial(slot_cold, key, inst),
+                "slot, network": functools.partial(slot_network, params, key, inst),
             }
             for name, call in contestants.items():
                 if name != "network":

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import io
+import json
 import pathlib
 import time
 from typing import TYPE_CHECKING, Any, get_args
@@ -19,7 +20,7 @@ import numpy as np
 import lsajax as lsa
 from experiments import config as options
 from lsajax.runs import cli, provenance
-from lsajax.runs.folder import RunFolder
+from lsajax.runs.folder import BadRun, RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +38,7 @@ DUAL, GREEDY, SORTED = "Dual head", "Greedy", "Sorted matching"
 TRAINED_ON = ("fading", "multipath", "fair")
 SIZES = ((100, 110), (50, 200))
 """Most users and channels of the training instances; the users are a fifth of that and more."""
-HELD_OUT = ((100, 500), (200, 1000), (400, 2000), (1000, 2000), (1500, 2000), (1900, 2000))
+HELD_OUT = ((200, 1000), (400, 2000), (1000, 2000), (1500, 2000))
 """Users and channels of the held-out instances."""
 
 
@@ -60,7 +61,7 @@ class Config(options.RunConfig):
     steps: int = 400
     overprice: float = 0.0
     candidates: int = 16
-    rounds: int = 8
+    rounds: int = 16
     held_out: tuple[options.Setting, ...] = ("fading", "multipath", "fair")
     realizations: int = 4
     ship: pathlib.Path | None = None
@@ -141,6 +142,7 @@ def _trained(prepared: Prepared, seed: int, console: Any) -> dict[str, Any]:
     from lsajax.agents import dual
 
     path = prepared.folder.path / f"seed-{seed}.npz"
+    asked = json.dumps(prepared.folder.config, sort_keys=True)
     if not path.exists():
         with console.status(f"training, seed {seed}"):
             start = time.perf_counter()
@@ -149,11 +151,13 @@ def _trained(prepared: Prepared, seed: int, console: Any) -> dict[str, Any]:
             )
         seconds = time.perf_counter() - start
         progress = {f"metrics/{n}": np.asarray(x) for n, x in metrics._asdict().items()}
-        _store(path, params, seconds=np.array(seconds), **progress)
+        _store(path, params, options=np.array(asked), seconds=np.array(seconds), **progress)
         gaps = ", ".join(f"{100 * g:.2f}" for g in progress["metrics/dual_gap"][-1])
         console.print(f"seed {seed}: {seconds:.0f} s with compilation; dual gaps in %: {gaps}")
     with np.load(path) as stored:
         named = dict(stored)
+    if str(named["options"]) != asked:
+        raise BadRun(f"{path} was trained with other options; give another --out")
     weights = {name: x for name, x in named.items() if name.startswith("params/")}
     return {**named, "params": dual.unflatten(weights)}
 

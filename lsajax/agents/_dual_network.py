@@ -55,7 +55,7 @@ class DualNetwork(nn.Module):
 
     hidden: int = 32
     candidates: int = 16
-    rounds: int = 8
+    rounds: int = 16
 
     @nn.compact
     def __call__(
@@ -94,23 +94,25 @@ class DualNetwork(nn.Module):
         """The two highest bids on each channel, above its base price, at least `floor`."""
         damping = self.param("damping", nn.initializers.constant(3.0), (self.rounds,))
         at = jnp.minimum(channel, floor.size - 1)
-        ask = jnp.maximum(floor[at], 0.0)  # what each channel costs each user at present
-        first = second = floor
-        for step in range(self.rounds):
+
+        def exchange(ask: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
             net = lead - ask
             top = jnp.max(net, axis=1, keepdims=True)
             is_top = net == top
             runner_up = jnp.max(jnp.where(is_top, -jnp.inf, net), axis=1, keepdims=True)
             # A user's channels beyond the last candidate are worth no more to it than that: lead 0.
-            alternative = jnp.maximum(jnp.where(is_top, runner_up, top), 0.0)
-            bid = lead - alternative
+            bid = lead - jnp.maximum(jnp.where(is_top, runner_up, top), 0.0)
             first = floor.at[channel].max(bid, mode="drop")
             wins = bid >= first[at]
             second = floor.at[jnp.where(wins, floor.size, channel)].max(bid, mode="drop")
             rivals = jnp.where(wins, second[at], first[at])
-            keep = nn.sigmoid(damping[step])
-            ask = keep * rivals + (1 - keep) * ask
-        return first, second
+            keep = nn.sigmoid(weight)
+            return keep * rivals + (1 - keep) * ask, (first, second)
+
+        # What each channel costs each user at present; nothing above the base price at first.
+        ask = jnp.maximum(floor[at], 0.0)
+        ask, _ = lax.scan(lambda ask, w: (exchange(ask, w)[0], None), ask, damping[:-1])
+        return exchange(ask, damping[-1])[1]
 
     def _read(
         self,

@@ -45,7 +45,7 @@ class Config:
     overprice: float = 0.0
     hidden: int = 32
     candidates: int = 16
-    rounds: int = 8
+    rounds: int = 16
     held_out: int = 32
     measurements: int = 20
 
