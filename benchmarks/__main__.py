@@ -3,7 +3,17 @@
 import subprocess
 import sys
 
-NAMES = ("simulator", "monte_carlo", "assignment", "qap", "sandbox", "rewards", "prompts")
+NAMES = (
+    "simulator",
+    "monte_carlo",
+    "assignment",
+    "duals",
+    "qap",
+    "sandbox",
+    "rewards",
+    "agents",
+    "prompts",
+)
 
 if __name__ == "__main__":
     for name in NAMES:
