@@ -164,6 +164,10 @@ class Access:
         """Space of the actions."""
         raise NotImplementedError
 
+    def observation_space(self, params: Scenario) -> Any:
+        """Space of the observations."""
+        raise NotImplementedError
+
 
 def first_slot(key: jax.Array, params: Scenario) -> Slot:
     """Slot 0 of a new network, its traffic stationary."""
