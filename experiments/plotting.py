@@ -108,19 +108,23 @@ def value_panel(axes: Axes, table: pd.DataFrame, axis: str, quantity: str) -> No
     axes.set_ylim(bottom=0)
 
 
-def gap_panel(axes: Axes, table: pd.DataFrame, best: str) -> None:
+def gap_panel(axes: Axes, table: pd.DataFrame, best: str, *, named: bool = False) -> None:
     """Gap against time: a line per method through its cells, larger markers for later cells.
 
     Args:
         axes: where to draw.
         table: of `experiments.summary.summarise`.
         best: what the gap is measured to.
+        named: whether it puts the methods into the legend, where no other panel does.
     """
     for name, own in table[table["method"] != methods.OPTIMUM].groupby("method", sort=False):
         colour, marker = _STYLE.get(name, _AGENT)
         axes.plot(own["seconds"], own["gap_percent"], color=colour, lw=0.8, alpha=0.6)
         sizes = 18 + 22 * np.arange(len(own))
-        axes.scatter(own["seconds"], own["gap_percent"], sizes, color=colour, marker=marker)
+        label = str(name) if named else None
+        axes.scatter(
+            own["seconds"], own["gap_percent"], sizes, color=colour, marker=marker, label=label
+        )
     axes.set_xscale("log")
     # A gap of exactly zero has a place on this axis, and 0.001 % can be told from 0.1 %.
     axes.set_yscale("symlog", linthresh=1e-3)
@@ -132,13 +136,12 @@ def gap_panel(axes: Axes, table: pd.DataFrame, best: str) -> None:
 _POINTS = 100  # of a learning curve
 
 
-def curve_panel(axes: Axes, curve: pd.DataFrame, name: str) -> None:
+def curve_panel(axes: Axes, curve: pd.DataFrame) -> None:
     """Return over steps: mean over seeds, and its 95 % interval as a band.
 
     Args:
         axes: where to draw.
         curve: a row per `agent_seed` and `update`, with `steps` and `episode_return`.
-        name: of the agent.
     """
     by_update = curve.pivot(index="update", columns="agent_seed", values="episode_return")
     width = max(1, len(by_update) // _POINTS)
@@ -150,7 +153,7 @@ def curve_panel(axes: Axes, curve: pd.DataFrame, name: str) -> None:
     mean, half = np.array(found).reshape(-1, 2).T
     colour, _ = _AGENT
     half = np.nan_to_num(half)
-    axes.plot(steps, mean, color=colour, label=name)
+    axes.plot(steps, mean, color=colour)
     axes.fill_between(steps, mean - half, mean + half, color=colour, alpha=0.25, lw=0)
     axes.axhline(1.0, color="#999999", lw=0.8, ls=":")
     axes.set_xlabel(f"Steps; mean and 95 % interval of {values.shape[1]} seeds")

@@ -221,7 +221,7 @@ def run(prepared: Prepared) -> None:
         rows = study.run(compared, folder, config.realizations)
         summary = table(compared, rows)
         summary.to_csv(folder.path / "summary.csv", index=False)
-        figure(config, agent, summary, curve, folder.path / "train_agent")
+        figure(config, summary, curve, folder.path / "train_agent")
     tables.print_table(
         summary[summary["agent_seed"].isna()],
         axes=compared.axes,
@@ -336,7 +336,6 @@ def table(study: "Study", rows: "pd.DataFrame") -> "pd.DataFrame":
 
 def figure(
     config: Config,
-    agent: "Agent",
     summary: "pd.DataFrame",
     curve: "pd.DataFrame",
     stem: pathlib.Path,
@@ -345,10 +344,11 @@ def figure(
     from experiments import plotting
 
     with plotting.figure(stem, columns=2) as (left, right):
-        plotting.curve_panel(left, curve, agent.name)
+        plotting.curve_panel(left, curve)
         coupled = config.objective == "coupled"
         shown = summary[summary["agent_seed"].isna()]
-        plotting.gap_panel(right, shown, "an upper bound" if coupled else "the exact optimum")
+        best = "an upper bound" if coupled else "the exact optimum"
+        plotting.gap_panel(right, shown, best, named=True)
 
 
 def notes(agent: "Agent", trained: "Trained") -> list[str]:
