@@ -152,7 +152,7 @@ def _trained(prepared: Prepared, seed: int, console: Any) -> dict[str, Any]:
         seconds = time.perf_counter() - start
         progress = {f"metrics/{n}": np.asarray(x) for n, x in metrics._asdict().items()}
         _store(path, params, options=np.array(asked), seconds=np.array(seconds), **progress)
-        gaps = ", ".join(f"{100 * g:.2f}" for g in progress["metrics/dual_gap"][-1])
+        gaps = ", ".join(f"{100 * g:.4f}" for g in progress["metrics/dual_gap"][-1])
         console.print(f"seed {seed}: {seconds:.0f} s with compilation; dual gaps in %: {gaps}")
     with np.load(path) as stored:
         named = dict(stored)

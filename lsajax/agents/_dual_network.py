@@ -30,6 +30,7 @@ _CLOSED = -3e38  # finite: a bit pattern is written over the last bits of it
 _LANES = 64  # at least so many groups of channels
 _CHUNKS = 32  # at most so many channels in a group
 _MOST = 8.0  # bound of what a perceptron sees
+_LEAST = 1e-4  # price that counts, relative to the numbers it is a difference of
 
 
 class Candidates(NamedTuple):
@@ -83,7 +84,9 @@ class DualNetwork(nn.Module):
         share, shift = self._read(seen, first, second, floor, unit)
         above = jnp.maximum(second + share * (first - second) + shift, floor)
         above = jnp.minimum(above, _offers(channel, lead, above, floor))
-        return jnp.where(idle, nn.relu(base + unit * above), 0.0)
+        price = base + unit * above
+        # What rounding leaves of 0 would cost the exact solver a search for each idle channel.
+        return jnp.where(idle & (price > _LEAST * (base + unit)), price, 0.0)
 
     def _rounds(
         self,
