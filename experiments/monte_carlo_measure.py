@@ -34,9 +34,9 @@ UNITS = {
     "objective": "Mbit/s, or utility with --objective fair",
     "fairness": "Jain's index",
     "rate": "Mbit/s per user",
-    "outage": "share of the users",
+    "outage": "share of users",
     "gap": "% of the optimum",
-    "repair": "share of the users",
+    "repair": "share of users",
 }
 """Metric -> unit."""
 
