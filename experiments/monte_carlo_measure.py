@@ -9,10 +9,11 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int32
+from jaxtyping import Array, Float, Int32
 
 import lsajax as lsa
 from experiments import methods
+from lsajax import objective
 from lsajax.hashing import named_key
 
 MethodName = Literal["random", "repaired", "sorted", "greedy", "optimum", "optimum-of-rates"]
@@ -34,9 +35,9 @@ UNITS = {
     "objective": "Mbit/s, or utility with --objective fair",
     "fairness": "Jain's index",
     "rate": "Mbit/s per user",
-    "outage": "share of the users",
+    "outage": "share of users",
     "gap": "% of the optimum",
-    "repair": "share of the users",
+    "repair": "share of users",
 }
 """Metric -> unit."""
 
@@ -50,10 +51,14 @@ class Answer(NamedTuple):
     Attributes:
         assignment: feasible.
         raw: before the repair, where the method repairs.
+        rate_bps: rates of the assignment.
+        value: of the assignment, by the instance's objective.
     """
 
     assignment: Int32[Array, "users"]
     raw: Int32[Array, "users"]
+    rate_bps: Float[Array, "users"]
+    value: Float[Array, ""]
 
 
 def measure(
@@ -74,7 +79,7 @@ def measure(
     answers = {name: _answer(name, named_key(key, name), inst) for name in compared}
     if "gap" in metrics:
         optimum = answers.get("optimum") or _answer("optimum", named_key(key, "optimum"), inst)
-        best = lsa.objective_value(inst, optimum.assignment)
+        best = optimum.value
     found: dict[str, Any] = {
         metric: {
             name: _METRICS[metric](inst, answer, best, outage_mbps)
@@ -94,7 +99,7 @@ def measure(
 def _answer(name: str, key: jax.Array, inst: lsa.Instance) -> Answer:
     if name == "repaired":
         raw = jax.random.randint(key, (inst.num_rows,), -1, inst.num_channels)
-        return Answer(lsa.repair(inst, raw), raw)
+        return _valued(inst, lsa.repair(inst, raw), raw)
     solvers: dict[str, Callable[..., lsa.solvers.Solution]] = {
         "random": lsa.solvers.random,
         "sorted": lsa.solvers.sorted_matching,
@@ -103,7 +108,13 @@ def _answer(name: str, key: jax.Array, inst: lsa.Instance) -> Answer:
         "optimum-of-rates": methods.optimum_of_rates,
     }
     assignment = solvers[name](key, inst).assignment
-    return Answer(assignment, assignment)
+    return _valued(inst, assignment, assignment)
+
+
+def _valued(inst: lsa.Instance, assignment: Array, raw: Array) -> Answer:
+    # Once for all metrics: tracing it often is what starting would cost.
+    rate = lsa.user_rates(inst, assignment)
+    return Answer(assignment, raw, rate, objective.value_of_rates(inst, assignment, rate))
 
 
 def _share(inst: lsa.Instance, which: Array) -> Array:
@@ -112,29 +123,28 @@ def _share(inst: lsa.Instance, which: Array) -> Array:
 
 
 def _throughput(inst: lsa.Instance, answer: Answer, *_: Any) -> Array:
-    return lsa.throughput(inst, answer.assignment) / 1e6
+    return jnp.sum(answer.rate_bps) / 1e6
 
 
 def _objective(inst: lsa.Instance, answer: Answer, *_: Any) -> Array:
     size = 1.0 if inst.objective == "fair" else 1e6
-    return lsa.objective_value(inst, answer.assignment) / size
+    return answer.value / size
 
 
 def _fairness(inst: lsa.Instance, answer: Answer, *_: Any) -> Array:
-    return lsa.jain_index(lsa.user_rates(inst, answer.assignment), inst.user_mask)
+    return lsa.jain_index(answer.rate_bps, inst.user_mask)
 
 
 def _rate(inst: lsa.Instance, answer: Answer, *_: Any) -> Array:
-    return jnp.where(inst.user_mask, lsa.user_rates(inst, answer.assignment) / 1e6, jnp.nan)
+    return jnp.where(inst.user_mask, answer.rate_bps / 1e6, jnp.nan)
 
 
 def _outage(inst: lsa.Instance, answer: Answer, best: Any, outage_mbps: float) -> Array:
-    return _share(inst, lsa.user_rates(inst, answer.assignment) < 1e6 * outage_mbps)
+    return _share(inst, answer.rate_bps < 1e6 * outage_mbps)
 
 
 def _gap(inst: lsa.Instance, answer: Answer, best: Array, *_: Any) -> Array:
-    value = lsa.objective_value(inst, answer.assignment)
-    return 100 * (best - value) / jnp.where(best > 0, best, 1.0)
+    return 100 * (best - answer.value) / jnp.where(best > 0, best, 1.0)
 
 
 def _repair(inst: lsa.Instance, answer: Answer, *_: Any) -> Array:

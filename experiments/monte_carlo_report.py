@@ -101,10 +101,10 @@ def print_table(config: "Config", results: "pd.DataFrame") -> None:
         show_edge=False,
         padding=(0, 1, 0, 0),
     )
-    shown.add_column("Method", no_wrap=True)
+    shown.add_column("Method", overflow="fold")
     first = SHOWN[config.methods[0]]
     for heading in ("Mean", f"Minus {first}", "5 %", "50 %", "95 %"):
-        shown.add_column(heading, justify="right", no_wrap=True)
+        shown.add_column(heading, justify="right", overflow="fold")
     for place, block in results.groupby([*axes, "metric", "unit"], sort=False):
         *values, metric, unit = place
         where = [f"{name} {value}" for name, value in zip(axes, values, strict=True)]
@@ -122,10 +122,13 @@ def print_table(config: "Config", results: "pd.DataFrame") -> None:
 
 
 def _number(value: float, half: float = math.nan) -> str:
+    """To two digits of its half width, or to four of its own where it has none."""
     if math.isnan(value):
         return "–"
-    text = f"{value:.6g}"
-    return text if math.isnan(half) else f"{text} ± {half:.2g}"
+    if math.isnan(half) or half == 0:
+        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+    places = max(0, 1 - math.floor(math.log10(half)))
+    return f"{value:.{places}f} ± {half:.{places}f}"
 
 
 def figures(

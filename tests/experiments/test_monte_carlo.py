@@ -36,27 +36,14 @@ def swept(tmp_path_factory):
     return out, run(out, **options)
 
 
-@pytest.fixture(scope="module")
-def alone():
-    """All of one realisation, for any occupancy, compiled once."""
-
-    @jax.jit
-    def of(scenario, index):
-        own, inst = montecarlo.draw(jax.random.key(0), scenario, index)
-        return measure(own, inst, compared=COMPARED, metrics=METRICS, outage_mbps=100.0)
-
-    return of
-
-
 @pytest.mark.parametrize("occupancy", [0.0, 0.3])
-def test_results_are_those_of_the_instances_one_by_one(swept, alone, occupancy):
+def test_results_are_those_of_the_rates_in_numpy(swept, occupancy):
     out, results = swept
     assert len(results) == 2 * len(COMPARED) * len(METRICS)
     shown = results[results["occupancy"] == occupancy].set_index(["metric", "method"])
     rows = pq.read_table(out / "cells" / f"occupancy={occupancy}" / "rows").to_pandas()
     rows = rows.sort_values("realization", ignore_index=True)
-    found = [alone(SCENARIO.replace(occupancy=occupancy), i) for i in range(60)]
-    rate = {m: np.array([f["rate"][m] for f in found], float) for m in COMPARED}
+    rate = {m: np.stack(rows[f"rate.{m}"].to_list()).astype(float) for m in COMPARED}
     best = np.max([r.sum(axis=1) for r in rate.values()], axis=0)
     for method in COMPARED:
         r = rate[method]
@@ -153,14 +140,14 @@ def test_a_slot_without_users_is_missing_where_it_has_no_share():
     assert found["throughput"]["sorted"] == found["gap"]["sorted"] == 0
 
 
-def test_every_method_is_feasible_and_none_beats_the_optimum():
+def test_the_optimum_is_that_of_the_objective():
+    others = ("sorted", "optimum-of-rates", "optimum")
+    assert set(METHODS) == {*COMPARED, *others, "greedy"}
     scenario = SCENARIO.replace(objective="fair", alpha=2.0)
-    asked = functools.partial(
-        measure, compared=METHODS, metrics=("objective", "repair"), outage_mbps=1.0
-    )
+    asked = functools.partial(measure, compared=others, metrics=("objective",), outage_mbps=1.0)
     found = montecarlo.study(jax.random.key(2), scenario, asked, 40, chunk=20, rows=True)
     values = found.rows["objective"]
-    for method in METHODS:
+    for method in others:
         assert (values[method] <= values["optimum"] * (1 + 1e-5)).all()
         assert (values[method] > 0).all()
     assert (values["optimum"] > values["optimum-of-rates"] * (1 + 1e-6)).any()

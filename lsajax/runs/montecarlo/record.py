@@ -18,7 +18,7 @@ import numpy as np
 
 from lsajax import montecarlo
 from lsajax.accumulators import Fold
-from lsajax.montecarlo import Evaluator, Measure
+from lsajax.montecarlo import Evaluator, Measure, Output
 from lsajax.runs import provenance
 from lsajax.runs.folder import BadRun
 from lsajax.runs.montecarlo import parts
@@ -146,12 +146,18 @@ def _evaluator(pickled: bytes, chunk: int) -> Evaluator:
     return Evaluator(_measure(pickled), chunk)
 
 
+# By all that they depend on: constants of the scenario and the key are arguments of a chunk.
 _programs: dict[Any, str] = {}
+_outputs: dict[Any, dict[str, Output]] = {}
+
+
+def _shape(job: Job, chunk: int) -> Any:
+    return job.measure, chunk, jax.tree.structure(job.scenario), job.key_impl, job.x64
 
 
 def _program(job: Job, chunk: int) -> str:
-    """Digest of what a chunk computes; constants of the scenario and the key are its arguments."""
-    shape = job.measure, chunk, jax.tree.structure(job.scenario), job.key_impl, job.x64
+    """Digest of what a chunk computes."""
+    shape = _shape(job, chunk)
     if shape not in _programs:
         measure = _measure(job.measure)
         _programs[shape] = montecarlo.fingerprint(job.key, job.scenario, measure, chunk)
@@ -194,8 +200,10 @@ def compute(task: Task) -> Part:
 
     rows = None
     if job.rows:
-        _, outputs = montecarlo.outputs(job.scenario, _measure(job.measure))
-        rows = parts.write_rows(job.folder, part, outputs, values())
+        shape = _shape(job, chunk)
+        if shape not in _outputs:
+            _outputs[shape] = montecarlo.outputs(job.scenario, _measure(job.measure))[1]
+        rows = parts.write_rows(job.folder, part, _outputs[shape], values())
     else:
         for _ in values():
             pass
