@@ -199,7 +199,7 @@ def main(config: Config) -> None:
                 cold, gap = row["median_ms"][COLD], row["dual_gap_percent"]
                 where = f"{setting} {scale} K/M {share}"
                 print(f"{where}: cold {cold:.2f} ms; {over}; gap {gap:.3f} %", flush=True)
-    kernel = solvers.assignment_kernel()
+    kernel = solvers.assignment_kernel().split(" (")[0]  # without its path
     write(config.out, {"weights": config.weights, "kernel": kernel, "rows": rows})
     figure(rows, config.out)
 
