@@ -293,8 +293,7 @@ def test_eager_is_jit(form):
     env = make(form)
     key = jax.random.key(0)
     _, state = env.reset(key)
-    with jax.disable_jit():
-        eager = env.step_env(key, state, 0, env.default_params)
+    eager = env.step_env(key, state, 0, env.default_params)
     compiled = jax.jit(env.step_env)(key, state, 0, env.default_params)
     close(eager, compiled, 1e-4)
 
