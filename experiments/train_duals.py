@@ -215,6 +215,7 @@ def _rows(
             row["value"] = float(solver(key, inst).value)
         else:
             found = _decoded(config.candidates)(params[seed], key, inst)
+            assert found.duals is not None
             row["value"] = float(found.value)
             row["dual_gap_percent"] = 100 * (float(dual.dual_objective(found.duals)) / bound - 1)
         row["gap_percent"] = 100 * (1 - row["value"] / bound)
@@ -227,9 +228,10 @@ def _optimum() -> "Callable[..., jax.Array]":
     import jax
 
     def solve(inst: lsa.Instance) -> "jax.Array":
-        return lsa.solvers.linear_sum_assignment(
+        best = lsa.solvers.linear_sum_assignment(
             lsa.value_matrix(inst), True, row_mask=inst.user_mask, col_mask=~inst.occupied
-        ).value
+        )
+        return jax.numpy.asarray(best.value)
 
     return jax.jit(solve)
 

@@ -14,7 +14,7 @@ maximum: nothing depends on the size or on the unit of the values.
 
 import math
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -250,8 +250,8 @@ def best_channels(
         first = jnp.maximum(first, other)
     both = first if chunks == 1 else jnp.concatenate([first, second], axis=1)
     value, place = lax.top_k(both, min(count, both.shape[1]))
-    chunk = lax.bitcast_convert_type(value, word) & ((1 << bits) - 1)
-    channel = (chunk * lanes + place % lanes).astype(jnp.int32)
+    tag = lax.bitcast_convert_type(value, word) & ((1 << bits) - 1)
+    channel = (tag * lanes + place % lanes).astype(jnp.int32)
     found = value > _CLOSED / 2
     return Candidates(jnp.where(found, channel, channels), jnp.where(found, value, _CLOSED))
 
@@ -263,8 +263,20 @@ def _best_channels_jvp(count: int, primals: tuple, tangents: tuple) -> tuple:
     exists = found.channel < primals[1].size
     at = jnp.where(exists, found.channel, 0)
     read = jnp.take_along_axis(tangents[0], at, axis=1) - tangents[1][at]
-    none = np.zeros(found.channel.shape, jax.dtypes.float0)
+    none: Any = np.zeros(found.channel.shape, jax.dtypes.float0)
     return found, Candidates(none, jnp.where(exists, read, 0.0))
+
+
+def predict(
+    network: DualNetwork,
+    params: Any,
+    values: Float[Array, "users channels"],
+    user_mask: Bool[Array, "users"],
+    idle: Bool[Array, "channels"],
+) -> Float[Array, "channels"]:
+    """What the network with these weights says."""
+    price: Any = network.apply(params, values, user_mask, idle)
+    return price
 
 
 def complete(

@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int32
 
 from lsajax import hashing, objective
-from lsajax.agents._dual_network import DualNetwork, complete, dual_objective
+from lsajax.agents._dual_network import DualNetwork, complete, dual_objective, predict
 from lsajax.sampling import sample_instance
 from lsajax.scenario import Scenario
 from lsajax.solvers.linear_assignment import linear_sum_assignment
@@ -185,7 +185,7 @@ def _sample(key: jax.Array, scenarios: Sequence[Scenario], count: int) -> list[_
 def _loss(
     params: Params, config: Config, values: Array, user_mask: Array, idle: Array
 ) -> Float[Array, ""]:
-    price = config.network.apply(params, values, user_mask, idle)
+    price = predict(config.network, params, values, user_mask, idle)
     unpriced = complete(jnp.zeros_like(price), values, user_mask, idle).row
     change = complete(price, values, user_mask, idle).row - unpriced
     mean = jnp.mean(values, axis=1, where=idle)
@@ -196,9 +196,10 @@ def _loss(
 def _bound(
     params: Params, config: Config, values: Array, user_mask: Array, idle: Array
 ) -> Float[Array, ""]:
-    price = config.network.apply(params, values, user_mask, idle)
+    price = predict(config.network, params, values, user_mask, idle)
     return dual_objective(complete(price, values, user_mask, idle))
 
 
 def _optimum(values: Array, user_mask: Array, idle: Array) -> Float[Array, ""]:
-    return linear_sum_assignment(values, True, row_mask=user_mask, col_mask=idle).value
+    best = linear_sum_assignment(values, True, row_mask=user_mask, col_mask=idle)
+    return jnp.asarray(best.value)

@@ -19,7 +19,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int32
 
 from lsajax import objective
-from lsajax.agents._dual_network import DualNetwork, complete, dual_objective
+from lsajax.agents._dual_network import DualNetwork, complete, dual_objective, predict
 from lsajax.agents._dual_training import Config, Metrics, Params, init, train
 from lsajax.instance import Instance
 from lsajax.repair import repair
@@ -57,7 +57,8 @@ def prices(
     """The predicted price of each channel, at least 0, 0 at closed ones, in the values' unit."""
     hidden = params["params"]["base_hidden"]["bias"].shape[0]
     rounds = params["params"]["damping"].shape[0]
-    return DualNetwork(hidden, candidates, rounds).apply(params, values, user_mask, idle)
+    network = DualNetwork(hidden, candidates, rounds)
+    return predict(network, params, values, user_mask, idle)
 
 
 def make_solver(
@@ -107,7 +108,7 @@ def _start(
     users, idle = inst.user_mask, ~inst.occupied
 
     def with_rows() -> Array:
-        return complete(price, values, users, idle).row
+        return jnp.asarray(complete(price, values, users, idle).row)
 
     none = jnp.zeros(users.shape, price.dtype)
     return Duals(lax.cond(jnp.sum(users) > jnp.sum(idle), with_rows, lambda: none), price)
