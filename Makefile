@@ -33,7 +33,7 @@ light:
 	@$(CHECK_PYTHON)
 	test -x .venv-light/bin/python || $(PYTHON) -m venv .venv-light
 	.venv-light/bin/python $(PIP_INSTALL) pip
-	.venv-light/bin/python $(PIP_INSTALL) -e '.[runs]' --group experiments
+	.venv-light/bin/python $(PIP_INSTALL) -e '.[runs,agents]' --group experiments
 	.venv-light/bin/python -m lsajax.solvers.build_native || echo "going on without the C++ kernel"
 	.venv-light/bin/python -m experiments.scaling --model none --resume $(ARGS)
 

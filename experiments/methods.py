@@ -35,6 +35,8 @@ OPTIMUM_OF_RATES = "Optimum of Eq. (4)"
 LOCAL_SEARCH = "Local search"
 EXHAUSTIVE = "Exhaustive"
 EVOLUTION = "Differential evolution"
+AGENT = "Agent, one by one"
+AGENT_OF_PRICES = "Agent, prices"
 
 Solver = Callable[[jax.Array, lsa.Instance], lsa.solvers.Solution]
 
@@ -309,6 +311,21 @@ def classical(objective: str) -> list[Method]:
     else:
         found.append(from_anytime(LOCAL_SEARCH, lsa.solvers.local_search))
     return found
+
+
+def agents(objective: str) -> list[Method]:
+    """The trained agents that ship with the package, none of which saw these sizes.
+
+    PPO's sequential head, trained at (15,20,8) with fading, on Eq. (8) where it is to be used for
+    that; and the dual head's prices with a greedy decode, of Eq. (8) on its separable part.
+    """
+    from lsajax.agents import dual, sequential
+
+    params = sequential.load("sequential_coupled" if objective == "coupled" else "sequential")
+    return [
+        from_solver(AGENT, sequential.make_solver(params)),
+        from_solver(AGENT_OF_PRICES, dual.make_solver(dual.load(), exact=False)),
+    ]
 
 
 def optimum_of_rates(key: jax.Array, inst: lsa.Instance) -> lsa.solvers.Solution:

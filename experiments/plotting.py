@@ -30,6 +30,8 @@ _STYLE = {
     methods.OPTIMUM: ("#000000", "_"),
     methods.OPTIMUM_OF_RATES: ("#56B4E9", "_"),
     methods.EXHAUSTIVE: ("#666666", "h"),
+    methods.AGENT: ("#44AA99", ">"),
+    methods.AGENT_OF_PRICES: ("#332288", "<"),
     methods.EVOLUTION: ("#882255", "*"),
 }
 _AGENT = ("#882255", "*")

@@ -92,9 +92,9 @@ def prepare(config: Config) -> options.Prepared[Config]:
 
     resources = contextlib.ExitStack()
     resources.enter_context(folder)
-    compared = methods.with_model(
-        methods.classical(str(config.objective)), config, resources, folder.metadata
-    )
+    objective = str(config.objective)
+    others = [*methods.classical(objective), *methods.agents(objective)]
+    compared = methods.with_model(others, config, resources, folder.metadata)
     study = Study(
         cells=cells(config, {method.name: method for method in compared}),
         seed=config.seed,

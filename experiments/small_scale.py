@@ -115,6 +115,7 @@ def compared_methods(config: Config) -> "list[Method]":
 
     return [
         *methods.classical(str(config.objective)),
+        *methods.agents(str(config.objective)),
         methods.from_solver(methods.EXHAUSTIVE, enumerate_all, too_many),
         methods.from_solver(methods.EVOLUTION, lsa.solvers.evolution),
     ]

@@ -28,7 +28,7 @@ TIME = "a minute or two on 2 cores"
 
 Head = Literal["joint", "joint-sums", "sequential"]
 # None of these changes an update.
-_FREE = ("realizations", "evaluate_at", "budget_s", "memory_bytes")
+_FREE = ("realizations", "evaluate_at", "budget_s", "memory_bytes", "ship")
 _SAVE_EVERY_S = 10.0
 CHECKPOINTS, WEIGHTS, CURVE = "checkpoints", "weights.msgpack", "curve.parquet"
 
@@ -59,6 +59,8 @@ class Config(options.RunConfig):
         memory_bytes: that a joint head may take; what the machine has if not given.
         evaluate_at: other sizes for the sequential head, without training: I, II, III, or N,M,K.
         realizations: held-out instances of each size.
+        ship: file (.npz) for the sequential head's weights, of the seed that earned most in the
+            last tenth of its training; what the package ships was written so.
     """
 
     algorithm: Literal["ppo", "dqn"] = "ppo"
@@ -77,6 +79,7 @@ class Config(options.RunConfig):
     memory_bytes: int | None = None
     evaluate_at: tuple[str, ...] = ()
     realizations: int = 64
+    ship: pathlib.Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +124,8 @@ def check(config: Config) -> None:
             "--evaluate-at needs --head sequential: a joint head serves the sizes it was trained "
             f"for and no others, got {', '.join(config.evaluate_at)}"
         )
+    if config.ship is not None and config.head != "sequential":
+        raise ValueError("--ship needs --head sequential: other heads serve one size alone")
     for place in config.evaluate_at:
         sizes(place)
     scenario(config, config.triple)  # raises where the sizes do not fit together
@@ -157,7 +162,7 @@ def prepare(config: Config) -> Prepared:
     check(config)
     config = options.resolved(config)
     out = config.out or _default_folder(config)
-    record = options.record("train_agent", config, without=("realizations", "evaluate_at"))
+    record = options.record("train_agent", config, without=("realizations", "evaluate_at", "ship"))
     folder = RunFolder(
         out, record, identity=("size", "method", "realization"), resume=config.resume
     )
@@ -214,6 +219,8 @@ def run(prepared: Prepared) -> None:
         trained = train(config, agent, folder.path)
         params = trained.state.params
         checkpoints.save_weights(folder.path / WEIGHTS, params, agent.description())
+        if config.ship is not None:
+            ship(config.ship, trained)
         curve = curve_table(agent, trained)
         curve.to_parquet(folder.path / CURVE, index=False)
         folder.metadata["training"] = costs(agent, trained)
@@ -269,6 +276,25 @@ def train(config: Config, agent: "Agent", out: pathlib.Path) -> "Trained":
             save_every_s=_SAVE_EVERY_S,
             on_chunk=show,
         )
+
+
+def ship(path: pathlib.Path, trained: "Trained") -> None:
+    """Writes the weights of the seed with the highest return in the last tenth of its updates."""
+    import io
+
+    import jax
+    import numpy as np
+
+    from lsajax.agents import shipped
+    from lsajax.runs import provenance
+
+    earned = trained.curve["episode_return"]
+    best = int(np.argmax(earned[:, -max(1, earned.shape[1] // 10) :].mean(axis=1)))
+    params = jax.tree.map(lambda leaf: leaf[best], trained.state.params)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **shipped.flatten(params))
+    provenance.replace_file(path, buffer.getvalue())
+    print(f"wrote the weights of seed {best} to {path}")
 
 
 def curve_table(agent: "Agent", trained: "Trained") -> "pd.DataFrame":

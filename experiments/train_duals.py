@@ -163,10 +163,10 @@ def _trained(prepared: Prepared, seed: int, console: Any) -> dict[str, Any]:
 
 
 def _store(path: pathlib.Path, params: "dual.Params", **more: np.ndarray) -> None:
-    from lsajax.agents import dual
+    from lsajax.agents import shipped
 
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **more, **dual.flatten(params))
+    np.savez_compressed(buffer, allow_pickle=False, **more, **shipped.flatten(params))
     path.parent.mkdir(parents=True, exist_ok=True)
     provenance.replace_file(path, buffer.getvalue())
 

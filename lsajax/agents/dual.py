@@ -8,17 +8,16 @@ The network pools by means and maxima over ratios, see `_dual_network`: weights 
 dozens of users serve thousands.
 """
 
-import importlib.resources
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int32
 
 from lsajax import objective
+from lsajax.agents import shipped
 from lsajax.agents._dual_network import DualNetwork, complete, dual_objective, predict
 from lsajax.agents._dual_training import Config, Metrics, Params, init, train
 from lsajax.instance import Instance
@@ -34,7 +33,6 @@ __all__ = [
     "complete",
     "decode",
     "dual_objective",
-    "flatten",
     "init",
     "load",
     "make_solver",
@@ -140,36 +138,28 @@ def decode(
     return repair(inst, assignment)
 
 
-def flatten(params: Params) -> dict[str, np.ndarray]:
-    """Weights by name, as they are stored."""
-    flat = traverse_util.flatten_dict(params, sep="/")
-    return {name: np.asarray(leaf) for name, leaf in flat.items()}
-
-
-def unflatten(stored: dict[str, np.ndarray]) -> Params:
-    """The weights that `flatten` stored.
+def unflatten(stored: Mapping[str, np.ndarray]) -> Params:
+    """The weights that `shipped.flatten` took apart.
 
     Raises:
         ValueError: these are the weights of another head.
     """
-    params = traverse_util.unflatten_dict({n: jnp.asarray(x) for n, x in stored.items()}, sep="/")
+    return _checked(shipped.unflatten(stored))
+
+
+def load(name: str = "dual") -> Params:
+    """Weights of this head that ship with the package, see `weights/README.md`.
+
+    Raises:
+        ValueError: there are none of this name, or they are of another head.
+    """
+    return _checked(shipped.load(name))
+
+
+def _checked(params: Params) -> Params:
     layers = set(params.get("params", {})) - {"damping"}
     if layers != _LAYERS:
         raise ValueError(
             f"params must have the dual head's layers {sorted(_LAYERS)}, got {sorted(layers)}"
         )
     return params
-
-
-def load(name: str = "dual") -> Params:
-    """Weights that ship with the package, see `weights/README.md`.
-
-    Raises:
-        ValueError: there are none of this name.
-    """
-    folder = importlib.resources.files("lsajax.agents") / "weights"
-    names = sorted(f.name.removesuffix(".npz") for f in folder.iterdir() if f.name.endswith(".npz"))
-    if name not in names:
-        raise ValueError(f"name must be one of {', '.join(names)}, got {name!r}")
-    with (folder / f"{name}.npz").open("rb") as file, np.load(file) as stored:
-        return unflatten(dict(stored))

@@ -10,6 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from lsajax import objective
+from lsajax.agents import shipped
 from lsajax.env import features, placement
 from lsajax.env.features import CONTEXT_FEATURES, SequentialObservation
 from lsajax.instance import Instance
@@ -83,6 +84,25 @@ def make_solver(
         return _decode(params, inst, network, order)
 
     return solver
+
+
+def load(name: str = "sequential") -> Any:
+    """Weights of this head that ship with the package, see `weights/README.md`.
+
+    Raises:
+        ValueError: there are none of this name, or they are of another head.
+    """
+    params = shipped.load(name)
+    layers = set(params["params"])
+    if layers != _LAYERS:
+        raise ValueError(
+            f"name must be one of weights with layers {sorted(_LAYERS)}, got {name!r} with "
+            f"{sorted(layers)}"
+        )
+    return params
+
+
+_LAYERS = {"candidate", "beside", "around", "score", "value_hidden", "value"}
 
 
 def first_candidate_solver(
