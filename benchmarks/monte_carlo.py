@@ -338,7 +338,7 @@ def main(config: Config) -> None:
                     print(
                         f"K = 400 {what:8s} fading, {name:24s} {per_s:10.1f} a second", flush=True
                     )
-        overhead = measure_overhead(2**14 if config.quick else 2**18, turns, folder)
+        overhead = measure_overhead(2**14 if config.quick else 2**16, turns, folder)
     print(
         f"beside bare chunks: summaries and sketches {overhead['summaries_percent']:+.1f} %, parts "
         f"on disk of {overhead['part_s']:.1f} s {overhead['files_percent']:+.1f} % in all"
