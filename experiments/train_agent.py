@@ -45,8 +45,8 @@ class Config(options.RunConfig):
         triple: N users, M channels, K of the users request: what is trained on.
         num_active_min: fewest requesting users of a training slot, with the sequential head; K if
             not given.
-        order: whose turn is next with the sequential head: regret, the default, his who would lose
-            most by his second best free channel; or strength, the strongest user's.
+        order: whose turn is next with the sequential head: strength, the default, the strongest
+            user's; or regret, his who would lose most by his second best free channel.
         setting: what rates depend on, see `python -m experiments.scaling --help`.
         objective: what an assignment is worth: throughput (the default), fair or coupled.
         seeds: trainings side by side.
@@ -187,7 +187,7 @@ def prepare(config: Config) -> Prepared:
         dataclasses.replace(training_config, **changes),
         config.seeds,
         config.seed,
-        {"order": config.order or "regret"} if config.head == "sequential" else {},
+        {"order": config.order or "strength"} if config.head == "sequential" else {},
     )
     if config.head != "sequential":
         joint.check_memory(
