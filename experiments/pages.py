@@ -19,6 +19,7 @@ PAGES = (
     "docs/choice.md",
     "docs/rewards_table.md",
     "docs/language_models.md",
+    "docs/agents.md",
 )
 _TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -78,12 +79,27 @@ def prompts_table(found: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
+def agents_table(summary: pd.DataFrame) -> str:
+    """Markdown of summaries of trainings: a row per size and method, seeds taken together."""
+    head = ["N, M, K", "method", "minus greedy, %", "gap, %", "ms", "training of a seed, s"]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for row in summary[summary["agent_seed"].isna()].to_dict("records"):
+        share = 100 / (row["mean"] - row["difference"])
+        minus = f"{share * row['difference'] + 0.0:+.2f} ± {share * row['difference_half']:.2f}"
+        gap = f"{max(row['gap_percent'], 0.0):.2f} ± {row['gap_half_percent']:.2f}"
+        spent = "–" if pd.isna(row["training_s"]) else f"{row['training_s']:.0f}"
+        cells = [row["size"], row["method"], minus, gap, f"{1e3 * row['seconds']:.2g}", spent]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines) + "\n"
+
+
 # By the first word of the file.
 _TABLES = {
     "scaling": scaling_table,
     "choice": choice_table,
     "rewards": rewards.markdown,
     "prompts": prompts_table,
+    "agents": agents_table,
 }
 
 

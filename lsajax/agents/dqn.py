@@ -43,7 +43,8 @@ class Config:
         epsilon_start: probability of a random action at first.
         epsilon_end: the same after `epsilon_steps`.
         epsilon_steps: steps over which it falls linearly.
-        huber: error from which the loss grows linearly.
+        huber: error from which the loss grows linearly; below the range of the returns rare large
+            errors, such as those before a fall, count too little, and Q-values run away.
         max_grad_norm: gradients are scaled down to it.
     """
 
@@ -55,13 +56,13 @@ class Config:
     capacity: int = static(10_000)
     anneal: bool = static(True)
     learning_starts: int | Array = 1000
-    target_interval: int | Array = 500
+    target_interval: int | Array = 50
     learning_rate: float | Array = 5e-4
     discount: float | Array = 0.99
     epsilon_start: float | Array = 1.0
     epsilon_end: float | Array = 0.05
     epsilon_steps: float | Array = 250_000.0
-    huber: float | Array = 1.0
+    huber: float | Array = 100.0
     max_grad_norm: float | Array = 10.0
 
     @property
