@@ -13,15 +13,13 @@ import numpy as np
 from flax import linen as nn
 
 import lsajax as lsa
-from experiments.methods import Method, Outcome, from_solver
+from experiments.methods import ORDER, Method, Outcome, from_solver
 from lsajax import hashing
 from lsajax.agents import costs, dqn, joint, networks, ppo, sequential
 from lsajax.env import CANDIDATE_FEATURES, CONTEXT_FEATURES, SequentialAccess
 from lsajax.runs import training
 
 ALGORITHMS: dict[str, Any] = {"ppo": ppo, "dqn": dqn}
-ORDER = "Order alone"
-"""The sequential head without a network: in its order, each user takes his best free channel."""
 
 TRAINING: dict[tuple[str, str], ppo.Config | dqn.Config] = {
     ("ppo", "joint"): ppo.Config(

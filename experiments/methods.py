@@ -37,6 +37,8 @@ EXHAUSTIVE = "Exhaustive"
 EVOLUTION = "Differential evolution"
 AGENT = "Agent, one by one"
 AGENT_OF_PRICES = "Agent, prices"
+ORDER = "Order alone"
+"""The sequential head without a network: in its order, each user takes his best free channel."""
 
 Solver = Callable[[jax.Array, lsa.Instance], lsa.solvers.Solution]
 

@@ -30,6 +30,7 @@ _STYLE = {
     methods.OPTIMUM: ("#000000", "_"),
     methods.OPTIMUM_OF_RATES: ("#56B4E9", "_"),
     methods.EXHAUSTIVE: ("#666666", "h"),
+    methods.ORDER: ("#56B4E9", "^"),
     methods.AGENT: ("#44AA99", ">"),
     methods.AGENT_OF_PRICES: ("#332288", "<"),
     methods.EVOLUTION: ("#882255", "*"),
