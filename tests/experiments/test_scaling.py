@@ -58,7 +58,7 @@ def run(path, **changes):
 def test_a_run_and_its_rows(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(llm.models, "load_model", lambda name: KnownModel())
     rows = run(tmp_path)
-    assert len(rows) == 3 * 7 and set(rows["scale"]) == {"I"}
+    assert len(rows) == 3 * 9 and set(rows["scale"]) == {"I"}
     value = rows.pivot(index="realization", columns="method", values="value_bps")
     llm_rows = rows[rows["method"] == methods.LLM].set_index("realization")
     collided = llm_rows["completion"] == COLLIDE

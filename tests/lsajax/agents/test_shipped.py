@@ -19,7 +19,9 @@ def test_names_are_checked():
         dual.load("sequential")
 
 
-@pytest.mark.parametrize("objective", ["throughput", "coupled"])
+@pytest.mark.parametrize(
+    "objective", ["throughput", pytest.param("coupled", marks=pytest.mark.slow)]
+)
 def test_a_shipped_agent_beats_greed(objective):
     """On 32 slots with fading of a size that it was not trained at; by far more than chance."""
     scenario = lsa.SMALL_SCALES[15, 20, 8].replace(fading=True, objective=objective)
