@@ -91,11 +91,11 @@ class VectorAccessEnv(gym.vector.VectorEnv[dict[str, np.ndarray], np.ndarray, np
         self, actions: np.ndarray
     ) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One step of every environment."""
-        actions = jnp.asarray(np.asarray(actions), jnp.int32)
-        if actions.shape != (self.num_envs,):
-            raise ValueError(f"actions must have shape ({self.num_envs},), got {actions.shape}")
+        chosen = jnp.asarray(np.asarray(actions), jnp.int32)
+        if chosen.shape != (self.num_envs,):
+            raise ValueError(f"actions must have shape ({self.num_envs},), got {chosen.shape}")
         key = _new_key(self.np_random)
-        out = self._step(self.env, key, self._state, actions, self.params)
+        out = self._step(self.env, key, self._state, chosen, self.params)
         obs, self._state, reward, terminated, truncated, info = out
         terminated, truncated = np.asarray(terminated), np.asarray(truncated)
         infos: dict[str, Any] = {}
@@ -133,7 +133,7 @@ def _to_numpy(obs: Any) -> Observation:
     return {name: np.asarray(x) for name, x in obs._asdict().items()}
 
 
-def _observation_space(env: Access, params: Scenario) -> gym.spaces.Dict:
+def _observation_space(env: Access, params: Scenario) -> gym.Space:
     def convert(space: Any) -> gym.Space:
         dtype = np.dtype(space.dtype)
         return gym.spaces.Box(float(space.low), float(space.high), space.shape, dtype)

@@ -1,5 +1,6 @@
 """What both forms of the environment share: slots of one network, reset, step, auto-reset."""
 
+import copy
 import types
 from functools import partial
 from typing import Any, NamedTuple
@@ -80,6 +81,10 @@ class Access:
         self.num_slots = num_slots
         self.end_is_terminal = end_is_terminal
         self.spaces = spaces
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Access":
+        """A shallow copy: nothing below is ever changed, and a module cannot be copied."""
+        return copy.copy(self)
 
     @property
     def name(self) -> str:
@@ -162,6 +167,10 @@ class Access:
 
     def action_space(self, params: Scenario) -> Any:
         """Space of the actions."""
+        raise NotImplementedError
+
+    def observation_space(self, params: Scenario) -> Any:
+        """Space of the observations."""
         raise NotImplementedError
 
 

@@ -69,7 +69,8 @@ def test_same_weights_serve_another_size(params, objective_of):
     assert len({float(v) for v in solutions.value}) == 3
 
 
-@pytest.mark.parametrize("order", ["strength", pytest.param("regret", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ["strength", "regret"])
 def test_order_alone_solves_what_sorting_solves(order):
     # The strongest user loses most by a narrower channel, so he comes first.
     scenario = lsa.Scenario(num_users=30, num_channels=40, num_active=20)
