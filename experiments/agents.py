@@ -23,7 +23,7 @@ ALGORITHMS: dict[str, Any] = {"ppo": ppo, "dqn": dqn}
 
 TRAINING: dict[tuple[str, str], ppo.Config | dqn.Config] = {
     ("ppo", "joint"): ppo.Config(
-        num_updates=600,
+        num_updates=200,
         num_envs=256,
         num_steps=4,
         num_minibatches=4,
@@ -43,10 +43,11 @@ TRAINING: dict[tuple[str, str], ppo.Config | dqn.Config] = {
         target_interval=1,
         learning_rate=1e-3,
         discount=1.0,
-        epsilon_steps=250_000.0,
+        epsilon_steps=100_000.0,
+        huber=1.0,
     ),
     ("ppo", "sequential"): ppo.Config(
-        num_updates=400,
+        num_updates=300,
         num_envs=64,
         num_steps=32,
         num_minibatches=4,
@@ -67,7 +68,8 @@ TRAINING: dict[tuple[str, str], ppo.Config | dqn.Config] = {
         target_interval=200,
         learning_rate=1e-3,
         discount=1.0,
-        epsilon_steps=250_000.0,
+        epsilon_steps=100_000.0,
+        huber=1.0,
     ),
 }
 TRAINING |= {(a, "joint-sums"): TRAINING[a, "joint"] for a in ALGORITHMS}

@@ -43,26 +43,26 @@ class Config:
         epsilon_start: probability of a random action at first.
         epsilon_end: the same after `epsilon_steps`.
         epsilon_steps: steps over which it falls linearly.
-        huber: error from which the loss grows linearly; below the range of the returns rare large
-            errors, such as those before a fall, count too little, and Q-values run away.
+        huber: error from which the loss grows linearly. Far below the values, ends of episodes are
+            outvoted as outliers, and values grow without end.
         max_grad_norm: gradients are scaled down to it.
     """
 
-    num_updates: int = static(5000)
+    num_updates: int = static(1000)
     num_envs: int = static(10)
     num_steps: int = static(10)
-    num_gradients: int = static(10)
+    num_gradients: int = static(50)
     batch_size: int = static(128)
-    capacity: int = static(10_000)
+    capacity: int = static(50_000)
     anneal: bool = static(True)
     learning_starts: int | Array = 1000
-    target_interval: int | Array = 50
-    learning_rate: float | Array = 5e-4
+    target_interval: int | Array = 100
+    learning_rate: float | Array = 1e-3
     discount: float | Array = 0.99
     epsilon_start: float | Array = 1.0
-    epsilon_end: float | Array = 0.05
-    epsilon_steps: float | Array = 250_000.0
-    huber: float | Array = 100.0
+    epsilon_end: float | Array = 0.04
+    epsilon_steps: float | Array = 10_000.0
+    huber: float | Array = 10.0
     max_grad_norm: float | Array = 10.0
 
     @property

@@ -68,7 +68,7 @@ def policy(num_actions: int) -> MLP:
 
 def q_values(num_actions: int) -> MLP:
     """Q-values alone, which DQN takes by default."""
-    return MLP(num_actions, score_scale=1.0, has_value=False)
+    return MLP(num_actions, activation=nn.relu, score_scale=1.0, has_value=False)
 
 
 def flat(obs: Any) -> Float[Array, "features"]:

@@ -28,6 +28,7 @@ DQN = dqn.Config(
     target_interval=20,
     learning_rate=3e-3,
     epsilon_steps=1000.0,
+    huber=1.0,
     anneal=False,
 )
 ALGORITHMS = {
@@ -161,14 +162,14 @@ def test_exploration_falls_linearly_and_stays():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_cart_pole(name):
-    """gymnax's own CartPole-v1, 5 seeds and 5e5 steps, as PureJaxRL is published for."""
+    """gymnax's own CartPole-v1, 5 seeds; 5e5 steps of PPO, as of PureJaxRL, and 1e5 of DQN."""
     gymnax = pytest.importorskip("gymnax")
     env, _ = gymnax.make("CartPole-v1")
     module, _, network = ALGORITHMS[name]
     keys = jax.random.split(jax.random.key(0), 5)
     config = module.Config()
     params, metrics = jax.jit(jax.vmap(partial(module.train, env=env, config=config)))(keys)
-    assert metrics["steps"][0, -1] <= 500_000
+    assert metrics["steps"][0, -1] <= {"ppo": 500_000, "dqn": 100_000}[name]
     net = network(2)
 
     @jax.jit

@@ -1,12 +1,14 @@
 """Checkpoints that go on to the same bits, and budgets that end a training."""
 
 import dataclasses
+import gc
 import json
 import pathlib
 import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -51,7 +53,6 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path, module, 
     half = train(module, config, num_updates=6, folder=tmp_path)
     assert half.num_updates == 6 and checkpoints.numbers(tmp_path) == [4, 6]
     (tmp_path / "00000008.orbax-checkpoint-tmp").mkdir()  # what a kill in a save leaves
-    jax.clear_caches()
     rest = train(module, config, folder=tmp_path)
     assert rest.num_updates == whole.num_updates == 12
     assert_same_bits(rest.state, whole.state)
@@ -78,23 +79,38 @@ def test_a_training_that_is_killed_in_another_process_goes_on_to_the_same_bits(t
     assert_same_bits(train(ppo, PPO, folder=tmp_path).state, train(ppo, PPO).state)
 
 
+def count(num_updates=12, **options):
+    """A training whose updates count."""
+
+    def update(state):
+        return state + 1, {"count": state}
+
+    return training.train(
+        jnp.int32(0),
+        update,
+        num_updates=num_updates,
+        **({"chunk": 2, "flops_per_update": 100.0} | options),
+    )
+
+
 def test_budgets_end_a_training_at_a_chunk(monkeypatch):
-    assert train(ppo, PPO, budget=Budget(flops=700.0)).num_updates == 7
-    assert train(ppo, PPO, budget=Budget(flops=100.0)).num_updates == 1
-    assert train(ppo, PPO, budget=Budget(flops=1e9)).num_updates == 12
+    for flops, updates in ((700.0, 7), (100.0, 1), (1e9, 12)):
+        found = count(budget=Budget(flops=flops))
+        assert found.num_updates == found.state == updates and found.flops == 100.0 * updates
+        np.testing.assert_array_equal(found.curve["count"], np.arange(updates))
     clock = iter(range(1000))  # every look at it is a second later
     monkeypatch.setattr(training.time, "perf_counter", lambda: float(next(clock)))
-    found = train(ppo, PPO, budget=Budget(seconds=3.5))
+    found = count(budget=Budget(seconds=3.5))
     assert (found.num_updates, found.seconds, found.compile_s) == (6, 3.0, 1.0)
 
 
 def test_a_budget_too_small_for_one_update_is_one_sentence(monkeypatch):
     with pytest.raises(ValueError, match=r"budget_flops must be at least 100, .* got 99"):
-        train(ppo, PPO, budget=Budget(flops=99.0))
+        count(budget=Budget(flops=99.0))
     clock = iter(range(1000))
     monkeypatch.setattr(training.time, "perf_counter", lambda: float(next(clock)))
     with pytest.raises(ValueError, match=r"budget_s must be at least 0.5 s, .* got 0.1"):
-        train(ppo, PPO, budget=Budget(seconds=0.1))
+        count(budget=Budget(seconds=0.1))
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax's readers
@@ -108,6 +124,7 @@ def test_a_checkpoint_of_something_else_is_one_sentence(tmp_path):
     with pytest.raises(BadCheckpoint, match=r"checkpoint .*00000002") as raised:
         train(ppo, more, folder=tmp_path)
     assert "\n" not in str(raised.value)
+    gc.collect()  # what Orbax left unread complains here, not in a later test
 
 
 def test_weights_come_back_and_others_are_refused(tmp_path):
