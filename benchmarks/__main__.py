@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-NAMES = ("simulator", "assignment", "qap", "sandbox", "rewards")
+NAMES = ("simulator", "assignment", "qap", "sandbox", "rewards", "agents")
 
 if __name__ == "__main__":
     for name in NAMES:
