@@ -98,7 +98,7 @@ class CompiledEnvs(VecEnv):
     def reset(self) -> np.ndarray:
         """First observations."""
         obs, self._state = self._reset(self._keys())
-        return np.asarray(obs.features)
+        return np.array(obs.features)
 
     def step_async(self, actions: np.ndarray) -> None:
         """Actions of the step to come."""
@@ -111,7 +111,7 @@ class CompiledEnvs(VecEnv):
         )
         done = np.asarray(terminated | truncated)
         infos: list[dict] = [{} for _ in range(self.num_envs)]
-        return np.asarray(obs.features), np.asarray(reward), done, infos
+        return np.array(obs.features), np.array(reward), done, infos
 
     def close(self) -> None:
         """Nothing is held."""
