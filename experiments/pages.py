@@ -92,7 +92,9 @@ def agents_table(summary: pd.DataFrame) -> str:
         minus = f"{share * row['difference'] + 0.0:+.2f} ± {share * row['difference_half']:.2f}"
         gap = f"{max(row['gap_percent'], 0.0):.2f} ± {row['gap_half_percent']:.2f}"
         spent = "–" if pd.isna(row["training_s"]) else f"{row['training_s']:.0f}"
-        cells = [row["size"], row["method"], minus, gap, f"{1e3 * row['seconds']:.2g}", spent]
+        ms = 1e3 * row["seconds"]
+        shown_ms = f"{ms:.0f}" if ms >= 10 else f"{ms:.2g}"
+        cells = [row["size"], row["method"], minus, gap, shown_ms, spent]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines) + "\n"
 
