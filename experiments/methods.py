@@ -318,10 +318,17 @@ def classical(objective: str) -> list[Method]:
 def agents(objective: str) -> list[Method]:
     """The trained agents that ship with the package, none of which saw these sizes.
 
-    PPO's sequential head, trained at (15,20,8) with fading, on Eq. (8) where it is to be used for
-    that; and the dual head's prices with a greedy decode, of Eq. (8) on its separable part.
+    PPO's sequential head, trained with fading on slots of up to 20 requests, on Eq. (8) where it is
+    to be used for that; and the dual head's prices with a greedy decode, of Eq. (8) on its
+    separable part.
+
+    Raises:
+        Unavailable: Flax is not installed.
     """
-    from lsajax.agents import dual, sequential
+    try:
+        from lsajax.agents import dual, sequential
+    except ImportError as error:
+        raise Unavailable(f"trained agents need the extra 'agents': {error}") from error
 
     params = sequential.load("sequential_coupled" if objective == "coupled" else "sequential")
     return [

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 TIME = "a minute or two on 2 cores"
 
 Head = Literal["joint", "joint-sums", "sequential"]
-# None of these changes an update.
-_FREE = ("realizations", "evaluate_at", "budget_s", "memory_bytes", "ship")
+# None of these changes what is trained.
+_FREE = ("realizations", "evaluate_at", "ship")
 _SAVE_EVERY_S = 10.0
 CHECKPOINTS, WEIGHTS, CURVE = "checkpoints", "weights.msgpack", "curve.parquet"
 
@@ -162,7 +162,7 @@ def prepare(config: Config) -> Prepared:
     check(config)
     config = options.resolved(config)
     out = config.out or _default_folder(config)
-    record = options.record("train_agent", config, without=("realizations", "evaluate_at", "ship"))
+    record = options.record("train_agent", config, without=_FREE)
     folder = RunFolder(
         out, record, identity=("size", "method", "realization"), resume=config.resume
     )

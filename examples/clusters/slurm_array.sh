@@ -22,4 +22,4 @@ OUT=${OUT:-results/monte_carlo}
 source .venv/bin/activate
 
 # SLURM_ARRAY_TASK_ID and _COUNT say which share is ours. Workers take the CPUs of the task.
-srun python -m experiments.monte_carlo --out "$OUT" --workers "$SLURM_CPUS_PER_TASK" "$@"
+srun --cpus-per-task="$SLURM_CPUS_PER_TASK" python -m experiments.monte_carlo --out "$OUT" --workers "$SLURM_CPUS_PER_TASK" "$@"

@@ -20,6 +20,6 @@ export RAY_USAGE_STATS_ENABLED=0
 
 # Starts Ray on every node, the command on the first one, and stops Ray when the command ends.
 HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-srun ray symmetric-run --address "$HEAD:6379" --min-nodes "$SLURM_NNODES" \
+srun --cpus-per-task="$SLURM_CPUS_PER_TASK" ray symmetric-run --address "$HEAD:6379" --min-nodes "$SLURM_NNODES" \
   --num-cpus "$SLURM_CPUS_PER_TASK" -- \
   python -m experiments.monte_carlo --ray auto --out "$OUT" "$@"

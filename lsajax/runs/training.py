@@ -37,13 +37,15 @@ class Trained:
         seconds: wall time of all updates, those before a resume included, without compilation.
         flops: of all updates.
         compile_s: what compilation took in this process [s].
+        longest_s: what the longest chunk took, by which the next one is foreseen [s].
     """
 
     state: Any
     curve: dict[str, np.ndarray]
-    seconds: float
-    flops: float
-    compile_s: float
+    seconds: float = 0.0
+    flops: float = 0.0
+    compile_s: float = 0.0
+    longest_s: float = 0.0
 
     @property
     def num_updates(self) -> int:
@@ -86,14 +88,14 @@ def train(
         BadCheckpoint: those in `folder` are of something else.
     """
     affordable = _affordable(num_updates, budget, flops_per_update)
-    trained = Trained(state, _no_curve(update, state), 0.0, 0.0, 0.0)
+    trained = Trained(state, _no_curve(update, state))
     if folder is not None:
         trained = _resumed(trained, folder, description or {}, flops_per_update)
     compiled: dict[int, Any] = {}
-    longest, saved_s = 0.0, trained.seconds
+    saved_s = trained.seconds
 
     def goes_on(trained: Trained) -> bool:
-        late = budget.seconds is not None and trained.seconds + longest > budget.seconds
+        late = budget.seconds is not None and trained.seconds + trained.longest_s > budget.seconds
         return trained.num_updates < affordable and not late
 
     while goes_on(trained):
@@ -106,7 +108,6 @@ def train(
         start = time.perf_counter()
         state, metrics = jax.block_until_ready(compiled[length](trained.state))
         seconds = time.perf_counter() - start
-        longest = max(longest, seconds)
         _check_seconds(budget, seconds / length)
         trained = _after(trained, state, metrics, seconds, length * flops_per_update)
         due = trained.seconds - saved_s >= save_every_s or not goes_on(trained)
@@ -146,6 +147,7 @@ def _after(
         curve=curve,
         seconds=trained.seconds + seconds,
         flops=trained.flops + flops,
+        longest_s=max(trained.longest_s, seconds),
     )
 
 
@@ -167,6 +169,7 @@ def _tree(trained: Trained) -> dict[str, Any]:
         "state": trained.state,
         "curve": trained.curve,
         "seconds": np.float32(trained.seconds),
+        "longest_s": np.float32(trained.longest_s),
     }
 
 
@@ -184,10 +187,11 @@ def _resumed(
     like = _tree(dataclasses.replace(trained, curve=curve))
     found = checkpoints.restore(folder, last, like, description)
     curve = {name: np.asarray(value) for name, value in found["curve"].items()}
-    return Trained(
-        jax.tree.map(jnp.asarray, found["state"]),
-        curve,
-        float(found["seconds"]),
-        last * flops_per_update,
-        trained.compile_s,
+    return dataclasses.replace(
+        trained,
+        state=jax.tree.map(jnp.asarray, found["state"]),
+        curve=curve,
+        seconds=float(found["seconds"]),
+        flops=last * flops_per_update,
+        longest_s=float(found["longest_s"]),
     )

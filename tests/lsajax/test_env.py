@@ -5,15 +5,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gymnax import wrappers
-from gymnax.environments import environment
-from gymnax.environments import spaces as gymnax_spaces
-from gymnax.experimental.rollout import RolloutWrapper
 
 import lsajax as lsa
 from lsajax import objective, reward
 from lsajax.env import JointAccess, SequentialAccess, placement
 from lsajax.env import joint as joint_form
+
+pytest.importorskip("gymnax")
+from gymnax import wrappers
+from gymnax.environments import environment
+from gymnax.environments import spaces as gymnax_spaces
+from gymnax.experimental.rollout import RolloutWrapper
 
 SMALL = lsa.Scenario(num_users=6, num_channels=7, num_active=3, fading=True, occupancy=0.3)
 SETTINGS = {

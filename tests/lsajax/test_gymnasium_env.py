@@ -1,15 +1,17 @@
 import warnings
 
-import gymnasium
 import jax
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env
-from gymnasium.vector import AutoresetMode
 
 import lsajax as lsa
 from lsajax.env import JointAccess, SequentialAccess
-from lsajax.gymnasium_env import AccessEnv, VectorAccessEnv
+
+gymnasium = pytest.importorskip("gymnasium")
+from gymnasium.utils.env_checker import check_env  # noqa: E402
+from gymnasium.vector import AutoresetMode  # noqa: E402
+
+from lsajax.gymnasium_env import AccessEnv, VectorAccessEnv  # noqa: E402
 
 SCENARIO = lsa.Scenario(num_users=5, num_channels=6, num_active=2, fading=True)
 EACH = ["joint", pytest.param("sequential", marks=pytest.mark.slow)]

@@ -10,8 +10,10 @@ import scipy.optimize
 
 import lsajax as lsa
 from lsajax import objective
-from lsajax.agents import _dual_network, dual, shipped
 from tests.lsajax import cases
+
+pytest.importorskip("flax")
+from lsajax.agents import _dual_network, dual, shipped
 
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("multipath", "poisson", "values")]
 SETTINGS = ["fading", "pairs", *SLOW]

@@ -5,8 +5,10 @@ import pytest
 
 import lsajax as lsa
 from lsajax import objective
-from lsajax.agents.sequential import SequentialNetwork, first_candidate_solver, make_solver
 from lsajax.env import SequentialAccess
+
+pytest.importorskip("flax")
+from lsajax.agents.sequential import SequentialNetwork, first_candidate_solver, make_solver
 
 NETWORK = SequentialNetwork(hidden=16, score_scale=1.0)
 SCENARIO = lsa.Scenario(
