@@ -105,10 +105,15 @@ def test_budgets_end_a_training_at_a_chunk(monkeypatch):
 
 
 def test_a_training_that_its_seconds_ended_stays_ended(tmp_path):
-    options = {"budget": Budget(seconds=0.02), "folder": tmp_path, "save_every_s": 1.0}
-    ended = count(num_updates=1_000_000, **options)
-    again = count(num_updates=1_000_000, **options)
-    assert 0 < ended.num_updates == again.num_updates < 1_000_000
+    options = {
+        "budget": Budget(seconds=1.0),
+        "folder": tmp_path,
+        "save_every_s": 9.0,
+        "chunk": 5000,
+    }
+    ended = count(num_updates=100_000_000, **options)
+    again = count(num_updates=100_000_000, **options)
+    assert 0 < ended.num_updates == again.num_updates < 100_000_000
 
 
 def test_a_budget_too_small_for_one_update_is_one_sentence(monkeypatch):
