@@ -153,7 +153,32 @@ def monte_carlo_engines(record: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def monte_carlo_costs(record: dict[str, Any]) -> str:
+    """Markdown of the same: what summaries, parts and memory cost, and 10^9 realisations."""
+    overhead, memory, found = record["overhead"], record["memory"], record["engines"]
+    (first, early), (_, late) = memory["mib"][0], memory["mib"][-1]
+    per_core = found["optimum"]["two processes"] / 2
+    core_hours = {
+        what: 1e9 / (values["two processes"] / 2) / 3600 for what, values in found.items()
+    }
+    return (
+        f"- **Summaries and sketches** cost {overhead['summaries_percent']:+.1f} % beside bare "
+        "chunks of a given assignment, the cheapest measure there is; with parts on disk of "
+        f"{overhead['part_s']:.1f} s each it is {overhead['files_percent']:+.1f} % in all.\n"
+        f"- **Memory** of a study (N = M = 32, with a sketch): {early:.0f} MiB after "
+        f"{_large(first)} realisations, {late:.0f} MiB after {_large(memory['realizations'])}; "
+        f"peak {memory['peak_mib']:.0f} MiB.\n"
+        f"- **On paper**: 10^9 realisations with the exact optimum (N = M = 2000, K = 400, "
+        f"fading) at {per_core:.0f} a second and core are {_large(core_hours['optimum'])} core "
+        f"hours: on 100 nodes of 64 cores {core_hours['optimum'] / 6400:.1f} hours. Parts would "
+        f"have 16 384 realisations each, {16384 / per_core / 60:.1f} minutes of a core, which is "
+        f"what a kill costs; {_large(-(-(10**9) // 16384))} files of some kB. With a given "
+        f"assignment they are {_large(core_hours['given'])} core hours.\n"
+    )
+
+
 _PARTS = {
+    "costs": monte_carlo_costs,
     "training": training_speed,
     "chunks": monte_carlo_chunks,
     "engines": monte_carlo_engines,
