@@ -2,7 +2,8 @@
 
 `python -m benchmarks.monte_carlo [--quick]` prints realisations per second and writes them as JSON
 with a figure: what one chunk costs by setting and size; devices, processes and Ray beside
-`multiprocessing` over the loop; what chunks and files cost; memory over a million realisations.
+`multiprocessing` over the loop; twice the work on twice the processes; what chunks and files cost;
+memory over a million realisations.
 """
 
 import contextlib
@@ -31,6 +32,7 @@ from benchmarks import monte_carlo_numpy
 from benchmarks.timing import interleave, ratio, write
 from lsajax import montecarlo
 from lsajax.runs import montecarlo as on_disk
+from lsajax.runs.cli import Unavailable
 
 CHANNELS = 2000
 CASES = [
@@ -162,7 +164,7 @@ def engines(with_ray: bool) -> Iterator[dict[str, Any]]:
         found = {"one process": on_disk.engine(), "two processes": on_disk.engine(workers=2)}
         if with_ray:
             # Before JAX computes anything: Ray on this machine is started by a fork.
-            with contextlib.suppress(Exception):  # not installed, or no room for it here
+            with contextlib.suppress(Unavailable):  # not installed, or no room for it here
                 os.environ.setdefault("PYTHONPATH", os.getcwd())
                 found["Ray, two tasks"] = on_disk.engine(ray="local")
         for engine in found.values():
@@ -248,9 +250,9 @@ def measure_overhead(count: int, turns: int, folder: str) -> dict[str, float]:
     seeds = iter(range(10**6))
 
     def with_files() -> None:
-        # Eight parts of one device's chunks, written as a study writes them.
+        # Four parts of one device's chunks, written as a study writes them.
         out = pathlib.Path(folder) / f"overhead-{next(seeds)}"
-        for part in on_disk.parts.cut(count, count // 8):
+        for part in on_disk.parts.cut(count, count // 4):
             merging = montecarlo.Fold()
             start, stop = part.first // chunk, (part.first + part.count) // chunk
             for _, values in evaluator.chunks(key, one, start, stop, count):
@@ -261,7 +263,7 @@ def measure_overhead(count: int, turns: int, folder: str) -> dict[str, float]:
     return {
         "summaries_percent": 100 * (ratio(seconds["memory"], seconds["bare"]) - 1),
         "files_percent": 100 * (ratio(seconds["files"], seconds["bare"]) - 1),
-        "part_s": float(np.median(seconds["files"]) / 8),
+        "part_s": float(np.median(seconds["files"]) / 4),
     }
 
 
@@ -326,19 +328,26 @@ def figure(
 
 def main(config: Config) -> None:
     """Measures, prints and writes."""
+    # In it are the tasks of other processes: they cannot be in what runs as a program.
+    from benchmarks import monte_carlo_weak
+
     turns = 3
     found: dict[str, dict[str, float]] = {}
+    weak: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder, engines(config.ray) as opened:
         table = measure_chunks(config.quick, turns)
         with contextlib.closing(monte_carlo_numpy.Pool(2)) as pool:
             for what, count in (("given", 2**15), ("optimum", 96)):
                 count = count if config.quick else 3 * count
                 found[what] = measure_engines(what, 400, count, turns, opened, pool, folder)
+                weak[what] = monte_carlo_weak.measure_weak(what, 400, count, turns, opened)
                 for name, per_s in found[what].items():
                     print(
                         f"K = 400 {what:8s} fading, {name:24s} {per_s:10.1f} a second", flush=True
                     )
-        overhead = measure_overhead(2**14 if config.quick else 2**16, turns, folder)
+                for name, share in weak[what].items():
+                    print(f"K = 400 {what:8s} weak scaling, {name}: {100 * share:.0f} %")
+        overhead = measure_overhead(2**14 if config.quick else 2**18, turns, folder)
     print(
         f"beside bare chunks: summaries and sketches {overhead['summaries_percent']:+.1f} %, parts "
         f"on disk of {overhead['part_s']:.1f} s {overhead['files_percent']:+.1f} % in all"
@@ -349,7 +358,7 @@ def main(config: Config) -> None:
         f"memory: {early:.0f} MiB after a twentieth of {memory['realizations']} realisations, "
         f"{late:.0f} MiB at the end, peak {memory['peak_mib']:.0f} MiB ({memory['seconds']:.0f} s)"
     )
-    record = {"turns": turns, "table": table, "engines": found, "overhead": overhead}
+    record = {"turns": turns, "table": table, "engines": found, "weak": weak, "overhead": overhead}
     write(config.out, {**record, "memory": memory, "channels": CHANNELS})
     figure(table, found, config.out)
 

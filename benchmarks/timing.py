@@ -3,19 +3,21 @@
 import pathlib
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
 from lsajax.runs import provenance
 
+Name = TypeVar("Name")
 
-def interleave(contestants: Mapping[str, Callable[[], Any]], runs: int) -> dict[str, np.ndarray]:
+
+def interleave(contestants: Mapping[Name, Callable[[], Any]], runs: int) -> dict[Name, np.ndarray]:
     """Seconds [runs] of each contestant, called in turn after one call each that is not counted."""
     for call in contestants.values():
         jax.block_until_ready(call())
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    seconds: dict[Name, list[float]] = {name: [] for name in contestants}
     for _ in range(runs):
         for name, call in contestants.items():
             start = time.perf_counter()

@@ -1,12 +1,14 @@
 """Writes the tables of README and docs from docs/results: `python -m experiments.pages`.
 
-A page holds a line `<!-- table: FILE.csv -->`; what follows is replaced, up to
-`<!-- end of table -->`.
+A page holds a line `<!-- table: FILE.csv -->`, or `<!-- table: FILE.json PART -->`; what follows is
+replaced, up to `<!-- end of table -->`.
 """
 
+import json
 import pathlib
 import re
 import sys
+from typing import Any
 
 import pandas as pd
 
@@ -20,8 +22,9 @@ PAGES = (
     "docs/rewards_table.md",
     "docs/language_models.md",
     "docs/agents.md",
+    "docs/clusters.md",
 )
-_TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+_TABLE = re.compile(r"(<!-- table: (\S+)(?: (\w+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
 def scaling_table(summary: pd.DataFrame) -> str:
@@ -99,6 +102,63 @@ def agents_table(summary: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _large(number: float) -> str:
+    """Three digits, and all of those before the point, in groups."""
+    return f"{number:,.0f}".replace(",", " ") if number >= 100 else f"{number:.3g}"
+
+
+def training_speed(record: dict[str, Any]) -> str:
+    """Markdown of `benchmarks.agents`: steps per second by the number of environments."""
+    table = record["table"]
+    lines = [f"| steps per second | {' | '.join(f'{n} at once' for n in table)} |"]
+    lines.append(f"|{'---|' * (1 + len(table))}")
+    for name in next(iter(table.values())):
+        cells = [
+            f"{_large(row[name]['steps_per_s'])} ({row[name]['ours_over_it']:.2g})"
+            for row in table.values()
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def monte_carlo_chunks(record: dict[str, Any]) -> str:
+    """Markdown of `benchmarks.monte_carlo`: one device beside the NumPy loop."""
+    lines = ["| | K | realisations/s | NumPy, SciPy | ratio | over a copy of its bytes |"]
+    lines.append(f"|{'---|' * 6}")
+    names = {
+        "given": "given assignment",
+        "repair": "random answer, repaired",
+        "optimum": "exact optimum",
+    }
+    for row in record["table"]:
+        floor = f"{row['over_copy']:.0f}" if "over_copy" in row else "–"
+        cells = [f"{names[row['what']]}, {row['setting']}", row["users"]]
+        cells += [_large(row[name]) for name in ("per_s", "numpy_per_s", "ratio")]
+        lines.append(f"| {' | '.join(map(str, cells))} | {floor} |")
+    return "\n".join(lines) + "\n"
+
+
+def monte_carlo_engines(record: dict[str, Any]) -> str:
+    """Markdown of the same: processes, devices and Ray, and how they scale."""
+    found, weak = record["engines"], record["weak"]
+    names = {"given": "given assignment", "optimum": "exact optimum"}
+    head = [f"{names[what]}, realisations/s" for what in found] + [
+        f"weak scaling, {names[what]}" for what in weak
+    ]
+    lines = [f"| | {' | '.join(head)} |", f"|{'---|' * (1 + len(head))}"]
+    for name in found["given"]:
+        cells = [_large(values[name]) for values in found.values()]
+        cells += [f"{100 * w[name]:.0f} %" if name in w else "–" for w in weak.values()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+_PARTS = {
+    "training": training_speed,
+    "chunks": monte_carlo_chunks,
+    "engines": monte_carlo_engines,
+}
+
 # By the first word of the file.
 _TABLES = {
     "scaling": scaling_table,
@@ -113,9 +173,12 @@ def filled(page: str) -> str:
     """The text of a page with its tables made anew."""
 
     def made(found: re.Match[str]) -> str:
-        read = pd.read_csv(ROOT / "docs" / "results" / found[2])
-        table = _TABLES[re.split(r"\W|_", found[2])[0]](read)
-        return f"{found[1]}\n{table}\n{found[3]}"
+        file = ROOT / "docs" / "results" / found[2]
+        if found[3] is not None:
+            table = _PARTS[found[3]](json.loads(file.read_text(encoding="utf-8")))
+        else:
+            table = _TABLES[re.split(r"\W|_", found[2])[0]](pd.read_csv(file))
+        return f"{found[1]}\n{table}\n{found[4]}"
 
     return _TABLE.sub(made, page)
 

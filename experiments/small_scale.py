@@ -7,9 +7,10 @@ its row says N/A, and a note says what it would take.
 import contextlib
 import dataclasses
 import functools
+import math
 import pathlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import lsajax as lsa
 from experiments import config as options
@@ -31,7 +32,10 @@ _PAPER = {
     "Exhaustive": (126.77, 281.62, 451.34, 582.43, 244.15, 538.26, None, None),
     "Exact optimum": (118.42, 249.75, 419.89, 528.71, 231.61, 489.14, 746.99, 1044.25),
     "Differential evolution": (92.58, 193.46, 320.70, 406.48, 184.39, 383.52, 585.50, 789.58),
+    "DQN, joint": (127.29, 250.26, 402.83, 499.56, 249.93, 481.40, None, None),
+    "PPO, joint": (108.87, 239.58, 380.04, 479.58, 234.12, 467.53, None, None),
 }
+ALGORITHMS: tuple[Literal["dqn", "ppo"], ...] = ("dqn", "ppo")
 PAPER_MBPS = {
     (triple, method): value
     for method, values in _PAPER.items()
@@ -49,11 +53,14 @@ class Config(options.SlotConfig):
         triples: which of the paper's triples, such as "(5,5,1)"; all if not given.
         realizations: instances of each triple; every method sees the same ones.
         max_assignments: largest count of assignments that are enumerated.
+        train_s: seconds of training of PPO and of DQN with a joint head for each triple, as in the
+            paper; 0 leaves them out.
     """
 
     triples: tuple[str, ...] = tuple(TRIPLES)
     realizations: int = 64
     max_assignments: int = 1_000_000
+    train_s: float = 60.0
 
 
 def check(config: Config) -> None:
@@ -67,6 +74,8 @@ def check(config: Config) -> None:
         )
     if config.max_assignments < 1:
         raise ValueError(f"--max-assignments must be at least 1, got {config.max_assignments}")
+    if not 0 <= config.train_s < math.inf:
+        raise ValueError(f"--train-s must be at least 0 seconds, finite, got {config.train_s}")
 
 
 def prepare(config: Config) -> options.Prepared[Config]:
@@ -137,14 +146,45 @@ def cells(config: Config, compared: "dict[str, Method]") -> "list[Cell]":
     ]
 
 
+def with_joint_agents(config: Config, study: "Study", folder: pathlib.Path) -> "Study":
+    """The study with the paper's PPO and DQN, trained for each triple."""
+    from experiments import joint_agents, train_agent
+
+    more = []
+    for cell in study.cells:
+        triple = str(cell.axes["triple"])
+        found = [
+            joint_agents.trained(
+                train_agent.Config(
+                    algorithm=algorithm,
+                    head="joint",
+                    triple=TRIPLES[triple],
+                    setting=config.setting,
+                    objective=config.objective,
+                    seed=config.seed,
+                    seeds=1,
+                    budget_s=config.train_s,
+                ),
+                folder / "agents" / f"{algorithm}-{triple.strip('()').replace(',', 'x')}",
+            )
+            for algorithm in ALGORITHMS
+        ]
+        methods = {**cell.methods, **{method.name: method for method in found}}
+        more.append(dataclasses.replace(cell, methods=methods))
+    return dataclasses.replace(study, cells=more)
+
+
 def run(prepared: options.Prepared[Config]) -> None:
     """All instances that are not on disk yet, then summary.csv, the printed table, the figure."""
     from experiments import study, tables
 
     config, folder = prepared.config, prepared.folder
     with prepared.resources:
-        rows = study.run(prepared.study, folder, config.realizations)
-        summary = table(prepared.study, rows)
+        compared = prepared.study
+        if config.train_s:
+            compared = with_joint_agents(config, compared, folder.path)
+        rows = study.run(compared, folder, config.realizations)
+        summary = table(compared, rows)
         summary.to_csv(folder.path / "summary.csv", index=False)
         figure(config, summary, folder.path / "small_scale")
     tables.print_table(

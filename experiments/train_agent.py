@@ -171,6 +171,19 @@ def prepare(config: Config) -> Prepared:
             f"--out {out} holds checkpoints already; give --resume to go on from the last one, or "
             "another folder"
         )
+    agent = make_agent(config)
+    resources = contextlib.ExitStack()
+    resources.enter_context(folder)
+    return Prepared(config, agent, folder, resources)
+
+
+def make_agent(config: Config) -> "Agent":
+    """The agent that these options train.
+
+    Raises:
+        ActionSpaceTooLarge: its joint head does not fit into memory.
+        ValueError: it has no environment.
+    """
     from experiments import agents
     from lsajax.agents import joint
 
@@ -198,9 +211,7 @@ def prepare(config: Config) -> Prepared:
             memory_bytes=config.memory_bytes,
         )
     agent.environment()  # raises where there is none
-    resources = contextlib.ExitStack()
-    resources.enter_context(folder)
-    return Prepared(config, agent, folder, resources)
+    return agent
 
 
 def _default_folder(config: Config) -> pathlib.Path:

@@ -216,8 +216,10 @@ def flops(state: State) -> float:
     batch = jax.eval_shape(lambda s: _collect(s, s.key)[1], state)
     part = costs.rows(batch, config.steps_per_update // config.num_minibatches)
     one_step = costs.flops(lambda s: _step(s, s.envs, s.key), state)
+    values = costs.flops(lambda s, batch: _values(s, batch.obs), state, batch)
     learned = costs.flops(lambda s, part: _minibatch(s, (s.params, s.opt_state), part), state, part)
-    return config.num_steps * one_step + config.num_epochs * config.num_minibatches * learned
+    learning = config.num_epochs * config.num_minibatches * learned
+    return config.num_steps * one_step + 2 * values + learning
 
 
 def advantages(
@@ -270,44 +272,45 @@ def _optimiser(config: Config, count: Array) -> optax.GradientTransformation:
 
 def _step(
     state: State, envs: rollout.Envs, key: Array
-) -> tuple[rollout.Envs, tuple[dict[str, Any], rollout.Transition]]:
+) -> tuple[rollout.Envs, tuple[rollout.Transition, Array]]:
     apply = jax.vmap(state.network.apply, (None, 0))
-    scores, value = apply(state.params, envs.obs)
+    scores, _ = apply(state.params, envs.obs)
     log_probs = jax.vmap(networks.log_policy)(scores, envs.obs)
     action = jax.random.categorical(hashing.named_key(key, "action"), log_probs)
     envs, transition = rollout.step(
         hashing.named_key(key, "step"), state.env, state.env_params, envs, action
     )
-    _, next_value = apply(state.params, transition.next_obs)
-    kept = {
-        "obs": transition.obs,
-        "action": action,
-        "log_prob": _of_action(log_probs, action),
-        "value": value,
-        "next_value": next_value,
-        "reward": transition.reward,
-        "terminated": transition.terminated,
-        "truncated": transition.truncated,
-    }
-    return envs, (kept, transition._replace(obs=None, next_obs=None))
+    return envs, (transition, _of_action(log_probs, action))
+
+
+def _values(state: State, obs: Any) -> Float[Array, "batch"]:
+    apply: Any = jax.vmap(state.network.apply, (None, 0))
+    return apply(state.params, obs)[1]
 
 
 def _collect(state: State, key: Array) -> tuple[rollout.Envs, Batch, rollout.Transition]:
     config = state.config
     keys = jax.random.split(key, config.num_steps)
-    envs, (steps, episodes) = jax.lax.scan(partial(_step, state), state.envs, keys)
+    envs, (steps, log_prob) = jax.lax.scan(partial(_step, state), state.envs, keys)
+
+    def flat(tree: Any) -> Any:
+        return jax.tree.map(lambda x: x.reshape(config.steps_per_update, *x.shape[2:]), tree)
+
+    # Nothing of the steps needs values: those of all at once are one large product.
+    value, next_value = (
+        _values(state, flat(obs)).reshape(steps.reward.shape) for obs in (steps.obs, steps.next_obs)
+    )
     found = advantages(
-        steps["reward"],
-        steps["value"],
-        steps["next_value"],
-        steps["terminated"],
-        steps["truncated"],
+        steps.reward,
+        value,
+        next_value,
+        steps.terminated,
+        steps.truncated,
         config.discount,
         config.gae_lambda,
     )
-    batch = Batch(steps["obs"], steps["action"], steps["log_prob"], found, found + steps["value"])
-    flat = jax.tree.map(lambda x: x.reshape(config.steps_per_update, *x.shape[2:]), batch)
-    return envs, flat, episodes
+    batch = Batch(steps.obs, steps.action, log_prob, found, found + value)
+    return envs, flat(batch), steps._replace(obs=None, next_obs=None)
 
 
 def _epoch(

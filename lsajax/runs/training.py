@@ -37,7 +37,7 @@ class Trained:
         seconds: wall time of all updates, those before a resume included, without compilation.
         flops: of all updates.
         compile_s: what compilation took in this process [s].
-        longest_s: what the longest chunk took, by which the next one is foreseen [s].
+        update_s: the longest that an update took, by which the next ones are foreseen [s].
     """
 
     state: Any
@@ -45,7 +45,7 @@ class Trained:
     seconds: float = 0.0
     flops: float = 0.0
     compile_s: float = 0.0
-    longest_s: float = 0.0
+    update_s: float = 0.0
 
     @property
     def num_updates(self) -> int:
@@ -66,7 +66,7 @@ def train(
     save_every_s: float = 0.0,
     on_chunk: Callable[[Trained], None] = lambda trained: None,
 ) -> Trained:
-    """Runs updates until `num_updates`, or until the next chunk would pass the budget.
+    """Runs updates until `num_updates`, or until the next one would pass the budget.
 
     With a folder, goes on from the last checkpoint that is there, to the same bits as a training
     that was never stopped.
@@ -77,7 +77,8 @@ def train(
         num_updates: at most.
         chunk: updates between two looks at the clock, in one compiled scan.
         flops_per_update: of all seeds together.
-        budget: stops the training at the end of a chunk.
+        budget: stops the training; where it has seconds, updates go one by one until it is known
+            what they take, and again near its end.
         folder: of checkpoints, at the end of chunks; None for none.
         description: of the checkpoints, see `checkpoints.restore`.
         save_every_s: seconds of training between two checkpoints; the last chunk has one anyway.
@@ -95,11 +96,11 @@ def train(
     saved_s = trained.seconds
 
     def goes_on(trained: Trained) -> bool:
-        late = budget.seconds is not None and trained.seconds + trained.longest_s > budget.seconds
+        late = budget.seconds is not None and trained.seconds + trained.update_s > budget.seconds
         return trained.num_updates < affordable and not late
 
     while goes_on(trained):
-        length = min(chunk, affordable - trained.num_updates)
+        length = min(_foreseen(trained, chunk, budget), affordable - trained.num_updates)
         if length not in compiled:
             start = time.perf_counter()
             compiled[length] = _compiled(update, length, trained.state)
@@ -129,6 +130,14 @@ def _affordable(num_updates: int, budget: Budget, flops_per_update: float) -> in
     return min(num_updates, math.floor(budget.flops / flops_per_update))
 
 
+def _foreseen(trained: Trained, chunk: int, budget: Budget) -> int:
+    """Updates that surely end within the budget: a chunk, or one."""
+    if budget.seconds is None:
+        return chunk
+    known = trained.update_s > 0
+    return chunk if known and trained.seconds + chunk * trained.update_s <= budget.seconds else 1
+
+
 def _compiled(update: Callable[[Any], Any], length: int, state: Any) -> Any:
     def run(state: Any) -> Any:
         return jax.lax.scan(lambda s, _: update(s), state, length=length)
@@ -147,7 +156,7 @@ def _after(
         curve=curve,
         seconds=trained.seconds + seconds,
         flops=trained.flops + flops,
-        longest_s=max(trained.longest_s, seconds),
+        update_s=max(trained.update_s, seconds / next(iter(metrics.values())).shape[0]),
     )
 
 
@@ -169,7 +178,7 @@ def _tree(trained: Trained) -> dict[str, Any]:
         "state": trained.state,
         "curve": trained.curve,
         "seconds": np.float32(trained.seconds),
-        "longest_s": np.float32(trained.longest_s),
+        "update_s": np.float32(trained.update_s),
     }
 
 
@@ -193,5 +202,5 @@ def _resumed(
         curve=curve,
         seconds=float(found["seconds"]),
         flops=last * flops_per_update,
-        longest_s=float(found["longest_s"]),
+        update_s=float(found["update_s"]),
     )

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 import lsajax as lsa
-from experiments import methods, small_scale
+from experiments import joint_agents, methods, small_scale, train_agent
 from experiments.small_scale import Config
 from tests.lsajax.cases import sample_instance
 
@@ -14,7 +14,7 @@ from tests.lsajax.cases import sample_instance
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     out = tmp_path_factory.mktemp("small")
-    config = Config(triples=("(5,5,2)",), model="none", realizations=3, out=out)
+    config = Config(triples=("(5,5,2)",), model="none", realizations=3, out=out, train_s=0.0)
     small_scale.run(small_scale.prepare(config))
     return out, pd.read_parquet(out / "rows.parquet"), pd.read_csv(out / "summary.csv")
 
@@ -37,6 +37,25 @@ def test_what_is_too_large_is_skipped_with_what_it_would_take():
     assert all(m.skip(inst) is None for m in compared.values() if m.name != methods.EXHAUSTIVE)
 
 
+@pytest.mark.slow
+def test_agents_of_joint_actions_are_trained_for_the_triple(tmp_path):
+    config = Config(triples=("(5,5,1)",), model="none", realizations=3, out=tmp_path, train_s=2.0)
+    small_scale.run(small_scale.prepare(config))
+    rows = pd.read_parquet(tmp_path / "rows.parquet")
+    for name in ("DQN, joint", "PPO, joint"):
+        own = rows[rows["method"] == name]
+        assert len(own) == 3 and (own["training_s"] > 0).all() and (own["training_s"] < 2.5).all()
+
+
+def test_agents_that_do_not_fit_are_skipped_with_what_they_would_take(tmp_path):
+    config = train_agent.Config(
+        algorithm="dqn", head="joint", triple=(12, 15, 6), seeds=1, memory_bytes=2**32
+    )
+    method = joint_agents.trained(config, tmp_path)
+    reason = method.skip(sample_instance(jax.random.key(0), lsa.SMALL_SCALES[12, 15, 6]))
+    assert method.name == "DQN, joint" and "has 3603600 outputs and needs" in reason
+
+
 def test_the_summary_has_the_paper_beside_it(found):
     out, _, summary = found
     paper = summary.set_index(["triple", "method"])["paper_mean"]
@@ -48,7 +67,7 @@ def test_the_paper_has_a_number_for_each_triple():
     assert set(small_scale.TRIPLES.values()) == set(lsa.SMALL_SCALES)
     assert small_scale.PAPER_MBPS["(15,20,8)", methods.OPTIMUM] == 1044.25
     assert ("(12,15,6)", methods.EXHAUSTIVE) not in small_scale.PAPER_MBPS
-    assert len(small_scale.PAPER_MBPS) == 5 * 8 - 2
+    assert len(small_scale.PAPER_MBPS) == 7 * 8 - 2 - 4
 
 
 @pytest.mark.parametrize(
@@ -56,6 +75,7 @@ def test_the_paper_has_a_number_for_each_triple():
     [
         ({"triples": ("(5,5,3)",)}, r"--triples must name one or more of \(5,5,1\)"),
         ({"triples": ()}, "--triples must name"),
+        ({"train_s": -1.0}, "--train-s must be at least 0 seconds"),
         ({"max_assignments": 0}, "--max-assignments must be at least 1, got 0"),
         ({"realizations": 0}, "--realizations must be at least 1"),
     ],

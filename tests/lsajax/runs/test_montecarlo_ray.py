@@ -1,5 +1,6 @@
 """Studies on Ray: two nodes on this machine, one of which is killed."""
 
+import contextlib
 import os
 import pathlib
 import random
@@ -38,6 +39,34 @@ def cluster(monkeypatch):
     started.shutdown()
 
 
+def wait_for(found, limit_s=120):
+    """What `found` returns once it is something."""
+    end = time.monotonic() + limit_s
+    while time.monotonic() < end:
+        if value := found():
+            return value
+        time.sleep(0.05)
+    raise TimeoutError(f"nothing came of {found} in {limit_s} s")
+
+
+def worker():
+    """A process of this test's own cluster that is at work on a part; None if there is none."""
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # gone meanwhile
+            busy = (process / "cmdline").read_bytes().startswith(b"ray::_call")
+            if busy and os.getpid() in ancestors(int(process.name)):
+                return int(process.name)
+    return None
+
+
+def ancestors(pid):
+    """The process's parent, its parent's, and so on."""
+    while pid > 1:
+        # After the name, which may hold spaces and ends with a bracket.
+        pid = int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        yield pid
+
+
 def test_two_nodes_give_the_same_bits(tmp_path, cluster):
     found = program.run(out=tmp_path / "study", ray=cluster.address, rows=True)
     assert program.digest(found.summaries) == program.digest(program.run().summaries)
@@ -48,21 +77,18 @@ def test_a_node_and_workers_are_killed(tmp_path, cluster):
 
     def kill():
         rng = random.Random(0)
-        while len(list((out / "parts").rglob("*.parquet"))) < 2:
-            time.sleep(0.05)
+        wait_for(lambda: len(list((out / "parts").rglob("*.parquet"))) >= 2)
         # A worker process first, then a whole node with all that runs on it.
-        for process in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
-            if not killed and process.read_bytes().startswith(b"ray::_call"):
-                os.kill(int(process.parent.name), signal.SIGKILL)
-                killed.append("worker")
+        os.kill(wait_for(worker), signal.SIGKILL)
+        killed.append("worker")
         time.sleep(rng.uniform(0.5, 3))
         cluster.remove_node(rng.choice(sorted(cluster.worker_nodes, key=str)), allow_graceful=False)
         killed.append("node")
 
-    killer = threading.Thread(target=kill)
+    killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     found = program.run(of=program.slow, out=out, ray=cluster.address)
-    killer.join()
+    killer.join(timeout=60)
     assert killed == ["worker", "node"]
     expected = program.digest(program.run(of=program.slow).summaries)
     assert program.digest(found.summaries) == expected
