@@ -158,7 +158,8 @@ def history(policy: Policy, scenario: lsa.Scenario, slots: list[Slot]) -> Histor
         by_slot.append((valued["value"], outcome.seconds, valued["unserved"]))
         rate, state = _update()(state, inst, outcome.assignment)
         np.add.at(total_bps, np.asarray(inst.user_id), np.asarray(rate, float))
-    return History(*np.array(by_slot).T, total_bps, np.asarray(state.num_requests))
+    value, seconds, unserved = np.array(by_slot).T
+    return History(value, seconds, unserved, total_bps, np.asarray(state.num_requests))
 
 
 @functools.cache

@@ -8,6 +8,7 @@ interfere there, and a fair utility.
 
 import contextlib
 import dataclasses
+import math
 import pathlib
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from experiments.study import Cell, Study
 
-TIME = "some minutes on 2 cores"
+TIME = "ten minutes on 2 cores"
 
 Problem = Literal["alone", "shared", "fair"]
 SIZES = {
@@ -149,23 +150,23 @@ def print_tables(summary: "pd.DataFrame") -> None:
     """Gains over equal power by problem, then what they took."""
     from experiments import tables
 
-    headings = {"setting": "Setting", "size": "Size", "tx_power_dbm": "dBm"}
-    for problem, own in summary.groupby("problem", sort=False):
+    for problem, of_problem in summary.groupby("problem", sort=False):
         unit = "Mbit/s" if problem != "fair" else "utility"
+        for setting, own in of_problem.groupby("setting", sort=False):
+            tables.print_grid(
+                own,
+                axes={"size": "Size", "tx_power_dbm": "dBm"},
+                title=f"Gain over equal power [%], {problem}, {setting}; equal power in {unit}",
+                text=_gain_text,
+            )
+        by_size = of_problem.groupby(["size", "method"], sort=False)[["seconds", "steps"]]
         tables.print_grid(
-            own,
-            axes=headings,
-            title=f"Gain over equal power [%], problem {problem}; equal power in {unit}",
-            text=_gain_text,
-            notes=_notes(str(problem), own),
+            by_size.median().reset_index(),
+            axes={"size": "Size"},
+            title=f"Milliseconds (steps), {problem}",
+            text=lambda row: f"{1e3 * row['seconds']:.2g} ({row['steps']:.0f})",
+            notes=_notes(str(problem), of_problem),
         )
-    steps = summary.groupby(["problem", "size", "method"], sort=False)[["seconds", "steps"]]
-    tables.print_grid(
-        steps.median().reset_index(),
-        axes={"problem": "Problem", "size": "Size"},
-        title="Milliseconds (steps)",
-        text=lambda row: f"{1e3 * row['seconds']:.2g} ({row['steps']:.0f})",
-    )
 
 
 def _gain_text(row: dict[str, Any]) -> str:
@@ -173,7 +174,9 @@ def _gain_text(row: dict[str, Any]) -> str:
 
     if row["method"] == power_methods.EQUAL:
         return f"{row['mean']:.0f}"
-    return f"{row['gain_percent']:+.3f} ±\N{NO-BREAK SPACE}{row['gain_half_percent']:.3f}"
+    gain, half = row["gain_percent"], row["gain_half_percent"]
+    places = 3 if abs(gain) < 1 else 2
+    return f"{gain:+.{places}f}" + ("" if math.isnan(half) else f" ±{half:.{places}f}")
 
 
 def _notes(problem: str, own: "pd.DataFrame") -> list[str]:
@@ -190,23 +193,22 @@ def _notes(problem: str, own: "pd.DataFrame") -> list[str]:
 
 
 def figure(summary: "pd.DataFrame", stem: pathlib.Path) -> None:
-    """Gain over equal power by power, a panel for each problem, in the last setting and size."""
+    """How far methods are behind the best one, by power, in the last setting and size."""
     from experiments import plotting
-    from experiments.power_methods import EQUAL
 
     setting, size = summary[["setting", "size"]].iloc[-1]
     shown = summary[(summary["setting"] == setting) & (summary["size"] == size)]
-    shown = shown[shown["method"] != EQUAL].assign(
-        mean=shown["gain_percent"], half=shown["gain_half_percent"]
-    )
-    names = list(summary["method"].unique())[1:]
+    best = shown.groupby(["problem", "tx_power_dbm"])["mean"].transform("max")
+    shown = shown.assign(mean=100 * (1 - shown["mean"] / best), half=math.nan)
+    names = list(summary["method"].unique())
     problems = list(shown["problem"].unique())
     with plotting.figure(stem, columns=len(problems)) as panels:
         for axes, problem in zip(panels, problems, strict=True):
             own = shown[shown["problem"] == problem]
-            plotting.sweep_panel(
-                axes, own, "tx_power_dbm", "Gain over equal power [%]", order=names
-            )
+            plotting.sweep_panel(axes, own, "tx_power_dbm", "Behind the best [%]", order=names)
+            # What is 0.001 % behind can be told from 0.1 %, and the best has a place.
+            axes.set_yscale("symlog", linthresh=1e-3)
+            axes.set_ylim(bottom=-3e-4)
             axes.set(
                 title=f"{problem}, {setting}, {size}", xlabel="Power per user in the mean [dBm]"
             )
