@@ -7,6 +7,7 @@ a prefix cache. A program sees all of the numbers as arrays, however few of them
 
 import contextlib
 import dataclasses
+import math
 import pathlib
 from typing import TYPE_CHECKING, Literal
 
@@ -136,8 +137,6 @@ def table(config: Config, study: "Study", rows: "pd.DataFrame") -> "pd.DataFrame
     `detail_percent` is the paired difference to the least detail of the same budget, in percent of
     the exact optimum or bound.
     """
-    import math
-
     from experiments import methods
     from experiments.summary import mean_interval, summarise
 
@@ -174,18 +173,29 @@ def print_table(config: Config, summary: "pd.DataFrame") -> None:
     from experiments.tables import Column
 
     best = "bound" if config.objective == "coupled" else "optimum"
-    shown = summary[summary["method"].isin([methods.LLM, methods.LLM_RAW])]
+    raw = summary[summary["method"] == methods.LLM_RAW].reset_index(drop=True)
+    own = summary[summary["method"] == methods.LLM].reset_index(drop=True)
     others = summary[~summary["method"].isin([methods.LLM, methods.LLM_RAW])]
     gaps = others.groupby("method", sort=False)["gap_percent"].first()
+    shown = own.assign(
+        method=own["prompt_detail"].map("detail {:.3g}".format),
+        raw_gap=raw["gap_percent"],
+        raw_gap_half=raw["gap_half_percent"],
+        adds=raw["detail_percent"],
+        adds_half=raw["detail_half_percent"],
+        ms=1e3 * own["seconds"],
+        paper_ms=1e3 * own["paper_s"],
+    )
     places = 2 if config.objective == "fair" else 0
     tables.print_columns(
-        shown.assign(ms=1e3 * shown["seconds"], paper_ms=1e3 * shown["paper_s"]),
-        axes=AXES,
+        shown,
+        axes=AXES[:1],
         title=f"Prompts at scale {config.scale}, setting {config.setting}, model {config.model}",
         columns=[
-            Column("Mean", "mean", "mean_half", f".{places}f", f".{places or 1}f"),
-            Column(f"Gap to\n{best}, %", "gap_percent", "gap_half_percent", ".1f", ".2f"),
-            Column("Detail\nadds, %", "detail_percent", "detail_half_percent", "+.1f", "+.2f"),
+            Column("Mean", "mean", None, f".{places}f", f".{places or 1}f"),
+            Column(f"Gap to\n{best}, %", "gap_percent", None, ".1f", ".2f"),
+            Column("Repair\noff, %", "raw_gap", "raw_gap_half", ".1f", ".2f"),
+            Column("Detail\nadds, %", "adds", "adds_half", "+.1f", "+.2f"),
             Column("Valid,\n%", "raw_valid_percent", None, ".0f", ".0f"),
             Column("ms", "ms", None, ".0f", ".2g"),
             Column("Tokens", "prompt_tokens", None, ".0f", ".0f"),
@@ -194,8 +204,10 @@ def print_table(config: Config, summary: "pd.DataFrame") -> None:
             Column("Paper,\nms", "paper_ms", None, ".0f", ".0f"),
         ],
         notes=[
-            "Detail adds: what it adds to the value beside the least detail of the same budget, in "
-            f"percent of the {best}, on the same instances.",
+            "Repair off: the gap of the model's own answers, where one that fails is worth "
+            "nothing. Detail adds: what it adds to their value beside the least detail of the same "
+            f"budget, in percent of the {best}, on the same instances. Shared: of the prompt's "
+            "tokens, by all slots of the setting.",
             "Gaps without a model: "
             + ", ".join(f"{name} {gap:.2f} %" for name, gap in gaps.items())
             + ".",

@@ -225,7 +225,7 @@ def print_table(config: Config, summary: "pd.DataFrame") -> None:
         f"{config.setting}, model {config.model}",
         reference=MAX_RATE,
         more=[
-            Column("Gbit/s\na slot", "throughput", "throughput_half", ".1f", ".2f"),
+            Column("Gbit/s\na slot", "throughput", None, ".1f", ".2f"),
             Column("Jain", "jain_index", "jain_index_half", ".3f", ".3f"),
             Column("Served,\n%", "served", None, ".1f", ".1f"),
         ],

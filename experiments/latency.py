@@ -230,7 +230,7 @@ def print_tables(config: Config, summary: "pd.DataFrame") -> None:
     tables.print_columns(
         shown,
         axes=["size"],
-        title=f"Milliseconds per decision, {where}",
+        title=f"Milliseconds per decision\n{where}",
         columns=[
             Column("Median", "mean", None, ".0f", ".2g"),
             Column("95 %", "p95_ms", None, ".0f", ".2g"),
