@@ -235,6 +235,7 @@ def figure(summary: "pd.DataFrame", stem: pathlib.Path) -> None:
             axes.set_xticks(budgets, budgets)
             axes.set_xlabel("Prompt budget [tokens]")
             axes.set_ylim(bottom=0)
+        left.set_ylim(top=105)
 
 
 if __name__ == "__main__":

@@ -263,7 +263,7 @@ def figure(summary: "pd.DataFrame", stem: pathlib.Path) -> None:
                 y_half=lambda own: own["jain_index_half"],
             )
             plotting.trade_panel(axes, own, "Throughput a slot [Gbit/s]", order=names)
-            axes.set(title=size, ylabel="Jain's index of the users' rates over all slots")
+            axes.set(title=size, ylabel="Jain's index of the users' rates")
 
 
 if __name__ == "__main__":
