@@ -76,6 +76,7 @@ def test_the_summary_its_figure_and_its_resume(found, capsys):
     )
 
 
+@pytest.mark.slow
 def test_where_channels_are_short_the_schedulers_differ():
     scenario = horizon.SIZES["crowded"]
     slots = horizon_policies.slots_of(jax.random.key(3), scenario, 8)

@@ -5,9 +5,21 @@ import pandas as pd
 import pytest
 
 import llm.models
-from experiments import latency, methods
+from experiments import latency, methods, small_scale
 from experiments.latency import Config
 from tests.experiments.test_scaling import KnownModel
+
+
+@pytest.fixture(autouse=True)
+def _few_methods(monkeypatch):
+    """One of each kind: what others take to compile is theirs to test."""
+    kept = (methods.RANDOM, methods.GROUPED, methods.OPTIMUM, methods.EXHAUSTIVE)
+    every = small_scale.compared_methods
+
+    def few(objective, max_assignments):
+        return [m for m in every(objective, max_assignments) if m.name in kept]
+
+    monkeypatch.setattr(small_scale, "compared_methods", few)
 
 
 def run(path, **options):

@@ -16,11 +16,12 @@ from tests.lsajax.cases import fading_gain, instance
 
 LOW_DBM = {"users": 8, "channels": 9, "active": 5, "tx_power_dbm": -7.0}
 CASES = {
-    "plain": instance("plain", **LOW_DBM),
     "fading": instance("fading", **LOW_DBM),
     "interference": instance("interference", **LOW_DBM, weight_max=3.0, snr_gap_db=4.0),
 }
 water_filling = jax.jit(power.water_filling)
+iterative = jax.jit(power.iterative_water_filling)
+value_of = jax.jit(power.value_of)
 best_assignment = jax.jit(lambda inst: lsa.solvers.hungarian(jax.random.key(0), inst).assignment)
 priced = jax.jit(power.priced)
 joint_ascent = jax.jit(power.ascend_through_solver)
@@ -64,7 +65,7 @@ def test_water_filling_is_that_of_bisection(name):
     found = np.asarray(water_filling(inst, assignment))
     np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5)
     assert found.sum() == pytest.approx(inst.num_rows, rel=1e-5)
-    value = float(power.value_of(inst, assignment, found))
+    value = float(value_of(inst, assignment, found))
     assert value == pytest.approx(rate(weight, gamma, expected), rel=1e-5)
     # And no other split is worth more: 2000 random ones, uniform on the simplex.
     others = inst.num_rows * np.random.default_rng(0).dirichlet(np.ones(inst.num_rows), 2000)
@@ -85,7 +86,7 @@ def test_who_has_no_channel_gets_no_power():
 def test_ascent_finds_the_closed_form_and_proves_it(name):
     inst = CASES[name]
     assignment = best_assignment(inst)
-    exact = float(power.value_of(inst, assignment, water_filling(inst, assignment)))
+    exact = float(value_of(inst, assignment, water_filling(inst, assignment)))
     found = ascent(inst, assignment)
     assert float(found.value) == pytest.approx(exact, rel=2e-5)
     assert float(found.value + found.gap) >= exact * (1 - 1e-6)
@@ -123,9 +124,9 @@ def test_two_users_on_a_channel_by_the_best_of_a_grid():
     grid = weight[0] * (np.log2(1 + a / (1 + b)) + np.log2(1 + b / (1 + a)))
     found = ascent(inst, assignment)
     assert float(found.value) == pytest.approx(grid.max(), rel=1e-4)
-    iterative = power.iterative_water_filling(inst, assignment)
-    assert float(jnp.sum(iterative)) == pytest.approx(2, rel=1e-5)
-    assert float(power.value_of(inst, assignment, iterative)) <= grid.max() * (1 + 1e-5)
+    other = iterative(inst, assignment)
+    assert float(jnp.sum(other)) == pytest.approx(2, rel=1e-5)
+    assert float(value_of(inst, assignment, other)) <= grid.max() * (1 + 1e-5)
 
 
 @functools.cache
@@ -141,20 +142,19 @@ def best_of_all(name):
     return inst, max(values)
 
 
-@pytest.mark.parametrize("name", ["plain", "fading"])
+@pytest.mark.parametrize("name", ["fading", pytest.param("plain", marks=pytest.mark.slow)])
 def test_the_bound_of_prices_and_those_below_it(name):
     inst, best = best_of_all(name)
     found = priced(jax.random.key(0), inst)
     assert float(found.bound) >= best * (1 - 1e-6)
     assert float(found.value) <= best * (1 + 1e-6)
     key = jax.random.key(0)
-    first = float(
-        power.value_of(inst, best_assignment(inst), water_filling(inst, best_assignment(inst)))
-    )
+    equal = best_assignment(inst)
+    first = float(value_of(inst, equal, water_filling(inst, equal)))
     for joint in (found, alternating(key, inst), joint_ascent(key, inst)):
         assert first * (1 - 2e-5) <= float(joint.value) <= best * (1 + 1e-6)
         assert float(joint.value) == pytest.approx(
-            float(power.value_of(inst, joint.assignment, joint.factor)), rel=1e-5
+            float(value_of(inst, joint.assignment, joint.factor)), rel=1e-5
         )
         counts = lsa.violations(inst, joint.assignment)
         assert not any(int(count) for count in counts)
@@ -165,17 +165,28 @@ def test_the_gradient_through_the_solver_is_that_of_its_assignment():
     inst = CASES["fading"]
     factor = jnp.linspace(0.5, 1.5, inst.num_rows)
 
-    def value(s):
-        return lsa.solvers.hungarian(jax.random.key(0), power.with_factors(inst, s)).value / 1e8
+    @jax.jit
+    def through(s):
+        changed = power.with_factors(inst, s)
+        return lsa.solvers.hungarian(jax.random.key(0), changed).value / 1e8
 
     assignment = best_assignment(power.with_factors(inst, factor))
-    through = jax.grad(value)(factor)
-    beside = jax.grad(lambda s: power.value_of(inst, assignment, s) / 1e8)(factor)
-    np.testing.assert_allclose(through, beside, rtol=1e-4)
-    check_grads(lambda s: power.value_of(inst, assignment, s) / 1e8, (factor,), 1, rtol=2e-2)
+    beside = jax.jit(lambda s: power.value_of(inst, assignment, s) / 1e8)
+    np.testing.assert_allclose(jax.grad(through)(factor), jax.grad(beside)(factor), rtol=1e-4)
+    check_grads(beside, (factor,), 1, rtol=2e-2)
 
 
 def test_a_batch_is_its_slots_one_by_one():
+    slots = [instance("fading", seed=seed, **LOW_DBM) for seed in (0, 1)]
+    batch = jax.tree.map(lambda *x: jnp.stack(x), *slots)
+    assignments = jnp.stack([best_assignment(inst) for inst in slots])
+    found = jax.jit(jax.vmap(power.water_filling))(batch, assignments)
+    alone = [water_filling(inst, a) for inst, a in zip(slots, assignments, strict=True)]
+    np.testing.assert_allclose(found, alone, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_prices_of_a_batch_are_those_of_its_slots():
     slots = [instance("fading", seed=seed, **LOW_DBM) for seed in (0, 1)]
     batch = jax.tree.map(lambda *x: jnp.stack(x), *slots)
     keys = jnp.stack([jax.random.key(0)] * 2)
