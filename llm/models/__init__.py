@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from llm.models.completion import Completion, ModelUnavailable
+from llm.models.constraint import Constraint
 
-__all__ = ["EMBEDDED", "Completion", "Model", "ModelUnavailable", "load_model"]
+__all__ = ["EMBEDDED", "Completion", "Constraint", "Model", "ModelUnavailable", "load_model"]
 
 EMBEDDED = pathlib.Path(__file__).parents[1] / "embedded" / "checkpoint"
 
@@ -18,11 +19,13 @@ class Model(Protocol):
         name: for tables and run metadata.
         prompt_budget: default prompt length [tokens].
         max_new_tokens: default completion length [tokens].
+        context: the most tokens of prompt and completion together; None where it is not known.
     """
 
     name: str
     prompt_budget: int
     max_new_tokens: int
+    context: int | None
 
     def count_tokens(self, text: str) -> int:
         """Tokens of the prompt `text` as the model receives it, chat template included."""
@@ -35,10 +38,12 @@ class Model(Protocol):
         temperature: float = 0.0,
         seed: int = 0,
         num_samples: int = 1,
+        constraints: Sequence[Constraint | None] | None = None,
     ) -> list[Completion]:
         """`num_samples` completions of each prompt, those of a prompt side by side.
 
         A sample depends on (seed, prompt, index of the sample), not on the rest of the batch.
+        `constraints`, one per prompt, say what completions may be; None leaves them free.
         """
 
 
@@ -52,8 +57,9 @@ def load_model(spec: str, **options: Any) -> Model:
             the URL names the model, which the server need not list; without it the first one
             that the server lists is taken.
         options: for a checkpoint `device`, `dtype`, `batch_size`, `prompt_budget`,
-            `max_new_tokens` (see `llm.models.local`); for a server `timeout_s`, `retries`,
-            `concurrency`, `prompt_budget`, `max_new_tokens` (see `llm.models.server`).
+            `max_new_tokens`, `chat_template_kwargs`, `reuse_prefix` (see `llm.models.local`); for
+            a server `timeout_s`, `retries`, `concurrency`, `prompt_budget`, `max_new_tokens`,
+            `chat_template_kwargs`, `constrain_by` (see `llm.models.server`).
 
     Raises:
         ModelUnavailable: the folder does not exist or holds no checkpoint, or the hub or the
