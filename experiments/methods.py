@@ -127,6 +127,8 @@ def load_language_model(
     prompt_detail: float | None,
     temperature: float,
     time_budget_s: float | None = None,
+    paradigm: str = "code",
+    constrain: bool = False,
 ) -> Method:
     """The language model of an option `--model`, with a sandbox for its programs.
 
@@ -138,6 +140,8 @@ def load_language_model(
         prompt_detail: share of it for numbers of users and channels, see `serialize`.
         temperature: 0 is greedy.
         time_budget_s: CPU seconds that the prompt states and a program is held to; None for 5.
+        paradigm: "code" or "text", which has no sandbox.
+        constrain: of mappings, see `llm.decision.policy.decide`.
 
     Raises:
         Unavailable: there is no such model, or no sandbox on this machine.
@@ -150,12 +154,14 @@ def load_language_model(
     try:
         model = load_model(spec)
         _check_budget(model, model.prompt_budget if prompt_tokens is None else prompt_tokens)
-        # The program's own CPU limit is loose beside the milliseconds that an exact solver takes.
-        limits = Limits(wall_s=10.0, cpu_s=5.0, memory_mb=1024)
-        box = resources.enter_context(Sandbox(workers=1, limits=limits))
+        box = None
+        if paradigm == "code":
+            # Its own CPU limit is loose beside the milliseconds that an exact solver takes.
+            limits = Limits(wall_s=10.0, cpu_s=5.0, memory_mb=1024)
+            box = resources.enter_context(Sandbox(workers=1, limits=limits))
     except (ModelUnavailable, SandboxUnavailable) as error:
         raise Unavailable(str(error)) from error
-    metadata |= {"model": model.name, "sandbox": box.metadata}
+    metadata |= {"model": model.name, "sandbox": None if box is None else box.metadata}
     return from_language_model(
         model,
         box,
@@ -163,6 +169,8 @@ def load_language_model(
         prompt_detail=prompt_detail,
         temperature=temperature,
         time_budget_s=time_budget_s,
+        paradigm=paradigm,
+        constrain=constrain,
     )
 
 
@@ -184,7 +192,7 @@ def _check_budget(model: "Model", budget: int) -> None:
 
 def from_language_model(
     model: "Model",
-    box: "Sandbox",
+    box: "Sandbox | None",
     *,
     name: str = LLM,
     raw_name: str | None = LLM_RAW,
@@ -192,14 +200,16 @@ def from_language_model(
     prompt_detail: float | None = None,
     temperature: float = 0.0,
     time_budget_s: float | None = None,
+    paradigm: str = "code",
+    constrain: bool = False,
 ) -> Method:
-    """A language model that writes a program for each instance, alone in its batch.
+    """A language model that decides about each instance, alone in its batch.
 
     Its seconds are a latency: prompt, completion, program and repair.
 
     Args:
         model: from `llm.models.load_model`.
-        box: runs the programs.
+        box: runs the programs; None in the text paradigm.
         name: of its rows.
         raw_name: of the rows with the raw assignment; None for none.
         prompt_tokens: prompt budget; None takes the model's own.
@@ -207,7 +217,10 @@ def from_language_model(
         temperature: 0 is greedy.
         time_budget_s: CPU seconds that the prompt states and a program is held to; None for the
             limit of the box.
+        paradigm: "code" (a program for each instance) or "text" (the mapping itself).
+        constrain: of mappings, see `llm.decision.policy.decide`.
     """
+    from llm.decision.mapping import CompletionTooLongError, mapping_limit
     from llm.decision.namespace import check_size
     from llm.decision.policy import decide
     from llm.decision.serialize import serialize
@@ -229,6 +242,8 @@ def from_language_model(
                 temperature=temperature,
                 seed=seed,
                 time_budget_s=time_budget_s,
+                paradigm=paradigm,
+                constrain=constrain,
             )
         except (ModelUnavailable, SandboxUnavailable) as error:
             raise Unavailable(str(error)) from error
@@ -239,11 +254,18 @@ def from_language_model(
 
     def skip(inst: lsa.Instance) -> str | None:
         try:
-            serialize(inst, model.count_tokens, budget, detail=prompt_detail)
+            prompt = serialize(
+                inst, model.count_tokens, budget, paradigm=paradigm, detail=prompt_detail
+            )
         except ValueError as error:
             return f"prompt: {error}"
         try:
-            check_size(host_slot(inst))
+            if paradigm == "text":
+                mapping_limit(model, [(host_slot(inst), prompt.tokens)])
+            else:
+                check_size(host_slot(inst))
+        except CompletionTooLongError as error:
+            return f"completion: {error}"
         except ValueError as error:
             return f"data: {error}"
         return None
@@ -288,6 +310,8 @@ def with_model(
         prompt_detail=config.prompt_detail,
         temperature=config.temperature,
         time_budget_s=config.time_budget_s,
+        paradigm=config.paradigm,
+        constrain=config.constrain,
     )
     return [model, *others]
 

@@ -14,35 +14,70 @@ from transformers import LogitsProcessor
 
 from llm.models.constraint import Constraint
 
-_NUMBER = re.compile(r" ?([0-9]+)")
-_DIGIT = re.compile(r"[0-9]")
+_NUMBER = re.compile(rb" ?([0-9]+)")
+_DIGIT = re.compile(rb"[0-9]")
 
 
 class Vocabulary:
     """The tokens of a tokenizer, as constrained decoding sees them.
 
+    Left out are tokens with digits and other characters: with them a number could end and the next
+    begin within one token. A space before digits is no matter.
+
+    Args:
+        tokenizer: a fast one of `transformers`.
+        size: scores of a position; there may be more than tokens.
+        ends: tokens that end a text.
+
     Attributes:
         tokenizer: for llguidance.
-        ends: tokens that end a text.
+        ends: as above.
         numbers: token -> its digits, for tokens that are digits and perhaps a space before them.
-        mixed: tokens with digits and other characters. Never used: with them a number could end
-            and the next begin within one token.
     """
 
     def __init__(self, tokenizer: Any, size: int, ends: Sequence[int]):
-        self.tokenizer = llguidance.hf.from_tokenizer(tokenizer, size, eos_token=list(ends))
+        whole = llguidance.hf.from_tokenizer(tokenizer)
+        tokens = [whole.decode_bytes([t]) for t in range(min(size, whole.vocab_size))]
+        special = [t for t in range(len(tokens)) if whole.is_special_token(t)]
         self.ends = frozenset(ends)
         self.numbers: dict[int, str] = {}
-        mixed = []
-        for token in range(len(tokenizer)):
-            if self.tokenizer.is_special_token(token):
-                continue
-            text = self.tokenizer.decode_str([token])
-            if number := _NUMBER.fullmatch(text):
-                self.numbers[token] = number[1]
-            elif _DIGIT.search(text):
-                mixed.append(token)
-        self.mixed = np.array(mixed, np.int64)
+        for token in set(range(len(tokens))) - set(special):
+            if number := _NUMBER.fullmatch(tokens[token]):
+                self.numbers[token] = number[1].decode()
+            elif _DIGIT.search(tokens[token]):
+                tokens[token] = b""
+        tokens += [b""] * (size - len(tokens))
+        parts = _Parts(tokens, special, ends[0], whole)
+        wrapper = llguidance.TokenizerWrapper(parts)
+        self.tokenizer = llguidance.LLTokenizer(wrapper, size, eos_token=list(ends))
+
+
+class _Parts:
+    """What llguidance asks of a tokenizer that is not a file.
+
+    Where a grammar leaves no choice it takes the tokens that calling this gives.
+    """
+
+    bos_token_id = None
+
+    def __init__(self, tokens: list[bytes], special: list[int], end: int, whole: Any):
+        self.tokens, self.special_token_ids, self.eos_token_id = tokens, special, end
+        self._whole = whole
+        self._by_text = {text: token for token, text in enumerate(tokens) if text}
+        self._longest = max(map(len, self._by_text))
+
+    def __call__(self, text: bytes) -> list[int]:
+        """As the tokenizer has it, or where that takes a token which is left out the longest."""
+        found = self._whole.tokenize_bytes(text)
+        if all(self.tokens[token] for token in found):
+            return found
+        found = []
+        while text:
+            lengths = range(min(self._longest, len(text)), 0, -1)
+            length = next(n for n in lengths if text[:n] in self._by_text)
+            found.append(self._by_text[text[:length]])
+            text = text[length:]
+        return found
 
 
 class _Ids:
@@ -81,7 +116,6 @@ class _Row:
 
     def forbid(self, allowed: np.ndarray) -> None:
         """Take tokens out of the grammar's mask that can only lead to an id which is used."""
-        allowed[self.vocabulary.mixed] = False
         ids = self.ids[self.numbers_ended % 2]
         candidates = [token for token in self.vocabulary.numbers if allowed[token]]
         if self.digits and self.digits not in ids.left:

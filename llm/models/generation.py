@@ -43,11 +43,12 @@ def plain_generation(module: Any, tokenizer: Any) -> GenerationConfig:
 @contextlib.contextmanager
 def generating(module: Any, config: Any) -> Iterator[None]:
     """The module in eval mode and with these generation settings alone, and then as it was."""
-    # peft hands the settings of its wrapper down to the network inside.
+    # Some wrappers of peft hand their settings down to the network inside, others do not.
     inner = module.get_base_model() if hasattr(module, "get_base_model") else module
     holders = [(holder, holder.generation_config) for holder in (module, inner)]
     training = [part for part in module.modules() if part.training]
-    module.generation_config = config
+    for holder, _ in holders:
+        holder.generation_config = config
     module.eval()
     try:
         yield

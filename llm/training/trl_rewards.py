@@ -2,8 +2,8 @@
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -16,21 +16,25 @@ from llm.training.entries import Entry, slots_of
 from llm.training.evaluator import best_values, check_counts, random_baselines
 from llm.training.rewards import Scores, Terms, check_one_slot_each, checked_budgets, score
 
+if TYPE_CHECKING:
+    import datasets
+
 
 class TrlRewards:
     """The three parts as TRL reward functions: `GRPOTrainer(reward_funcs=rewards.functions, ...)`.
 
     TRL calls each part with the same completions and gathers them on one event loop; the programs
     run once per step, in a thread, for all three. Weights go to `GRPOConfig(reward_weights=
-    rewards.weights)`. The data set needs a column `instance` with an index into `instances`; a row
+    rewards.weights)`. `total` is the weighted sum, for trainers that take one function. The data
+    set, which `dataset` makes, needs a column `instance` with an index into `instances`; a row
     where it is None gets None from every part, and so does a program that the deadline cut off,
     which TRL then leaves out of the step.
 
-    Logged as metrics, each in every step: `raw/valid`, the share of valid actions, and `raw/gain`,
-    the mean of `Scores.gain`, both of what was finished; `status/*`, the share of each status; with
-    a sandbox `sandbox/restarts`, workers replaced in the step, `sandbox/queue_s`, the longest wait
-    for one [s], and `sandbox/peak_mb`, the memory of the largest program [MiB]. Status and detail
-    per completion are extra columns.
+    Logged as metrics by the performance part and by `total`, each in every step: `raw/valid`, the
+    share of valid actions, and `raw/gain`, the mean of `Scores.gain`, both of what was finished;
+    `status/*`, the share of each status; with a sandbox `sandbox/restarts`, workers replaced in
+    the step, `sandbox/queue_s`, the longest wait for one [s], and `sandbox/peak_mb`, the memory of
+    the largest program [MiB]. Status and detail per completion are extra columns.
 
     Args:
         instances: what the data set's rows refer to, each an instance or a few, see `score`.
@@ -97,6 +101,45 @@ class TrlRewards:
         """w_s, w_p, w_d."""
         return [self.terms.structure, self.terms.performance, self.terms.depth]
 
+    def dataset(
+        self, prompts: Sequence[str | Sequence[Mapping[str, Any]]], *, repeats: int = 1
+    ) -> "datasets.Dataset":
+        """The data set of prompts, with the columns `prompt` and `instance`.
+
+        Args:
+            prompts: one per entry of `instances`, as a text, which becomes the message of a user,
+                or as chat messages.
+            repeats: how often all of them come, one pass after the other.
+
+        Raises:
+            ValueError: not as many prompts as instances, or `repeats` below 1.
+        """
+        # Imported here: scoring needs no data set.
+        import datasets
+
+        check_counts(len(self.instances), "entry of instances", prompts=prompts)
+        if repeats < 1:
+            raise ValueError(f"repeats must be at least 1, got {repeats}")
+        chats = [[{"role": "user", "content": p}] if isinstance(p, str) else p for p in prompts]
+        rows = [{"prompt": chat, "instance": i} for i, chat in enumerate(chats)]
+        return datasets.Dataset.from_list(rows * repeats)
+
+    async def total(
+        self,
+        *,
+        log_metric: Callable[[str, float], None] | None = None,
+        log_extra: Callable[[str, list], None] | None = None,
+        **step: Any,
+    ) -> list[float | None]:
+        """`Scores.total` of Eq. (12), weights applied; logs the mean of each part as `part/*`."""
+        scores, rows = await self._shared(**step)
+        self._log(scores, rows, step["completions"], log_metric, log_extra)
+        if scores and log_metric:
+            for name in ("structure", "performance", "depth"):
+                values = getattr(scores, name)
+                log_metric(f"part/{name}", _mean(values[~np.isnan(values)]))
+        return _scatter(scores.total if scores else [], rows, step["completions"])
+
     async def structure_reward(self, **step: Any) -> list[float | None]:
         """`Scores.structure`: R_s of Eq. (12), within [0, 1.2], in the paper's form."""
         scores, rows = await self._shared(**step)
@@ -111,6 +154,22 @@ class TrlRewards:
     ) -> list[float | None]:
         """`Scores.performance`, by Eq. (13); logs what became of the programs."""
         scores, rows = await self._shared(**step)
+        self._log(scores, rows, step["completions"], log_metric, log_extra)
+        return _scatter(scores.performance if scores else [], rows, step["completions"])
+
+    async def depth_reward(self, **step: Any) -> list[float | None]:
+        """`Scores.depth` of Eq. (14), within [-delta, 0]; None without token ids or a count."""
+        scores, rows = await self._shared(**step)
+        return _scatter(scores.depth if scores else [], rows, step["completions"])
+
+    def _log(
+        self,
+        scores: Scores | None,
+        rows: list[int],
+        completions: Sequence[Any],
+        log_metric: Callable[[str, float], None] | None,
+        log_extra: Callable[[str, list], None] | None,
+    ) -> None:
         if scores and log_metric:
             # Each in every step: TRL averages a metric over the steps that log it, but for NaN.
             for name, value in self._metrics(scores).items():
@@ -118,13 +177,7 @@ class TrlRewards:
         if log_extra:
             for name in ("status", "detail"):
                 values = getattr(scores, name) if scores else []
-                log_extra(name, _scatter(values, rows, step["completions"]))
-        return _scatter(scores.performance if scores else [], rows, step["completions"])
-
-    async def depth_reward(self, **step: Any) -> list[float | None]:
-        """`Scores.depth` of Eq. (14), within [-delta, 0]; None without token ids or a count."""
-        scores, rows = await self._shared(**step)
-        return _scatter(scores.depth if scores else [], rows, step["completions"])
+                log_extra(name, _scatter(values, rows, completions))
 
     def _metrics(self, scores: Scores) -> dict[str, float]:
         """What is logged of a step."""

@@ -130,11 +130,12 @@ def test_a_network_in_memory_is_left_as_it_was(folder, toy):
         LocalModel.of(network, toy.tokenizer, batch_size=0)
 
 
-def test_adapters_in_memory_are_left_as_they_were(folder, toy):
+@pytest.mark.parametrize("task", [None, "CAUSAL_LM"])
+def test_adapters_in_memory_are_left_as_they_were(folder, toy, task):
     network = Qwen2ForCausalLM.from_pretrained(folder)
     settings = network.generation_config
-    torch.manual_seed(1)
-    wrapped = peft.get_peft_model(network, peft.LoraConfig(target_modules=["q_proj"]))
+    config = peft.LoraConfig(task_type=task, target_modules=["q_proj"])
+    wrapped = peft.get_peft_model(network, config)
     made = LocalModel.of(wrapped, toy.tokenizer).generate(PROMPTS, max_new_tokens=6)
     # An adapter that is not trained yet changes nothing.
     assert [c.text for c in made] == [c.text for c in toy.generate(PROMPTS, max_new_tokens=6)]
