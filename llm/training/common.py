@@ -126,7 +126,7 @@ def measure(
 def finish(trainer: Any, folder: RunFolder | None, rows: callbacks.Rows, base: Base) -> None:
     """Writes the model where `load_model` finds it, all rows in one file, and the curves."""
     out = pathlib.Path(trainer.args.output_dir)
-    trainer.save_model(str(out / "model"))
+    save_whole(trainer, out)
     if folder is None:
         return
     (out / "model" / LIMITS_FILE).write_text(json.dumps(base.limits, indent=2) + "\n")
@@ -137,3 +137,15 @@ def finish(trainer: Any, folder: RunFolder | None, rows: callbacks.Rows, base: B
     except ImportError:
         print("no figure of the curves: matplotlib is not installed", file=sys.stderr)
     print(f"wrote {out / 'model'}, which --model and load_model take")
+
+
+def save_whole(trainer: Any, out: pathlib.Path) -> None:
+    """The model in `out`/model; one with a LoRA adapter merged there, and the adapter beside it."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if not hasattr(model, "merge_and_unload"):
+        trainer.save_model(str(out / "model"))
+    elif trainer.accelerator.is_main_process:
+        model.save_pretrained(out / "adapter", selected_adapters=["default"])
+        model.merge_and_unload().save_pretrained(out / "model")
+        trainer.processing_class.save_pretrained(out / "model")
+    trainer.accelerator.wait_for_everyone()

@@ -239,5 +239,5 @@ def own_config(options: Options, config: Any) -> dict[str, Any]:
     plain = type(config)(output_dir="trainer_output", bf16=False, use_cpu=True).to_dict()
     theirs = config.to_dict()
     where = {"output_dir", "run_name", "logging_dir", "local_rank", "report_to", "disable_tqdm"}
-    changed = {k: v for k, v in theirs.items() if k not in where and v != plain.get(k)}
-    return json.loads(json.dumps({**here, "trl": changed}, default=str))
+    changed = {f"trl.{k}": v for k, v in theirs.items() if k not in where and v != plain.get(k)}
+    return json.loads(json.dumps(here | changed, default=str))
