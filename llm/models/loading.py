@@ -37,7 +37,7 @@ def load_checkpoint(source: str, device: torch.device, dtype: str | None) -> tup
         raise ValueError(f"dtype must be one of {', '.join(dtypes)}, got {dtype!r}")
     wanted = dtype or ("float32" if device.type == "cpu" else "bfloat16")
     # Told beforehand, since the hub's client spends most of a minute on retries.
-    local = path.is_dir() or not _hub_answers()
+    local = path.is_dir() or not hub_answers()
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
         module: Any = AutoModelForCausalLM.from_pretrained(
@@ -55,7 +55,7 @@ def load_checkpoint(source: str, device: torch.device, dtype: str | None) -> tup
     return tokenizer, module
 
 
-def _hub_answers() -> bool:
+def hub_answers() -> bool:
     """Whether anything, an error page included, comes back from the hub."""
     if huggingface_hub.constants.HF_HUB_OFFLINE:
         return False

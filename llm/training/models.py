@@ -61,13 +61,13 @@ def load_base(
     """
     from transformers import AutoConfig, AutoTokenizer
 
-    from llm.models.local import _hub_answers, _own_defaults
+    from llm.models.loading import hub_answers, own_defaults
 
     source = str(EMBEDDED) if name == "embedded" else name
     local = pathlib.Path(source).is_dir()
     if not local and (source.startswith((".", "/", "~")) or source.count("/") != 1):
         raise Unavailable(f"--model must be 'embedded', a folder or a hub name, got {name!r}")
-    offline = local or not _hub_answers()
+    offline = local or not hub_answers()
     try:
         config = AutoConfig.from_pretrained(source, local_files_only=offline)
         tokenizer = AutoTokenizer.from_pretrained(
@@ -86,7 +86,7 @@ def load_base(
             f"--model must have a pad token in its tokenizer, and {name} has none; save its "
             "tokenizer with one (tokenizer.pad_token = ...) in a folder"
         )
-    own = _own_defaults(source)
+    own = own_defaults(source)
     base = Base(
         name=name,
         source=source,
