@@ -82,7 +82,7 @@ def test_completions_of_a_random_network_are_valid(toy):
         for completion in own:
             assert completion.finish_reason == "stop"
             assert completion.text in set(sentences(constraint))
-        assert len({c.text for c in own}) > 1
+    assert len({c.text for c in made[:4]}) > 1
     greedy = toy.generate(prompts, constraints=constraints, max_new_tokens=60)
     assert greedy[0].text in set(sentences(constraints[0]))
 
