@@ -1,6 +1,8 @@
 """Real trainings of the embedded model, a few steps each: resumed, interrupted, on a full disk."""
 
+import contextlib
 import json
+import resource
 import shlex
 import shutil
 
@@ -114,33 +116,37 @@ def test_a_resumed_run_is_the_one_that_was_never_stopped(whole, tmp_path, monkey
         assert torch.equal(weights(out / "model")[name], value), name
 
 
+@contextlib.contextmanager
+def no_room(size=65536):
+    """Files of this process can grow no further than this: writes fail as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def test_a_full_disk_at_a_checkpoint_keeps_the_run(tmp_path, monkeypatch, capsys):
-    save = torch.save
-    failures = []
+    save = grpo.GRPOTrainer._save_checkpoint
 
-    def full(obj, file, *args, **kwargs):
-        if "checkpoint-1" in str(file) or "checkpoint-2" in str(file):
-            failures.append(file)
-            return save(obj, "/dev/full", *args, **kwargs)
-        return save(obj, file, *args, **kwargs)
+    def without_room(self, model, trial):
+        with no_room() if self.state.global_step < 3 else contextlib.nullcontext():
+            save(self, model, trial)
 
-    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(grpo.GRPOTrainer, "_save_checkpoint", without_room)
     out = train(tmp_path / "run", steps=3, save=1)
-    assert len(failures) == 2
     assert [durable.step_of(path) for path in durable.checkpoints(out)] == [3]
     assert not any(out.glob(".saving/*"))
     assert capsys.readouterr().err.count("warning: checkpoint of step 1 not written") == 1
     assert rows(out)["step"].tolist() == [1, 2, 3]
 
 
-def test_what_libraries_raise_on_a_full_disk_is_told_from_other_errors():
+def test_what_libraries_raise_on_a_full_disk_is_told_from_other_errors(tmp_path):
     tensor = {"x": torch.zeros(1 << 20)}
-    for write in (
-        lambda: torch.save(tensor, "/dev/full"),
-        lambda: safetensors.torch.save_file(tensor, "/dev/full"),
-    ):
-        with pytest.raises(Exception) as raised:
-            write()
+    for write in (torch.save, safetensors.torch.save_file):
+        with no_room(), pytest.raises(Exception) as raised:
+            write(tensor, str(tmp_path / "file"))
         assert durable.is_disk_failure(raised.value)
     assert not durable.is_disk_failure(RuntimeError("CUDA error: out of memory"))
 
