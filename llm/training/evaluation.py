@@ -5,7 +5,6 @@ The repair is off. Validity, quality given validity, and the choice of a family 
 
 from collections.abc import Mapping, Sequence
 
-import jax
 import numpy as np
 import pandas as pd
 from scipy import special
@@ -17,11 +16,10 @@ from llm.decision.serialize import serialize
 from llm.inspect import Probe
 from llm.models import Completion, Model
 from llm.sandbox import Sandbox
-from llm.training.cells import Cell
 from llm.training.evaluator import best_values, random_baselines
 from llm.training.programs import PROGRAMS, UNKNOWN
+from llm.training.prompts import Cell, Stream
 from llm.training.rewards import Terms, score
-from lsajax.hashing import named_key
 
 __all__ = ["Cell", "evaluate", "held_out", "right_families", "summarise"]
 
@@ -33,11 +31,8 @@ TOLERANCE = 0.01
 
 
 def held_out(cell: Cell, realizations: int, seed: int) -> list[lsa.Instance]:
-    """Instances of a cell that no training draws: their stream has a name of its own."""
-    sample = jax.jit(lsa.sample_instance)
-    key = named_key(jax.random.key(seed), "held out", cell.setting, cell.objective, cell.size)
-    scenario = cell.scenario
-    return [sample(named_key(key, "realization", r), scenario) for r in range(realizations)]
+    """Instances of a cell that no training draws."""
+    return list(Stream([cell], realizations, seed=seed, purpose="held out"))
 
 
 def evaluate(

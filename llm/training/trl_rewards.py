@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -29,11 +29,13 @@ class TrlRewards:
     Logged as metrics, each in every step: `raw/valid`, the share of valid actions, and `raw/gain`,
     the mean of `Scores.gain`, both of what was finished; `status/*`, the share of each status; with
     a sandbox `sandbox/restarts`, workers replaced in the step, `sandbox/queue_s`, the longest wait
-    for one [s], and `sandbox/peak_mb`, the memory of the largest program [MiB]. Status and detail
-    per completion are extra columns.
+    for one [s], and `sandbox/peak_mb`, the memory of the largest program [MiB]. Status, detail,
+    validity and gain of each completion are extra columns.
 
     Args:
-        instances: what the data set's rows refer to, each an instance or a few, see `score`.
+        instances: what the data set's rows refer to, each an instance or a few, see `score`. A
+            list or tuple is checked here; any other sequence, which may draw its entries when
+            asked, as they come.
         box: runs the programs; may be None in the text paradigm.
         paradigm: "code" or "text".
         terms: weights and constants.
@@ -43,6 +45,7 @@ class TrlRewards:
             see `score`.
         count_tokens: of a text, by the model's tokenizer, so that L of Eq. (14) is exact for
             padded programs; None estimates it from TRL's token ids.
+        describe: names and values of an entry of `instances`, by its index: more extra columns.
 
     Raises:
         ValueError: an unknown paradigm, programs to run and no sandbox, a deadline that is not
@@ -61,6 +64,7 @@ class TrlRewards:
         deadline_s: float | None = None,
         budget_s: float | Sequence[float] | None = None,
         count_tokens: Callable[[str], int] | None = None,
+        describe: Callable[[int], Mapping[str, Any]] | None = None,
     ) -> None:
         asked = paradigm_named(paradigm)
         asked.check_box(box)
@@ -78,13 +82,22 @@ class TrlRewards:
         self._count_tokens = count_tokens
         self._budgets_s = checked_budgets(budget_s, len(instances))
         check_counts(len(instances), "entry of instances", budget_s=self._budgets_s)
+        self._describe = describe
+        if isinstance(instances, (list, tuple)):
+            check_one_slot_each(asked, [slots_of(entry) for entry in instances])
+
         # By entry, of its slots; kept, since they are most of the arithmetic.
-        slots = [slots_of(entry) for entry in instances]
-        check_one_slot_each(asked, slots)
-        self._baselines = [random_baselines(own, device=device) for own in slots]
-        self._best = None
+        @functools.cache
+        def baselines(index: int) -> np.ndarray:
+            return random_baselines(slots_of(instances[index]), device=device)
+
+        @functools.cache
+        def best(index: int) -> np.ndarray:
+            return best_values(slots_of(instances[index]), device=device)
+
+        self._anchors: dict[str, Callable[[int], np.ndarray]] = {"baselines": baselines}
         if self.terms.form == "ranked":
-            self._best = [best_values(own, device=device) for own in slots]
+            self._anchors["best"] = best
         self._step: tuple[Any, asyncio.Task] | None = None
 
     @property
@@ -116,9 +129,14 @@ class TrlRewards:
             for name, value in self._metrics(scores).items():
                 log_metric(name, value)
         if log_extra:
-            for name in ("status", "detail"):
+            for name in ("status", "detail", "valid", "gain"):
                 values = getattr(scores, name) if scores else []
                 log_extra(name, _scatter(values, rows, step["completions"]))
+            if self._describe and rows:
+                described = [self._describe(int(step["instance"][k])) for k in rows]
+                for name in described[0]:
+                    values = [row[name] for row in described]
+                    log_extra(name, _scatter(values, rows, step["completions"]))
         return _scatter(scores.performance if scores else [], rows, step["completions"])
 
     async def depth_reward(self, **step: Any) -> list[float | None]:
@@ -160,21 +178,28 @@ class TrlRewards:
         step = (texts, tuple(chosen.values()), lengths, asyncio.get_running_loop())
         # The step before is forgotten: this is sharing between the parts, not a cache.
         if self._step is None or self._step[0] != step:
-            of_rows = {
-                "instances": self.instances,
-                "baselines": self._baselines,
-                "best": self._best,
-                "budget_s": self._budgets_s,
-            }
-            known = {
-                name: None if values is None else [values[i] for i in chosen.values()]
-                for name, values in of_rows.items()
-            }
             work = asyncio.to_thread(
-                self._score, texts, lengths=self._count_tokens or lengths, **known
+                self._scored, texts, list(chosen.values()), self._count_tokens or lengths
             )
             self._step = step, asyncio.ensure_future(work)
         return await asyncio.shield(self._step[1]), rows
+
+    def _scored(self, texts: Sequence[str], chosen: Sequence[int], lengths: Any) -> Scores:
+        """Scores of `texts`, each on the entry of `instances` beside it."""
+        budgets_s = self._budgets_s
+        scores = self._score(
+            texts,
+            [self.instances[i] for i in chosen],
+            lengths=lengths,
+            budget_s=None if budgets_s is None else [budgets_s[i] for i in chosen],
+            **{name: [of(i) for i in chosen] for name, of in self._anchors.items()},
+        )
+        for i, total, status in zip(chosen, scores.total, scores.status, strict=True):
+            if status != UNFINISHED and not np.isfinite(total):
+                raise ValueError(
+                    f"the reward of a completion for instance {i} must be finite, got {total}"
+                )
+        return scores
 
     def _chosen(self, instance: Sequence[int | None] | None) -> dict[int, int]:
         """Row -> index into `instances`, for the rows that have one."""

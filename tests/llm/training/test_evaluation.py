@@ -5,7 +5,6 @@ import pytest
 from scipy import stats
 from scipy.optimize import linear_sum_assignment
 
-import lsajax as lsa
 from llm.decision.helpers import bind
 from llm.decision.namespace import program_data
 from llm.models import Completion
@@ -131,23 +130,6 @@ def test_wilson(share, trials):
     assert evaluation.wilson(share, trials) == pytest.approx((interval.low, interval.high))
 
 
-@pytest.mark.parametrize(
-    ("cell", "message"),
-    [
-        (Cell("windy"), "setting must be one of plain, fading"),
-        (Cell(objective="speed"), "objective must be one of throughput, priorities"),
-        (Cell(size="IV"), "size must be I, II, III or users,channels,requests, got 'IV'"),
-    ],
-)
-def test_unknown_cells(cell, message):
-    with pytest.raises(ValueError, match=message):
-        _ = cell.scenario
-
-
 def test_bad_counts(box, model):
     with pytest.raises(ValueError, match="realizations must be at least 1"):
         evaluation.evaluate(model, box, CELLS, realizations=0)
-
-
-def test_named_sizes():
-    assert Cell(size="III").scenario == lsa.SCALES["III"]
