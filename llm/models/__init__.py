@@ -6,7 +6,15 @@ from typing import Any, Protocol
 
 from llm.models.completion import Completion, ModelUnavailable
 
-__all__ = ["EMBEDDED", "EMBEDDED_BASE", "Completion", "Model", "ModelUnavailable", "load_model"]
+__all__ = [
+    "EMBEDDED",
+    "EMBEDDED_BASE",
+    "SHIPPED",
+    "Completion",
+    "Model",
+    "ModelUnavailable",
+    "load_model",
+]
 
 EMBEDDED_BASE = pathlib.Path(__file__).parents[1] / "embedded" / "base"
 """The shipped model as it was pretrained."""
@@ -14,7 +22,8 @@ EMBEDDED_BASE = pathlib.Path(__file__).parents[1] / "embedded" / "base"
 EMBEDDED = pathlib.Path(__file__).parents[1] / "embedded" / "checkpoint"
 """The same after GRPO."""
 
-_SHIPPED = {"embedded": EMBEDDED, "embedded-base": EMBEDDED_BASE}
+SHIPPED = {"embedded": EMBEDDED, "embedded-base": EMBEDDED_BASE}
+"""What ships here, by name."""
 
 
 class Model(Protocol):
@@ -76,12 +85,12 @@ def load_model(spec: str, **options: Any) -> Model:
         return ServerModel(spec, **options)
     from llm.models.local import LocalModel
 
-    if spec in _SHIPPED:
+    if spec in SHIPPED:
         from transformers.utils import logging
 
         logging.disable_progress_bar()  # it would flash by for 4 MB, and stand before an error
         try:
-            return LocalModel(str(_SHIPPED[spec]), name=spec, **options)
+            return LocalModel(str(SHIPPED[spec]), name=spec, **options)
         finally:
             logging.enable_progress_bar()
     return LocalModel(spec, **options)
