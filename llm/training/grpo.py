@@ -75,9 +75,7 @@ def prepare(asked: Asked) -> Job:
     """
     options, config = asked.options, asked.config
     out = pathlib.Path(str(options.out))
-    cells = prompts.cells(
-        options.settings, options.objectives, options.scales, options.time_budgets
-    )
+    cells = prompts.asked_cells(options)
     values = as_mapping("terms", options.terms)
     try:
         terms = Terms(**(values | {"form": options.form}))
