@@ -24,8 +24,8 @@ class Options:
     model: str = dataclasses.field(
         default="embedded",
         metadata={
-            "help": "'embedded', 'embedded-base', a folder with a transformers checkpoint, or a hub "
-            "name."
+            "help": "'embedded', 'embedded-base', a folder with a transformers checkpoint, or a "
+            "hub name."
         },
     )
     paradigm: Literal["code", "text"] = dataclasses.field(
@@ -249,5 +249,5 @@ def own_config(options: Options, config: Any) -> dict[str, Any]:
     plain = type(config)(output_dir="trainer_output", bf16=False, use_cpu=True).to_dict()
     theirs = config.to_dict()
     where = {"output_dir", "run_name", "logging_dir", "local_rank", "report_to", "disable_tqdm"}
-    changed = {f"trl.{k}": v for k, v in theirs.items() if k not in where and v != plain.get(k)}
-    return json.loads(json.dumps(here | changed, default=str))
+    changed = {k: v for k, v in theirs.items() if k not in where and v != plain.get(k)}
+    return json.loads(json.dumps({**here, "trl": changed}, default=str))

@@ -90,7 +90,7 @@ def test_a_run_leaves_rows_completions_curves_and_a_model_that_loads(whole):
     assert table["step"].tolist() == [1, 2, 3, 4]
     assert np.isfinite(table[["reward", "loss", "grad_norm", "raw/valid"]].to_numpy()).all()
     record = json.loads((whole / "run.json").read_text())
-    assert record["config"]["recipe"] == "small-code" and record["config"]["trl.save_steps"] == 2
+    assert record["config"]["recipe"] == "small-code" and record["config"]["trl"]["save_steps"] == 2
     assert record["versions"]["trl"] and record["commit"]
     samples = pd.read_parquet(whole / "completions" / "completions_00004.parquet")
     assert len(samples) == 8
@@ -184,7 +184,9 @@ def test_bad_input_is_refused_before_the_first_step(whole, tmp_path):
     for said, more in cases.items():
         with pytest.raises(ValueError, match=said):
             grpo.prepare(asked(tmp_path / "run", *more))
-    with pytest.raises(cli.Unavailable, match="must be 'embedded', a folder or a hub name"):
+    with pytest.raises(
+        cli.Unavailable, match="must be embedded, embedded-base, a folder or a hub name"
+    ):
         grpo.prepare(asked(tmp_path / "run", "--model", "./nowhere"))
     with pytest.raises(BadRun, match="holds results already"):
         grpo.prepare(asked(whole))
@@ -207,7 +209,7 @@ def test_sft_learns_what_the_expert_answers(tmp_path):
     assert table["loss"].iloc[-1] < table["loss"].iloc[0]
     assert table["eval_loss"].notna().sum() == 2
     right = json.loads((tmp_path / "run" / "run.json").read_text())["examples"]["right"]
-    assert right["plain throughput 7,10,2 1.0"] == "sort"
+    assert right["plain throughput 7,10,2 1.0"] == "sort_both"
     before = pd.read_parquet(tmp_path / "run" / "evaluation" / "step-000000.parquet")
     assert len(before) == 2 and {"valid", "gap", "status"} <= set(before)
     load_model(str(tmp_path / "run" / "model"))
