@@ -14,7 +14,8 @@ import torch
 from trl import GRPOConfig, SFTConfig
 
 from llm.models import EMBEDDED, load_model
-from llm.training import callbacks, durable, grpo, sft
+from llm.sandbox import SandboxUnavailable
+from llm.training import callbacks, common, durable, grpo, rewards, sft
 from llm.training.options import GrpoOptions, SftOptions, parse
 from lsajax.runs import cli
 from lsajax.runs.folder import BadRun
@@ -193,6 +194,25 @@ def test_bad_input_is_refused_before_the_first_step(whole, tmp_path):
     with pytest.raises(BadRun, match=r"trl\.num_generations was 4, now"):
         grpo.prepare(asked(whole, "--resume", "--num_generations", "8"))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_reward_that_is_not_finite_or_no_sandbox_ends_the_run_in_a_sentence(
+    tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        real = rewards.evaluate
+        patch.setattr(
+            rewards, "evaluate", lambda *a, **k: real(*a, **k)._replace(gain=np.full(8, np.inf))
+        )
+        with pytest.raises(cli.Unavailable, match=r"for instance \d+ must be finite, got inf"):
+            train(tmp_path / "run")
+
+    def no_walls(*args, **kwargs):
+        raise SandboxUnavailable("seccomp", "this kernel has none")
+
+    monkeypatch.setattr(common, "Sandbox", no_walls)
+    with pytest.raises(cli.Unavailable, match="this kernel has none"):
+        train(tmp_path / "other")
 
 
 def test_sft_learns_what_the_expert_answers(tmp_path):
