@@ -10,7 +10,7 @@ import sys
 
 import pandas as pd
 
-from experiments import rewards
+from experiments import learning, rewards
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = (
@@ -20,6 +20,7 @@ PAGES = (
     "docs/rewards_table.md",
     "docs/language_models.md",
     "docs/agents.md",
+    "docs/learning.md",
 )
 _TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -127,6 +128,7 @@ _TABLES = {
     "prompts": prompts_table,
     "agents": agents_table,
     "text": text_table,
+    "learning": learning.markdown,
 }
 
 

@@ -124,14 +124,14 @@ class HeldOut(TrainerCallback):
 
 
 def summary(table: "pd.DataFrame") -> str:
-    """Valid share and mean gap of valid answers, by temperature, in a line."""
+    """Valid and right answers, and the gap of valid ones, by temperature, in a line."""
     parts = []
     for temperature, own in table.groupby("temperature"):
         gap = own["gap"].mean()
         shown = "-" if math.isnan(gap) else f"{100 * gap:.2f} %"
         parts.append(
             f"temperature {temperature:g}: {100 * own['valid'].mean():.0f} % valid, "
-            f"gap of valid answers {shown}"
+            f"{100 * own['right'].mean():.0f} % of the right family, gap of valid answers {shown}"
         )
     return "held out, " + "; ".join(parts)
 

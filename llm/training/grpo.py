@@ -9,7 +9,6 @@ from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
 from llm.decision.paradigm import paradigm_named
-from llm.models.completion import ModelUnavailable
 from llm.sandbox import Sandbox, SandboxUnavailable
 from llm.training import callbacks, common, prompts
 from llm.training.durable import DurableCheckpoints
@@ -17,7 +16,7 @@ from llm.training.models import Base, load_base
 from llm.training.options import GrpoOptions, as_mapping
 from llm.training.rewards import Terms
 from llm.training.shared_prompt import SharedPrompts, share_prefill
-from llm.training.trl_rewards import TrlRewards
+from llm.training.trl_rewards import NotFiniteError, TrlRewards
 from lsajax.runs.cli import Unavailable
 from lsajax.runs.folder import RunFolder
 
@@ -75,9 +74,7 @@ def prepare(asked: Asked) -> Job:
     """
     options, config = asked.options, asked.config
     out = pathlib.Path(str(options.out))
-    cells = prompts.cells(
-        options.settings, options.objectives, options.scales, options.time_budgets
-    )
+    cells = prompts.asked_cells(options)
     values = as_mapping("terms", options.terms)
     try:
         terms = Terms(**(values | {"form": options.form}))
@@ -124,9 +121,7 @@ def run(job: Job) -> None:
         trainer, rows = build(job, stream, box)
         last = callbacks.last_checkpoint(out) if options.resume else None
         trainer.train(resume_from_checkpoint=str(last) if last else None)
-    except SandboxUnavailable as error:
-        raise Unavailable(str(error)) from None
-    except ModelUnavailable as error:
+    except (SandboxUnavailable, NotFiniteError) as error:
         raise Unavailable(str(error)) from None
     finally:
         if box is not None:

@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from llm.models import EMBEDDED
+from llm.models import SHIPPED
 from llm.models.completion import HUB_PROMPT_BUDGET
 from lsajax.runs.cli import Unavailable
 
@@ -63,10 +63,12 @@ def load_base(
 
     from llm.models.loading import hub_answers, own_defaults
 
-    source = str(EMBEDDED) if name == "embedded" else name
+    source = str(SHIPPED.get(name, name))
     local = pathlib.Path(source).is_dir()
     if not local and (source.startswith((".", "/", "~")) or source.count("/") != 1):
-        raise Unavailable(f"--model must be 'embedded', a folder or a hub name, got {name!r}")
+        raise Unavailable(
+            f"--model must be {', '.join(SHIPPED)}, a folder or a hub name, got {name!r}"
+        )
     offline = local or not hub_answers()
     try:
         config = AutoConfig.from_pretrained(source, local_files_only=offline)

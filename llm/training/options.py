@@ -23,7 +23,10 @@ class Options:
     )
     model: str = dataclasses.field(
         default="embedded",
-        metadata={"help": "'embedded', a folder with a transformers checkpoint, or a hub name."},
+        metadata={
+            "help": "'embedded', 'embedded-base', a folder with a transformers checkpoint, or a "
+            "hub name."
+        },
     )
     paradigm: Literal["code", "text"] = dataclasses.field(
         default="code",
@@ -44,6 +47,13 @@ class Options:
     time_budgets: list[float] = dataclasses.field(
         default_factory=lambda: [1.0],
         metadata={"help": "CPU seconds that prompts state and programs are held to."},
+    )
+    cells: list[str] = dataclasses.field(
+        default_factory=list,
+        metadata={
+            "help": "In place of all combinations of the four above: setting/objective/size/seconds"
+            ", such as fading/fair/15,20,8/1. One that is named twice is met twice as often."
+        },
     )
     prompt_budget: int | None = dataclasses.field(
         default=None, metadata={"help": "Tokens of a prompt at most; None is the model's own."}
@@ -158,7 +168,7 @@ def parse(
         defaults |= recipes.GRPO[name] | {"max_completion_length": None}
     else:
         defaults |= recipes.SFT
-    if early.get("model", "embedded") == "embedded":
+    if early.get("model", "embedded").startswith("embedded"):
         defaults |= recipes.EMBEDDED_RATE
     if early.get("out"):
         defaults["output_dir"] = early["out"]
@@ -239,5 +249,5 @@ def own_config(options: Options, config: Any) -> dict[str, Any]:
     plain = type(config)(output_dir="trainer_output", bf16=False, use_cpu=True).to_dict()
     theirs = config.to_dict()
     where = {"output_dir", "run_name", "logging_dir", "local_rank", "report_to", "disable_tqdm"}
-    changed = {f"trl.{k}": v for k, v in theirs.items() if k not in where and v != plain.get(k)}
-    return json.loads(json.dumps(here | changed, default=str))
+    changed = {k: v for k, v in theirs.items() if k not in where and v != plain.get(k)}
+    return json.loads(json.dumps({**here, "trl": changed}, default=str))

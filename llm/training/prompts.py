@@ -41,10 +41,10 @@ class Cell(NamedTuple):
         time_budget_s: CPU seconds that a program is told and held to.
     """
 
-    setting: str
-    objective: str
-    size: str
-    time_budget_s: float
+    setting: str = "plain"
+    objective: str = "throughput"
+    size: str = "III"
+    time_budget_s: float = 1.0
 
     @property
     def scenario(self) -> lsa.Scenario:
@@ -100,6 +100,33 @@ def cells(
     for cell in found:
         _ = cell.scenario  # sizes that are none are refused here
     return found
+
+
+def asked_cells(options: Any) -> list[Cell]:
+    """The cells of a training's options: those that are named one by one, or all combinations.
+
+    Raises:
+        ValueError: a name that is not known, or nothing to combine.
+    """
+    if options.cells:
+        return [cell_named(text) for text in options.cells]
+    return cells(options.settings, options.objectives, options.scales, options.time_budgets)
+
+
+def cell_named(text: str) -> Cell:
+    """The cell "setting/objective/size/seconds".
+
+    Raises:
+        ValueError: another form, or a name that is not known.
+    """
+    try:
+        setting, objective, size, seconds = text.split("/")
+        budget_s = float(seconds)
+    except ValueError:
+        raise ValueError(
+            f"--cells must be setting/objective/size/seconds each, got {text!r}"
+        ) from None
+    return cells([setting], [objective], [size], [budget_s])[0]
 
 
 @jax.jit

@@ -50,9 +50,7 @@ def prepare(asked: Asked) -> Job:
         Unavailable: the model cannot be had.
     """
     options, config = asked.options, asked.config
-    cells = prompts.cells(
-        options.settings, options.objectives, options.scales, options.time_budgets
-    )
+    cells = prompts.asked_cells(options)
     if options.examples < len(cells):
         raise ValueError(
             f"--examples must be at least {len(cells)}, one per cell, got {options.examples}"

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     import datasets
 
 
+class NotFiniteError(ValueError):
+    """A reward is NaN or infinite, of a program that was not cut off."""
+
+
 class TrlRewards:
     """The three parts as TRL reward functions: `GRPOTrainer(reward_funcs=rewards.functions, ...)`.
 
@@ -250,7 +254,7 @@ class TrlRewards:
         )
         for i, total, status in zip(chosen, scores.total, scores.status, strict=True):
             if status != UNFINISHED and not np.isfinite(total):
-                raise ValueError(
+                raise NotFiniteError(
                     f"the reward of a completion for instance {i} must be finite, got {total}"
                 )
         return scores
