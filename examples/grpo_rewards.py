@@ -9,7 +9,6 @@ import dataclasses
 
 import jax
 import tyro
-from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
 import lsajax as lsa
@@ -49,20 +48,13 @@ def main(config: Config) -> list[dict[str, float]]:
     # Any chat model that transformers loads takes this place.
     model = load_model("embedded")
     prompts = [serialize(i, model.count_tokens, model.prompt_budget).text for i in instances]
-    # `instance` tells the rewards which slot a prompt is about; it is the one column they need.
-    data = Dataset.from_list(
-        [
-            {"prompt": [{"role": "user", "content": text}], "instance": i}
-            for i, text in enumerate(prompts)
-        ]
-    )
     with Sandbox(workers=2) as box:
         # L_min is for models that explain what they write; the embedded one is brief.
         rewards = TrlRewards(instances, box, terms=Terms(min_tokens=20))
         trainer = GRPOTrainer(
             str(EMBEDDED),
             reward_funcs=rewards.functions,
-            train_dataset=data,
+            train_dataset=rewards.dataset(prompts),
             args=GRPOConfig(
                 output_dir=config.out,
                 reward_weights=rewards.weights,

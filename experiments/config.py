@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Setting = Literal["plain", "fading", "multipath", "wideband", "interference", "poisson", "fair"]
 Objective = Literal["throughput", "fair", "coupled"]
+Paradigm = Literal["code", "text"]
 
 NO_MODEL = "none"
 EMBEDDED = "embedded"
@@ -28,7 +29,7 @@ class RunConfig:
         realizations: instances per cell of the study; every method sees the same ones.
         seed: realisation i of a seed is the same instance, whatever else is asked for.
         out: folder for rows.parquet, run.json, summary.csv and the figure; by default a folder of
-            its own under results/ for each study, objective, setting, model and seed.
+            its own under results/ for each study, objective, setting, model, paradigm and seed.
         resume: go on with the rows that are in the folder.
     """
 
@@ -61,6 +62,9 @@ class SlotConfig(RunConfig):
             alone) to 1 (all that fit); little if not given, since a program has the arrays.
         time_budget_s: CPU seconds that the model's program may take: the prompt states them, and a
             program that takes longer has failed; 5 if not given.
+        paradigm: code: the model writes a program; text: the mapping itself.
+        constrain: with --paradigm text, decode nothing but mappings of known users to idle
+            channels, none twice.
         budget_s: seconds for the anytime methods; if not given the time that the model took on the
             same instance, and 0.1 without a model.
     """
@@ -72,6 +76,8 @@ class SlotConfig(RunConfig):
     prompt_tokens: int | None = None
     prompt_detail: float | None = None
     time_budget_s: float | None = None
+    paradigm: Paradigm = "code"
+    constrain: bool = False
     budget_s: float | None = None
 
 
@@ -138,6 +144,13 @@ def check(config: SlotConfig) -> None:
         raise ValueError(
             f"--time-budget-s must be within 0.01..3600 seconds, got {config.time_budget_s}"
         )
+    if config.paradigm not in get_args(Paradigm):
+        accepted = ", ".join(get_args(Paradigm))
+        raise ValueError(f"--paradigm must be one of {accepted}, got {config.paradigm!r}")
+    if config.constrain and config.paradigm == "code":
+        raise ValueError("--constrain is for mappings: give --paradigm text with it")
+    if config.time_budget_s is not None and config.paradigm == "text":
+        raise ValueError("--time-budget-s is for programs, and --paradigm text asks for none")
     if config.budget_s is not None and not 0 < config.budget_s < math.inf:
         raise ValueError(f"--budget-s must be above 0 seconds, finite, got {config.budget_s}")
 
@@ -163,13 +176,15 @@ def resolved(config: WithSetting) -> WithSetting:
 
 
 def out_folder(study: str, config: SlotConfig) -> pathlib.Path:
-    """Where the rows go: `--out`, or a folder per study, objective, setting and model."""
+    """Where the rows go: `--out`, or a folder per study, objective, setting, model and paradigm."""
     if config.out is not None:
         return config.out
     config = resolved(config)
     parts: list[str] = [str(config.objective), config.setting]
     if config.model != EMBEDDED:
         parts.append(re.sub(r"\W+", "_", config.model).strip("_"))
+    if config.paradigm != "code":
+        parts.append("text-constrained" if config.constrain else "text")
     if config.seed != RunConfig.seed:
         parts.append(f"seed{config.seed}")
     return pathlib.Path("results") / study / "-".join(parts)

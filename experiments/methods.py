@@ -132,14 +132,16 @@ def open_model(
     resources: contextlib.ExitStack,
     metadata: dict[str, Any],
     *,
+    paradigm: str = "code",
     check: Callable[["Model"], None] = lambda model: None,
-) -> tuple["Model", "Sandbox"]:
+) -> tuple["Model", "Sandbox | None"]:
     """The language model of an option `--model`, and a sandbox for its programs.
 
     Args:
         spec: see `llm.models.load_model`.
         resources: closes the sandbox.
         metadata: of the run; is told the model's name and the sandbox's walls.
+        paradigm: "code" or "text", which has no sandbox.
         check: of the model, before the sandbox is started; raises ValueError.
 
     Raises:
@@ -152,12 +154,14 @@ def open_model(
     try:
         model = load_model(spec)
         check(model)
-        # The program's own CPU limit is loose beside the milliseconds that an exact solver takes.
-        limits = Limits(wall_s=10.0, cpu_s=5.0, memory_mb=1024)
-        box = resources.enter_context(Sandbox(workers=1, limits=limits))
+        box = None
+        if paradigm == "code":
+            # Its own CPU limit is loose beside the milliseconds that an exact solver takes.
+            limits = Limits(wall_s=10.0, cpu_s=5.0, memory_mb=1024)
+            box = resources.enter_context(Sandbox(workers=1, limits=limits))
     except (ModelUnavailable, SandboxUnavailable) as error:
         raise Unavailable(str(error)) from error
-    metadata |= {"model": model.name, "sandbox": box.metadata}
+    metadata |= {"model": model.name, "sandbox": None if box is None else box.metadata}
     return model, box
 
 
@@ -180,7 +184,7 @@ def check_budget(model: "Model", budget: int) -> None:
 
 def from_language_model(
     model: "Model",
-    box: "Sandbox",
+    box: "Sandbox | None",
     *,
     name: str = LLM,
     raw_name: str | None = LLM_RAW,
@@ -188,14 +192,16 @@ def from_language_model(
     prompt_detail: float | None = None,
     temperature: float = 0.0,
     time_budget_s: float | None = None,
+    paradigm: str = "code",
+    constrain: bool = False,
 ) -> Method:
-    """A language model that writes a program for each instance, alone in its batch.
+    """A language model that decides about each instance, alone in its batch.
 
     Its seconds are a latency: prompt, completion, program and repair.
 
     Args:
         model: from `llm.models.load_model`.
-        box: runs the programs.
+        box: runs the programs; None in the text paradigm.
         name: of its rows.
         raw_name: of the rows with the raw assignment; None for none.
         prompt_tokens: prompt budget; None takes the model's own.
@@ -203,7 +209,10 @@ def from_language_model(
         temperature: 0 is greedy.
         time_budget_s: CPU seconds that the prompt states and a program is held to; None for the
             limit of the box.
+        paradigm: "code" (a program for each instance) or "text" (the mapping itself).
+        constrain: of mappings, see `llm.decision.policy.decide`.
     """
+    from llm.decision.mapping import CompletionTooLongError, mapping_limit
     from llm.decision.namespace import check_size
     from llm.decision.policy import decide
     from llm.decision.serialize import serialize
@@ -224,6 +233,8 @@ def from_language_model(
                 temperature=temperature,
                 seed=int(jax.random.bits(key)) >> 1,
                 time_budget_s=time_budget_s,
+                paradigm=paradigm,
+                constrain=constrain,
             )
         except (ModelUnavailable, SandboxUnavailable) as error:
             raise Unavailable(str(error)) from error
@@ -241,7 +252,9 @@ def from_language_model(
 
     def skip(inst: lsa.Instance) -> str | None:
         try:
-            prompt = serialize(inst, model.count_tokens, budget, detail=prompt_detail)
+            prompt = serialize(
+                inst, model.count_tokens, budget, paradigm=paradigm, detail=prompt_detail
+            )
         except ValueError as error:
             return f"prompt: {error}"
         context = getattr(model, "context", None)
@@ -251,7 +264,12 @@ def from_language_model(
                 f"the model's context of {context}"
             )
         try:
-            check_size(host_slot(inst))
+            if paradigm == "text":
+                mapping_limit(model, [(host_slot(inst), prompt.tokens)])
+            else:
+                check_size(host_slot(inst))
+        except CompletionTooLongError as error:
+            return f"completion: {error}"
         except ValueError as error:
             return f"data: {error}"
         return None
@@ -297,7 +315,9 @@ def with_model(
         asked = config.prompt_tokens
         check_budget(model, model.prompt_budget if asked is None else asked)
 
-    model, box = open_model(config.model, resources, metadata, check=check)
+    model, box = open_model(
+        config.model, resources, metadata, paradigm=config.paradigm, check=check
+    )
     method = from_language_model(
         model,
         box,
@@ -305,6 +325,8 @@ def with_model(
         prompt_detail=config.prompt_detail,
         temperature=config.temperature,
         time_budget_s=config.time_budget_s,
+        paradigm=config.paradigm,
+        constrain=config.constrain,
     )
     return [method, *others]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments import rewards
+from experiments import learning, rewards
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = (
@@ -23,6 +23,7 @@ PAGES = (
     "docs/language_models.md",
     "docs/agents.md",
     "docs/clusters.md",
+    "docs/learning.md",
 )
 _TABLE = re.compile(r"(<!-- table: (\S+)(?: (\w+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -79,6 +80,26 @@ def prompts_table(found: pd.DataFrame) -> str:
             shared = f"{there['shared'].min():.2f} to {there['shared'].max():.2f}"
         fit = f"{len(there)} of {len(own)}"
         lines.append(f"| {budget} | {detail:.2g} | {fit} | {tokens} | {shared} |")
+    return "\n".join(lines) + "\n"
+
+
+def text_table(found: pd.DataFrame) -> str:
+    """Markdown of `benchmarks.text_validity`: valid mappings without and with a grammar."""
+    head = ["model", "N, M, K", "valid", "gain", "valid, constrained", "gain, constrained"]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for (model, triple), own in found.groupby(["model", "triple"], sort=False):
+        cells = [model, str(triple).replace(",", ", ")]
+        for constrained in (False, True):
+            (row,) = own[own["constrained"] == constrained].to_dict("records")
+            if pd.isna(row["valid"]):
+                needed = row["tokens_needed"]
+                cells += ["N/A" if pd.isna(needed) else f"N/A ({needed:.0f} tokens)", "–"]
+                continue
+            interval = f"{100 * row['valid_low']:.0f} to {100 * row['valid_high']:.0f} %"
+            cells.append(f"{row['valid']:.0f} of {row['samples']:.0f} ({interval})")
+            error = "" if pd.isna(row["gain_error"]) else f" ± {1.96 * row['gain_error']:.2f}"
+            cells.append("–" if pd.isna(row["gain"]) else f"{row['gain']:.2f}{error}")
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -191,6 +212,8 @@ _TABLES = {
     "rewards": rewards.markdown,
     "prompts": prompts_table,
     "agents": agents_table,
+    "text": text_table,
+    "learning": learning.markdown,
 }
 
 

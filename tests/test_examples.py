@@ -31,6 +31,13 @@ def test_grpo_rewards(tmp_path):
         assert 0 <= entry["raw/valid"] <= 1
 
 
+def test_score(capsys):
+    rewards = load("score").main(samples=4)
+    assert rewards == sorted(rewards, reverse=True)
+    # What is printed is the best, and a valid answer is worth more than 0.7.
+    assert rewards[0] > 0.7 and "action" in capsys.readouterr().out
+
+
 def test_monte_carlo():
     example = load("monte_carlo")
     outage = example.main(example.Config(realizations=200, chunk=100))

@@ -12,6 +12,7 @@ from jaxtyping import Int32
 
 import lsajax as lsa
 from llm.decision.execution import ActionResult
+from llm.decision.mapping import constraint_of, mapping_limit
 from llm.decision.namespace import (
     UNASSIGNED,
     UNKNOWN_USER,
@@ -108,6 +109,7 @@ def decide(
     num_samples: int = 1,
     repair_rule: str = "sorted",
     time_budget_s: float | None = None,
+    constrain: bool = False,
 ) -> list[Decision]:
     """`num_samples` decisions for each instance, those of an instance side by side.
 
@@ -121,15 +123,19 @@ def decide(
         paradigm: "code" (the model writes a program) or "text" (the mapping itself).
         budget: prompt tokens; None takes the model's own.
         detail: share of the budget for numbers of users and channels, see `serialize`.
-        max_new_tokens: None takes the model's own.
+        max_new_tokens: None takes the model's own, or for mappings that need more what they need.
         temperature: 0 is greedy.
         seed: of the sampling.
         num_samples: completions per instance.
         repair_rule: of `lsajax.repair`.
         time_budget_s: CPU seconds that the prompt states and a program is held to; None takes the
             box's limit.
+        constrain: decode nothing but mappings of known users to idle channels, see
+            `llm.models.Constraint`; for the text paradigm.
 
     Raises:
+        CompletionTooLongError: a mapping that outgrows `max_new_tokens` or the model's context; a
+            ValueError like the next.
         ValueError: an option out of range, a budget too small for an instance, or an instance too
             large for a program's data; before any generation.
         ModelUnavailable: a server failed.
@@ -142,6 +148,8 @@ def decide(
         raise ValueError(
             f"time_budget_s is for programs, and {asked.name} asks for none: give None"
         )
+    if constrain and asked.runs_programs:
+        raise ValueError(f"constrain is for mappings, and {asked.name} asks for programs")
     asks = _asks(
         instances,
         asked,
@@ -151,12 +159,17 @@ def decide(
         time_budget_s=_time_budget(box, time_budget_s),
         repair_rule=repair_rule,
     )
+    if not asked.runs_programs:
+        sizes = [(ask.slot, ask.prompt.tokens) for ask in asks]
+        max_new_tokens = mapping_limit(model, sizes, max_new_tokens)
+    constraints = {"constraints": [constraint_of(ask.slot) for ask in asks]} if constrain else {}
     completions = model.generate(
         [ask.prompt.text for ask in asks],
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         seed=seed,
         num_samples=num_samples,
+        **constraints,
     )
     repeated = [ask for ask in asks for _ in range(num_samples)]
     results = asked.to_actions(

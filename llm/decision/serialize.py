@@ -28,7 +28,7 @@ class Prompt:
         tokens: tokens of `text`, as counted by the model's own tokenizer.
         static_tokens: tokens of the prefix that all slots of the setting share.
         levels: levels of detail included, of "sizes", "statistics", "ids", "rows", "gains",
-            "coupling".
+            "interference", "coupling".
     """
 
     text: str
@@ -55,10 +55,10 @@ def serialize(
 
     Where the budget is too small for that, parameters that a program finds as variables are left
     out. The detail is statistics, then rows of users and channels, best first, as many as fit,
-    then, where all rows fit, the power of each pair and one's own coupling. In the text paradigm
-    the ids come before all other detail. Never over `budget`, at any number of users and channels;
-    the cost is a few token counts of a text of at most the budget, plus sorting. Powers are means
-    over the fading but for those of pairs.
+    then, where all rows fit, the power of each pair, its interference and one's own coupling. In
+    the text paradigm the ids come before all other detail. Never over `budget`, at any number of
+    users and channels; the cost is a few token counts of a text of at most the budget, plus
+    sorting. Powers are means over the fading but for those of pairs.
 
     Args:
         inst: the slot.
@@ -200,9 +200,7 @@ class _State:
 
     def statistics(self) -> list[str]:
         """Lines; what changes least from slot to slot comes first."""
-        noise_dbm_hz = 10 * np.log10(self.slot.noise_psd_w_hz) + 30
         lines = [
-            f"Noise: {noise_dbm_hz:.1f} dBm/Hz",
             f"Bandwidth in MHz: {_statistics(self.bandwidth_mhz)}",
             f"Received power in dBm: {_statistics(self.power_dbm)}",
         ]
@@ -213,15 +211,27 @@ class _State:
             lines.append(f"Interfered idle channels: {hit.size}, in dBm {_statistics(_dbm(hit))}")
         return [line + "\n" for line in lines]
 
+    def noise(self) -> str:
+        """The line of N_0."""
+        return f"Noise: {10 * np.log10(self.slot.noise_psd_w_hz) + 30:.1f} dBm/Hz\n"
+
     def gains(self) -> str:
         """Power of every pair, with its fading."""
+        return self._pairs("Power", self.slot.power_w())
+
+    def interference(self) -> str:
+        """Interference of every pair, where it differs between users."""
+        return self._pairs("Interference", self.slot.interference_w)
+
+    def _pairs(self, what: str, values_w: np.ndarray | None) -> str:
+        if values_w is None or values_w.ndim < 2:
+            return ""
         rows = (
             f"{user}: {' '.join(f'{p:.1f}' for p in _dbm(row))}\n"
-            for user, row in zip(self.slot.users, self.slot.power_w(), strict=True)
+            for user, row in zip(self.slot.users, values_w, strict=True)
         )
-        return f"Power in dBm of each user on channels {_join(map(str, self.slot.channels))}:\n" + (
-            "".join(rows)
-        )
+        channels = _join(map(str, self.slot.channels))
+        return f"{what} in dBm of each user on channels {channels}:\n" + "".join(rows)
 
     def coupling(self) -> str:
         """One's own G and rho, where they are given."""
@@ -239,16 +249,18 @@ def _add_detail(draft: _Draft, state: _State, asked: Paradigm) -> None:
     slot, rows = state.slot, 0
     most = max(len(slot.users), len(slot.channels))
     if asked.runs_programs:
-        if all(draft.add("statistics", line) for line in state.statistics()):
+        if all(draft.add("statistics", line) for line in [state.noise(), *state.statistics()]):
             rows = draft.add_most("rows", state.rows, most)
-    elif most <= draft.room and draft.add("rows", state.rows(most)):
+    elif most <= draft.room and draft.add("rows", state.noise() + state.rows(most)):
         rows = most
     else:
         draft.add_most("ids", state.ids, slot.servable)
-        _ = all(draft.add("statistics", line) for line in state.statistics())
-    differs = slot.fading is not None or slot.mean_power_w.ndim > 1
-    if differs and rows == most and len(slot.users) * len(slot.channels) <= draft.room:
+        _ = all(draft.add("statistics", line) for line in [state.noise(), *state.statistics()])
+    whole = rows == most and len(slot.users) * len(slot.channels) <= draft.room
+    if whole and (slot.fading is not None or slot.mean_power_w.ndim > 1):
         draft.add("gains", state.gains())
+    if whole and (pairs := state.interference()):
+        draft.add("interference", pairs)
     own = [matrix for matrix in (slot.coupling, slot.leakage) if matrix is not None]
     if own and rows == most and sum(matrix.size for matrix in own) <= draft.room:
         draft.add("coupling", state.coupling())

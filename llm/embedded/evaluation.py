@@ -1,44 +1,60 @@
-"""How often the saved model's programs run, and are valid."""
+"""How often the saved model's programs run, are valid, and are of the right family."""
 
 from typing import Any
 
-import jax
-import numpy as np
+import pandas as pd
 
-import lsajax as lsa
-from llm.decision.policy import decide
 from llm.embedded import corpus
 from llm.models import load_model
-from llm.sandbox import Sandbox
+from llm.sandbox import Limits, Sandbox
+from llm.training.evaluation import evaluate as rows_of
+from llm.training.prompts import Cell
 
-_EVALUATED = (lsa.SMALL_SCALES[5, 5, 2], lsa.SMALL_SCALES[15, 20, 8], *lsa.SCALES.values())
+SIZES = ("5,5,2", "100,100,40", "III")
+BUDGET_S = 2.0
+SHORT = (Cell("fading", "throughput", "1000,1000,800", 0.02),)
+
+
+def cells() -> list[Cell]:
+    """All kinds at three sizes, and a short time budget."""
+    kinds = [Cell(*kind.split(", "), size, BUDGET_S) for kind in corpus.KINDS for size in SIZES]
+    return [*kinds, *SHORT]
 
 
 def evaluate(
-    folder: str, *, seed: int, workers: int, realizations: int = 2, num_samples: int = 5
+    folder: str, *, seed: int, workers: int, realizations: int = 1, num_samples: int = 5
 ) -> dict[str, Any]:
-    """Measured shares of the saved model's samples that run, and that are valid before repair.
+    """Measured shares of the saved model's samples on held-out slots of all kinds, before repair.
 
-    On sampled slots from 5 to 2000 channels of all kinds, by the policy itself.
+    Args:
+        folder: of the checkpoint.
+        seed: of slots and samples.
+        workers: of the sandbox.
+        realizations: slots of each kind and size.
+        num_samples: completions of each prompt at temperature 1; at 0 it is one.
     """
     model = load_model(folder, batch_size=50)
-    key = jax.random.key(seed)
-    slots = [
-        lsa.sample_instance(jax.random.fold_in(key, r), scenario.replace(**changes))
-        for scenario in _EVALUATED
-        for changes in corpus.KINDS.values()
-        for r in range(realizations)
-    ]
-    report: dict[str, Any] = {"slots": len(slots), "prompt_budget": model.prompt_budget}
-    with Sandbox(workers=workers) as box:
-        for temperature, samples in ((1.0, num_samples), (0.0, 1)):
-            made = decide(model, box, slots, temperature=temperature, num_samples=samples)
-            report[f"temperature_{temperature:g}"] = {
-                "samples": len(made),
-                "ran": float(np.mean([d.status == "ok" for d in made])),
-                "valid": float(np.mean([d.valid for d in made])),
-                "distinct_programs": len({d.code for d in made}),
-                "mean_tokens": float(np.mean([d.completion_tokens for d in made])),
-                "seconds_per_completion": float(np.mean([d.seconds.generate for d in made])),
-            }
+    report: dict[str, Any] = {
+        "slots": realizations * len(cells()),
+        "prompt_budget": model.prompt_budget,
+    }
+    with Sandbox(workers=workers, limits=Limits(wall_s=20.0, cpu_s=5.0)) as box:
+        found = rows_of(
+            model, box, cells(), realizations=realizations, num_samples=num_samples, seed=seed
+        )
+    for temperature, own in found.groupby("temperature"):
+        report[f"temperature_{temperature:g}"] = shares(own)
     return report
+
+
+def shares(rows: pd.DataFrame) -> dict[str, Any]:
+    """What `eval.json` holds of the rows of one temperature."""
+    return {
+        "samples": len(rows),
+        "ran": float((rows["status"] == "ok").mean()),
+        "valid": float(rows["valid"].mean()),
+        "right": float(rows["right"].mean()),
+        "distinct_programs": int(rows["program"].nunique()),
+        "mean_tokens": float(rows["completion_tokens"].mean()),
+        "families": rows["family"].value_counts(normalize=True).round(4).to_dict(),
+    }

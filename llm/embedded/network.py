@@ -1,5 +1,6 @@
 """The embedded model's network, its batches and its training."""
 
+import copy
 import json
 import math
 import pathlib
@@ -45,23 +46,30 @@ def build_model(config: "Config", tokenizer: PreTrainedTokenizerFast) -> Qwen3Fo
 
 def make_prompts(
     config: "Config", tokenizer: PreTrainedTokenizerFast
-) -> list[tuple[str, list[int]]]:
-    """Kind and token ids of prompts as `serialize` writes them, in more or less detail."""
+) -> list[tuple[str, str, list[int]]]:
+    """Kind, right family and token ids of prompts as `serialize` writes them.
+
+    They are of all sizes and time budgets, in more or less detail.
+    """
     rng = np.random.default_rng([config.seed, 1])
 
     def ids(text: str) -> list[int]:
         return tokenizer(f"<|user|>{text}<|assistant|>")["input_ids"]
 
-    prompts: list[tuple[str, list[int]]] = []
+    prompts: list[tuple[str, str, list[int]]] = []
     while len(prompts) < config.prompts:
         kind = str(rng.choice(list(corpus.KINDS)))
         slot = corpus.random_slot(rng, kind)
-        # Short ones are cheap to learn from, and what is met in use; a third has any detail.
-        detail = rng.random() if rng.random() < 0.35 else None
-        prompt = serialize(slot, lambda t: len(ids(t)), PROMPT_BUDGET, detail=detail)
-        prompts.append((kind, ids(prompt.text)))
+        budget_s = float(rng.choice(corpus.TIME_BUDGETS_S))
+        # Short ones are cheap to learn from, and what is met in use; some have any detail.
+        detail = rng.random() if rng.random() < 0.1 else None
+        prompt = serialize(
+            slot, lambda t: len(ids(t)), PROMPT_BUDGET, time_budget_s=budget_s, detail=detail
+        )
+        right = corpus.right_family(kind, len(slot.users), len(slot.channels), budget_s)
+        prompts.append((kind, right, ids(prompt.text)))
     # Neighbours in length share a batch: less padding.
-    return sorted(prompts, key=lambda prompt: len(prompt[1]))
+    return sorted(prompts, key=lambda prompt: len(prompt[2]))
 
 
 class Batch(NamedTuple):
@@ -90,8 +98,10 @@ def make_batch(
     """Prompts of like length, each with completions drawn anew."""
     start = int(rng.integers(max(1, len(prompts) - config.batch + 1)))
     rows = []
-    for kind, prompt in prompts[start : start + config.batch]:
-        texts = [corpus.sample_completion(rng, kind).text for _ in range(config.samples)]
+    for kind, right, prompt in prompts[start : start + config.batch]:
+        texts = [
+            corpus.sample_completion(rng, kind, right=right).text for _ in range(config.samples)
+        ]
         completions = [[*ids, tokenizer.eos_token_id] for ids in tokenizer(texts)["input_ids"]]
         rows.append((prompt, completions))
     width = max(len(prompt) + sum(map(len, completions)) for prompt, completions in rows)
@@ -166,9 +176,9 @@ def train(config: "Config") -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast, 
 def save(
     config: "Config", model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast
 ) -> pathlib.Path:
-    """Write the checkpoint, with the lengths it was trained for."""
+    """Write the checkpoint in half precision, with the lengths it was trained for."""
     out = pathlib.Path(config.out)
-    model.save_pretrained(out)
+    copy.deepcopy(model).to(torch.float16).save_pretrained(out)
     tokenizer.save_pretrained(out)
     limits = {"prompt_budget": PROMPT_BUDGET, "max_new_tokens": MAX_NEW_TOKENS}
     (out / "lsa.json").write_text(json.dumps(limits, indent=2) + "\n")

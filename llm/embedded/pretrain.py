@@ -27,17 +27,17 @@ class Config:
     """
 
     out: str
-    steps: int = 400
-    minutes: float = 5.0
+    steps: int = 600
+    minutes: float = 15.0
     seed: int = 0
     batch: int = 8
-    samples: int = 8
-    learning_rate: float = 4e-3
-    prompts: int = 1500
-    hidden: int = 128
+    samples: int = 4
+    learning_rate: float = 3e-3
+    prompts: int = 2000
+    hidden: int = 192
     layers: int = 4
-    vocabulary: int = 1536
-    threads: int = 2
+    vocabulary: int = 1024
+    threads: int = 1
 
 
 def prepare(config: Config) -> Config:
@@ -68,8 +68,8 @@ def prepare(config: Config) -> Config:
 
 def run(config: Config) -> None:
     """Train, save, reload, evaluate."""
-    from llm.embedded import corpus, network
-    from llm.embedded.corpus.card import card
+    from llm.embedded import network
+    from llm.embedded.card import card
     from llm.embedded.evaluation import evaluate
 
     model, tokenizer, record = network.train(config)
@@ -77,13 +77,11 @@ def run(config: Config) -> None:
     report = {
         "config": dataclasses.asdict(config) | {"out": out.name},
         "parameters": model.num_parameters(),
-        "broken_share": corpus.BROKEN_SHARE,
         "training": record,
         "evaluation": evaluate(config.out, seed=config.seed, workers=config.threads),
     }
     (out / "eval.json").write_text(json.dumps(report, indent=2) + "\n")
-    context, families, mistakes = network.CONTEXT, list(corpus.FAMILIES), list(corpus.MISTAKES)
-    (out / "README.md").write_text(card(report, context, families, mistakes, list(corpus.KINDS)))
+    (out / "README.md").write_text(card(report))
     print(json.dumps(report["evaluation"], indent=2))
 
 

@@ -5,10 +5,27 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from llm.models.completion import Completion, ModelUnavailable
+from llm.models.constraint import Constraint
 
-__all__ = ["EMBEDDED", "Completion", "Model", "ModelUnavailable", "load_model"]
+__all__ = [
+    "EMBEDDED",
+    "EMBEDDED_BASE",
+    "SHIPPED",
+    "Completion",
+    "Constraint",
+    "Model",
+    "ModelUnavailable",
+    "load_model",
+]
+
+EMBEDDED_BASE = pathlib.Path(__file__).parents[1] / "embedded" / "base"
+"""The shipped model as it was pretrained."""
 
 EMBEDDED = pathlib.Path(__file__).parents[1] / "embedded" / "checkpoint"
+"""The same after GRPO."""
+
+SHIPPED = {"embedded": EMBEDDED, "embedded-base": EMBEDDED_BASE}
+"""What ships here, by name."""
 
 
 class Model(Protocol):
@@ -18,11 +35,13 @@ class Model(Protocol):
         name: for tables and run metadata.
         prompt_budget: default prompt length [tokens].
         max_new_tokens: default completion length [tokens].
+        context: the most tokens of prompt and completion together; None where it is not known.
     """
 
     name: str
     prompt_budget: int
     max_new_tokens: int
+    context: int | None
 
     def count_tokens(self, text: str) -> int:
         """Tokens of the prompt `text` as the model receives it, chat template included."""
@@ -35,10 +54,12 @@ class Model(Protocol):
         temperature: float = 0.0,
         seed: int = 0,
         num_samples: int = 1,
+        constraints: Sequence[Constraint | None] | None = None,
     ) -> list[Completion]:
         """`num_samples` completions of each prompt, those of a prompt side by side.
 
         A sample depends on (seed, prompt, index of the sample), not on the rest of the batch.
+        `constraints`, one per prompt, say what completions may be; None leaves them free.
         """
 
 
@@ -46,14 +67,16 @@ def load_model(spec: str, **options: Any) -> Model:
     """A model by name; what can be checked without generating is checked before this returns.
 
     Args:
-        spec: "embedded", the small model shipped with this package; a folder with a `transformers`
-            checkpoint, or its hub name, for example "Qwen/Qwen2.5-Coder-7B-Instruct"; or the URL
-            of an OpenAI-compatible server such as vLLM, "http://host:8000/v1". "#model" behind
-            the URL names the model, which the server need not list; without it the first one
-            that the server lists is taken.
+        spec: "embedded", the small model shipped with this package, or "embedded-base", what it
+            was before reinforcement learning; a folder with a `transformers` checkpoint, or its
+            hub name, for example "Qwen/Qwen2.5-Coder-7B-Instruct"; or the URL of an
+            OpenAI-compatible server such as vLLM, "http://host:8000/v1". "#model" behind the URL
+            names the model, which the server need not list; without it the first one that the
+            server lists is taken.
         options: for a checkpoint `device`, `dtype`, `batch_size`, `prompt_budget`,
-            `max_new_tokens` (see `llm.models.local`); for a server `timeout_s`, `retries`,
-            `concurrency`, `prompt_budget`, `max_new_tokens` (see `llm.models.server`).
+            `max_new_tokens`, `chat_template_kwargs`, `reuse_prefix` (see `llm.models.local`); for
+            a server `timeout_s`, `retries`, `concurrency`, `prompt_budget`, `max_new_tokens`,
+            `chat_template_kwargs`, `constrain_by` (see `llm.models.server`).
 
     Raises:
         ModelUnavailable: the folder does not exist or holds no checkpoint, or the hub or the
@@ -69,12 +92,12 @@ def load_model(spec: str, **options: Any) -> Model:
         return ServerModel(spec, **options)
     from llm.models.local import LocalModel
 
-    if spec == "embedded":
+    if spec in SHIPPED:
         from transformers.utils import logging
 
         logging.disable_progress_bar()  # it would flash by for 4 MB, and stand before an error
         try:
-            return LocalModel(str(EMBEDDED), name="embedded", **options)
+            return LocalModel(str(SHIPPED[spec]), name=spec, **options)
         finally:
             logging.enable_progress_bar()
     return LocalModel(spec, **options)

@@ -8,8 +8,8 @@ import random
 import re
 import time
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import httpx
 
@@ -20,6 +20,9 @@ from llm.models.completion import (
     check_sampling,
     sample_seed,
 )
+from llm.models.constraint import Constraint
+
+ConstrainBy = Literal["structured_outputs", "response_format"]
 
 _RETRIED = {408, 409, 425, 429, 500, 502, 503, 504}
 _FIRST_DELAY_S = 0.25
@@ -62,9 +65,17 @@ class ServerModel:
         concurrency: requests at a time.
         prompt_budget: default prompt length [tokens].
         max_new_tokens: default completion length [tokens].
+        chat_template_kwargs: what the chat template is told besides the prompt, for example
+            `{"enable_thinking": False}`; vLLM and others take it, OpenAI's own server does not.
+        constrain_by: the field of a request that holds a constraint: "structured_outputs", with
+            a grammar, is vLLM's (from 0.11 on; 0.12 no longer knows `guided_grammar`),
+            "response_format", with a JSON schema, is OpenAI's. Either way each user comes once at
+            most, and a channel may come twice. A server that ignores the field is not noticed.
 
     Attributes:
         refused: fields of `_NEUTRAL` that this server does not take.
+        context: the most tokens of prompt and completion together, where the server lists its
+            models and says so (vLLM does); else None.
 
     Raises:
         ModelUnavailable: no model is named, and the server does not answer or lists none.
@@ -80,12 +91,17 @@ class ServerModel:
         concurrency: int = 16,
         prompt_budget: int = HUB_PROMPT_BUDGET,
         max_new_tokens: int = 768,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        constrain_by: ConstrainBy = "structured_outputs",
     ):
         if not timeout_s > 0 or retries < 0 or concurrency < 1:
             raise ValueError(
                 "timeout_s must be above 0, retries at least 0 and concurrency at least 1, "
                 f"got {timeout_s}, {retries} and {concurrency}"
             )
+        if constrain_by not in get_args(ConstrainBy):
+            accepted = " or ".join(map(repr, get_args(ConstrainBy)))
+            raise ValueError(f"constrain_by must be {accepted}, got {constrain_by!r}")
         url, _, wanted = spec.partition("#")
         self.url = url.rstrip("/")
         self.retries, self.concurrency = retries, concurrency
@@ -93,7 +109,13 @@ class ServerModel:
         key = os.environ.get("OPENAI_API_KEY")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.client = httpx.Client(timeout=timeout_s, headers=headers)
+        self.constrain_by = constrain_by
+        # Left out where nothing is said, since many servers refuse the field.
+        self._template: dict[str, Any] = {}
+        if chat_template_kwargs:
+            self._template["chat_template_kwargs"] = dict(chat_template_kwargs)
         self.refused: set[str] = set()
+        self.context: int | None = None
         self.model = wanted or self._choose()
         self.name = self.model
         self._can_tokenize = self._tokenize("a") is not None
@@ -107,6 +129,8 @@ class ServerModel:
             raise ModelUnavailable(f"{url} is not an OpenAI-style list") from error
         if not offered:
             raise ModelUnavailable(f"{self.url} lists no model; name one as {self.url}#model")
+        length = answer["data"][0].get("max_model_len")
+        self.context = length if isinstance(length, int) else None
         return offered[0]
 
     def _send(self, method: str, url: str, body: dict | None = None) -> httpx.Response:
@@ -139,6 +163,7 @@ class ServerModel:
             "model": self.model,
             "messages": [{"role": "user", "content": text}],
             "add_generation_prompt": True,
+            **self._template,
         }
         try:
             response = self.client.post(f"{root}/tokenize", json=body)
@@ -159,6 +184,7 @@ class ServerModel:
         temperature: float = 0.0,
         seed: int = 0,
         num_samples: int = 1,
+        constraints: Sequence[Constraint | None] | None = None,
     ) -> list[Completion]:
         """See `llm.models.Model`. Whether a seed is honoured is up to the server.
 
@@ -168,26 +194,43 @@ class ServerModel:
         """
         limit = self.max_new_tokens if max_new_tokens is None else max_new_tokens
         check_sampling(limit, temperature, num_samples)
+        constraints = [None] * len(prompts) if constraints is None else constraints
 
-        def one(prompt: str, index: int) -> Completion:
+        def one(prompt: str, index: int, constraint: Constraint | None) -> Completion:
             body = {
                 "model": self.model,
                 "messages": [{"role": "user", "content": prompt}],
                 "max_tokens": limit,
                 "temperature": temperature,
                 **_NEUTRAL,
+                **self._template,
+                **self._constrained(constraint),
                 # Some servers take 32 bits only.
                 "seed": sample_seed(seed, prompt, index) % 2**31,
             }
             return self._complete(body)
 
         with concurrent.futures.ThreadPoolExecutor(self.concurrency) as pool:
-            jobs = [pool.submit(one, p, k) for p in prompts for k in range(num_samples)]
+            jobs = [
+                pool.submit(one, prompt, k, constraint)
+                for prompt, constraint in zip(prompts, constraints, strict=True)
+                for k in range(num_samples)
+            ]
             try:
                 return [job.result() for job in jobs]
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
+
+    def _constrained(self, constraint: Constraint | None) -> dict[str, Any]:
+        if constraint is None:
+            return {}
+        if self.constrain_by == "structured_outputs":
+            return {"structured_outputs": {"grammar": constraint.ordered_grammar}}
+        # What is strict must name all users, and there may be channels for some only.
+        strict = constraint.pairs == len(constraint.users)
+        action = {"name": "action", "strict": strict, "schema": constraint.json_schema}
+        return {"response_format": {"type": "json_schema", "json_schema": action}}
 
     def _complete(self, body: dict) -> Completion:
         answer, seconds = self._post(body)
@@ -198,12 +241,16 @@ class ServerModel:
             raise ModelUnavailable(f"{self.url} answered without a completion") from error
         usage = answer.get("usage") or {}
         prompt = body["messages"][0]["content"]
+        used = int(usage.get("completion_tokens") or 0)
+        reason = str(choice.get("finish_reason") or "")
+        if not reason and used >= body["max_tokens"]:
+            reason = "length"  # where the server counts, but says nothing
         return Completion(
             text,
             int(usage.get("prompt_tokens") or self.count_tokens(prompt)),
-            int(usage.get("completion_tokens") or estimate_tokens(text)),
+            used or estimate_tokens(text),
             seconds,
-            str(choice.get("finish_reason") or ""),
+            reason,
         )
 
     def _post(self, body: dict) -> tuple[Any, float]:

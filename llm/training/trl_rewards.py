@@ -2,8 +2,8 @@
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -16,24 +16,35 @@ from llm.training.entries import Entry, slots_of
 from llm.training.evaluator import best_values, check_counts, random_baselines
 from llm.training.rewards import Scores, Terms, check_one_slot_each, checked_budgets, score
 
+if TYPE_CHECKING:
+    import datasets
+
+
+class NotFiniteError(ValueError):
+    """A reward is NaN or infinite, of a program that was not cut off."""
+
 
 class TrlRewards:
     """The three parts as TRL reward functions: `GRPOTrainer(reward_funcs=rewards.functions, ...)`.
 
     TRL calls each part with the same completions and gathers them on one event loop; the programs
     run once per step, in a thread, for all three. Weights go to `GRPOConfig(reward_weights=
-    rewards.weights)`. The data set needs a column `instance` with an index into `instances`; a row
+    rewards.weights)`. `total` is the weighted sum, for trainers that take one function. The data
+    set, which `dataset` makes, needs a column `instance` with an index into `instances`; a row
     where it is None gets None from every part, and so does a program that the deadline cut off,
     which TRL then leaves out of the step.
 
-    Logged as metrics, each in every step: `raw/valid`, the share of valid actions, and `raw/gain`,
-    the mean of `Scores.gain`, both of what was finished; `status/*`, the share of each status; with
-    a sandbox `sandbox/restarts`, workers replaced in the step, `sandbox/queue_s`, the longest wait
-    for one [s], and `sandbox/peak_mb`, the memory of the largest program [MiB]. Status and detail
-    per completion are extra columns.
+    Logged as metrics by the performance part and by `total`, each in every step: `raw/valid`, the
+    share of valid actions, and `raw/gain`, the mean of `Scores.gain`, both of what was finished;
+    `status/*`, the share of each status; with a sandbox `sandbox/restarts`, workers replaced in
+    the step, `sandbox/queue_s`, the longest wait for one [s], and `sandbox/peak_mb`, the memory of
+    the largest program [MiB]. Status, detail, validity and gain of each completion are extra
+    columns.
 
     Args:
-        instances: what the data set's rows refer to, each an instance or a few, see `score`.
+        instances: what the data set's rows refer to, each an instance or a few, see `score`. A
+            list or tuple is checked here; any other sequence, which may draw its entries when
+            asked, as they come.
         box: runs the programs; may be None in the text paradigm.
         paradigm: "code" or "text".
         terms: weights and constants.
@@ -43,6 +54,7 @@ class TrlRewards:
             see `score`.
         count_tokens: of a text, by the model's tokenizer, so that L of Eq. (14) is exact for
             padded programs; None estimates it from TRL's token ids.
+        describe: names and values of an entry of `instances`, by its index: more extra columns.
 
     Raises:
         ValueError: an unknown paradigm, programs to run and no sandbox, a deadline that is not
@@ -61,6 +73,7 @@ class TrlRewards:
         deadline_s: float | None = None,
         budget_s: float | Sequence[float] | None = None,
         count_tokens: Callable[[str], int] | None = None,
+        describe: Callable[[int], Mapping[str, Any]] | None = None,
     ) -> None:
         asked = paradigm_named(paradigm)
         asked.check_box(box)
@@ -78,13 +91,22 @@ class TrlRewards:
         self._count_tokens = count_tokens
         self._budgets_s = checked_budgets(budget_s, len(instances))
         check_counts(len(instances), "entry of instances", budget_s=self._budgets_s)
+        self._describe = describe
+        if isinstance(instances, (list, tuple)):
+            check_one_slot_each(asked, [slots_of(entry) for entry in instances])
+
         # By entry, of its slots; kept, since they are most of the arithmetic.
-        slots = [slots_of(entry) for entry in instances]
-        check_one_slot_each(asked, slots)
-        self._baselines = [random_baselines(own, device=device) for own in slots]
-        self._best = None
+        @functools.cache
+        def baselines(index: int) -> np.ndarray:
+            return random_baselines(slots_of(instances[index]), device=device)
+
+        @functools.cache
+        def best(index: int) -> np.ndarray:
+            return best_values(slots_of(instances[index]), device=device)
+
+        self._anchors: dict[str, Callable[[int], np.ndarray]] = {"baselines": baselines}
         if self.terms.form == "ranked":
-            self._best = [best_values(own, device=device) for own in slots]
+            self._anchors["best"] = best
         self._step: tuple[Any, asyncio.Task] | None = None
 
     @property
@@ -96,6 +118,45 @@ class TrlRewards:
     def weights(self) -> list[float]:
         """w_s, w_p, w_d."""
         return [self.terms.structure, self.terms.performance, self.terms.depth]
+
+    def dataset(
+        self, prompts: Sequence[str | Sequence[Mapping[str, Any]]], *, repeats: int = 1
+    ) -> "datasets.Dataset":
+        """The data set of prompts, with the columns `prompt` and `instance`.
+
+        Args:
+            prompts: one per entry of `instances`, as a text, which becomes the message of a user,
+                or as chat messages.
+            repeats: how often all of them come, one pass after the other.
+
+        Raises:
+            ValueError: not as many prompts as instances, or `repeats` below 1.
+        """
+        # Imported here: scoring needs no data set.
+        import datasets
+
+        check_counts(len(self.instances), "entry of instances", prompts=prompts)
+        if repeats < 1:
+            raise ValueError(f"repeats must be at least 1, got {repeats}")
+        chats = [[{"role": "user", "content": p}] if isinstance(p, str) else p for p in prompts]
+        rows = [{"prompt": chat, "instance": i} for i, chat in enumerate(chats)]
+        return datasets.Dataset.from_list(rows * repeats)
+
+    async def total(
+        self,
+        *,
+        log_metric: Callable[[str, float], None] | None = None,
+        log_extra: Callable[[str, list], None] | None = None,
+        **step: Any,
+    ) -> list[float | None]:
+        """`Scores.total` of Eq. (12), weights applied; logs the mean of each part as `part/*`."""
+        scores, rows = await self._shared(**step)
+        self._log(scores, rows, step, log_metric, log_extra)
+        if scores and log_metric:
+            for name in ("structure", "performance", "depth"):
+                values = getattr(scores, name)
+                log_metric(f"part/{name}", _mean(values[~np.isnan(values)]))
+        return _scatter(scores.total if scores else [], rows, step["completions"])
 
     async def structure_reward(self, **step: Any) -> list[float | None]:
         """`Scores.structure`: R_s of Eq. (12), within [0, 1.2], in the paper's form."""
@@ -111,20 +172,35 @@ class TrlRewards:
     ) -> list[float | None]:
         """`Scores.performance`, by Eq. (13); logs what became of the programs."""
         scores, rows = await self._shared(**step)
-        if scores and log_metric:
-            # Each in every step: TRL averages a metric over the steps that log it, but for NaN.
-            for name, value in self._metrics(scores).items():
-                log_metric(name, value)
-        if log_extra:
-            for name in ("status", "detail"):
-                values = getattr(scores, name) if scores else []
-                log_extra(name, _scatter(values, rows, step["completions"]))
+        self._log(scores, rows, step, log_metric, log_extra)
         return _scatter(scores.performance if scores else [], rows, step["completions"])
 
     async def depth_reward(self, **step: Any) -> list[float | None]:
         """`Scores.depth` of Eq. (14), within [-delta, 0]; None without token ids or a count."""
         scores, rows = await self._shared(**step)
         return _scatter(scores.depth if scores else [], rows, step["completions"])
+
+    def _log(
+        self,
+        scores: Scores | None,
+        rows: list[int],
+        step: Mapping[str, Any],
+        log_metric: Callable[[str, float], None] | None,
+        log_extra: Callable[[str, list], None] | None,
+    ) -> None:
+        if scores and log_metric:
+            # Each in every step: TRL averages a metric over the steps that log it, but for NaN.
+            for name, value in self._metrics(scores).items():
+                log_metric(name, value)
+        if log_extra:
+            for name in ("status", "detail", "valid", "gain"):
+                values = getattr(scores, name) if scores else []
+                log_extra(name, _scatter(values, rows, step["completions"]))
+            if self._describe and rows:
+                described = [self._describe(int(step["instance"][k])) for k in rows]
+                for name in described[0]:
+                    values = [row[name] for row in described]
+                    log_extra(name, _scatter(values, rows, step["completions"]))
 
     def _metrics(self, scores: Scores) -> dict[str, float]:
         """What is logged of a step."""
@@ -160,21 +236,28 @@ class TrlRewards:
         step = (texts, tuple(chosen.values()), lengths, asyncio.get_running_loop())
         # The step before is forgotten: this is sharing between the parts, not a cache.
         if self._step is None or self._step[0] != step:
-            of_rows = {
-                "instances": self.instances,
-                "baselines": self._baselines,
-                "best": self._best,
-                "budget_s": self._budgets_s,
-            }
-            known = {
-                name: None if values is None else [values[i] for i in chosen.values()]
-                for name, values in of_rows.items()
-            }
             work = asyncio.to_thread(
-                self._score, texts, lengths=self._count_tokens or lengths, **known
+                self._scored, texts, list(chosen.values()), self._count_tokens or lengths
             )
             self._step = step, asyncio.ensure_future(work)
         return await asyncio.shield(self._step[1]), rows
+
+    def _scored(self, texts: Sequence[str], chosen: Sequence[int], lengths: Any) -> Scores:
+        """Scores of `texts`, each on the entry of `instances` beside it."""
+        budgets_s = self._budgets_s
+        scores = self._score(
+            texts,
+            [self.instances[i] for i in chosen],
+            lengths=lengths,
+            budget_s=None if budgets_s is None else [budgets_s[i] for i in chosen],
+            **{name: [of(i) for i in chosen] for name, of in self._anchors.items()},
+        )
+        for i, total, status in zip(chosen, scores.total, scores.status, strict=True):
+            if status != UNFINISHED and not np.isfinite(total):
+                raise NotFiniteError(
+                    f"the reward of a completion for instance {i} must be finite, got {total}"
+                )
+        return scores
 
     def _chosen(self, instance: Sequence[int | None] | None) -> dict[int, int]:
         """Row -> index into `instances`, for the rows that have one."""

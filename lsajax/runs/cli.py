@@ -29,6 +29,7 @@ def main(
     description: str | None,
     *,
     advice: str = RESUMES,
+    parse: Callable[[], Config] | None = None,
 ) -> None:
     """Parses the command line, prepares and runs.
 
@@ -44,6 +45,8 @@ def main(
             Ctrl-C ends the process at once.
         description: first lines of the help.
         advice: what is said after why a run ended early.
+        parse: reads the command line, where another library's configurations are part of it; None
+            leaves it to tyro. A ValueError that it raises is a bad input.
     """
     _on_interrupt("interrupted")
     import tyro
@@ -51,7 +54,10 @@ def main(
     busy = provenance.busy()
     try:
         # Here already a value may be refused, by a dataclass that checks itself.
-        config = tyro.cli(config_type, prog=provenance.program(), description=description)
+        if parse is None:
+            config = tyro.cli(config_type, prog=provenance.program(), description=description)
+        else:
+            config = parse()
         prepared = prepare(config)
     except (ValueError, OSError, Unavailable) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -105,6 +106,40 @@ def test_a_prompt_that_does_not_fit_is_skipped_with_the_reason():
     method = methods.from_language_model(KnownModel(), None, prompt_tokens=20)
     assert "budget must be at least" in method.skip(inst)
     assert methods.from_language_model(KnownModel(), None).skip(inst) is None
+
+
+def test_mappings_that_outgrow_the_context_are_skipped_with_the_tokens_they_need():
+    _, inst = study.instance(0, lsa.SMALL_SCALES[5, 5, 2], 0)
+
+    class Writes(KnownModel):
+        context = 2100
+
+        def generate(self, prompts, **options):
+            self.options = options
+            return super().generate(prompts, **options)
+
+    model = Writes()
+    method = methods.from_language_model(model, None, paradigm="text", constrain=True)
+    assert method.skip(inst) is None
+    outcome = method.run(jax.random.key(0), inst, 1.0)
+    assert outcome.columns["raw_valid"] is False  # it writes programs
+    assert len(model.options["constraints"][0].users) == 2
+    _, large = study.instance(0, lsa.SCALES["I"], 0)
+    reason = methods.from_language_model(model, None, paradigm="text").skip(large)
+    assert re.match(r"completion: a mapping of 200 users takes up to \d+ tokens, and a p", reason)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"paradigm": "prose"}, "--paradigm must be one of code, text, got 'prose'"),
+        ({"constrain": True}, "--constrain is for mappings"),
+        ({"paradigm": "text", "time_budget_s": 1.0}, "--time-budget-s is for programs"),
+    ],
+)
+def test_options_of_paradigms_go_together(options, message):
+    with pytest.raises(ValueError, match=message):
+        config.check(config.SlotConfig(out=pathlib.Path("x"), **options))
 
 
 def test_how_much_of_the_budget_shows_numbers_is_a_choice():

@@ -6,16 +6,31 @@ import numpy as np
 
 import lsajax as lsa
 from llm.decision.slot import HostSlot, host_slot
+from llm.training.prompts import OBJECTIVES
 
-KINDS: dict[str, dict[str, Any]] = {
-    **{kind: lsa.SETTINGS[kind] for kind in ("plain", "fading", "multipath", "wideband")},
-    "interference": lsa.SETTINGS["interference"],
-    "fair": {"objective": "fair"},
-    "fair fading": {"objective": "fair", "fading": True},
-    "weighted": {"weight_max": 4.0},
-    "coupled": {"objective": "coupled"},
+SETTINGS = ("plain", "fading", "multipath", "wideband", "interference")
+
+HELD_OUT = (
+    "multipath, fair",
+    "multipath, priorities",
+    "wideband, priorities",
+    "wideband, coupled",
+    "interference, coupled",
+)
+"""Combinations that no prompt has: whether the model puts together what it knows of
+a setting and of an objective is seen on these."""
+
+_ALL: dict[str, dict[str, Any]] = {
+    f"{setting}, {goal}": {**lsa.SETTINGS[setting], **changes}
+    for setting in SETTINGS
+    for goal, changes in OBJECTIVES.items()
 }
-"""What is asked for and on what network, as changes of a scenario: what decides the algorithm."""
+
+KINDS = {kind: changes for kind, changes in _ALL.items() if kind not in HELD_OUT}
+"""Setting and objective, as changes of a scenario; with size and time they decide the algorithm."""
+
+TIME_BUDGETS_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""What a prompt may state."""
 
 
 def random_slot(rng: np.random.Generator, kind: str | None = None) -> HostSlot:
@@ -29,8 +44,8 @@ def random_slot(rng: np.random.Generator, kind: str | None = None) -> HostSlot:
     """
     kind = str(rng.choice(list(KINDS))) if kind is None else kind
     asked = KINDS[kind]
-    K = int(np.exp(rng.uniform(0, np.log(400))))
-    M = int(K * np.exp(rng.uniform(0.1, np.log(6)))) + 2
+    K = int(np.exp(rng.uniform(0, np.log(800))))
+    M = int(K * np.exp(rng.uniform(0.1, np.log(min(6, 2200 / K))))) + 2
     N = int(M * rng.uniform(0.8, 1.2)) + K
     distance_m = np.maximum(500 * np.sqrt(rng.random(K)), 1.0)
     angle = rng.uniform(0, 2 * np.pi, K)

@@ -8,7 +8,9 @@ import pytest
 
 import lsajax as lsa
 from llm.decision import namespace, policy
+from llm.decision.mapping import CompletionTooLongError, mapping_text, mapping_tokens
 from llm.decision.policy import decide
+from llm.decision.slot import host_slot
 from llm.models import Completion
 from tests.lsajax.cases import sample_instance
 
@@ -28,6 +30,7 @@ class Scripted:
     name: str = "scripted"
     prompt_budget: int = 4000
     max_new_tokens: int = 10
+    context: int | None = None
 
     def count_tokens(self, text):
         return len(text) // 3
@@ -134,6 +137,70 @@ def test_text_paradigm_runs_nothing(slots):
     assert all(feasible(slots[0], d.assignment) for d in made)
     assert "no program" in made[0].prompt.text
     assert made[0].seconds.execute == 0
+
+
+class Recording(Scripted):
+    """Remembers how it was called."""
+
+    def generate(self, prompts, **options):
+        self.called = options
+        return super().generate(prompts, num_samples=options["num_samples"])
+
+
+def test_a_mapping_that_does_not_fit_is_refused_with_its_size(slots):
+    needed = mapping_tokens(host_slot(slots[0]), Scripted([]).count_tokens)
+    longest = mapping_text(dict(zip(range(11, 15), range(16, 20), strict=True)))  # ids of 2 digits
+    assert needed == pytest.approx(len(longest) // 3 + 1, abs=1)
+    with pytest.raises(CompletionTooLongError) as refused:
+        decide(Scripted([]), None, slots[:1], paradigm="text", max_new_tokens=needed - 1)
+    assert str(refused.value) == (
+        f"a mapping of 4 users takes up to {needed} tokens, and max_new_tokens={needed - 1} "
+        f"leaves {needed - 1}"
+    )
+    assert (refused.value.tokens, refused.value.room) == (needed, needed - 1)
+    # The model's own 10 tokens are for programs.
+    model = Recording(["action = {}"])
+    (made,) = decide(model, None, slots[:1], paradigm="text")
+    assert model.called["max_new_tokens"] > needed
+    model.context = made.prompt.tokens + needed
+    model.completions = ["action = {}"]
+    decide(model, None, slots[:1], paradigm="text")
+    assert model.called["max_new_tokens"] == needed
+    model.context -= 1
+    with pytest.raises(CompletionTooLongError, match=r"a prompt of \d+ tokens in a context of"):
+        decide(model, None, slots[:1], paradigm="text")
+
+
+def test_constraints_name_the_slot_s_users_and_idle_channels(slots):
+    model = Recording(["action = {}"] * 2)
+    decide(model, None, slots[1:], paradigm="text", constrain=True)
+    for inst, constraint in zip(slots[1:], model.called["constraints"], strict=True):
+        idle = np.flatnonzero(~np.asarray(inst.occupied))
+        power = np.asarray(inst.mean_power_w)[np.asarray(inst.user_mask)]
+        assert constraint.users[0] == np.asarray(inst.user_id)[power.argmax()]
+        assert sorted(constraint.users) == sorted(np.asarray(inst.user_id).tolist())
+        assert sorted(constraint.channels) == idle.tolist()
+        assert constraint.channels[0] == idle[np.asarray(inst.bandwidth_hz)[idle].argmax()]
+    decide(model, None, slots[1:], paradigm="text")
+    assert "constraints" not in model.called
+    with pytest.raises(ValueError, match="constrain is for mappings, and code asks for programs"):
+        decide(model, object(), slots[:1], constrain=True)
+
+
+def test_constrained_mappings_are_valid(embedded, slots):
+    """By a model that was never shown one."""
+    made = decide(
+        embedded,
+        None,
+        slots,
+        paradigm="text",
+        budget=480,
+        constrain=True,
+        temperature=1.0,
+        num_samples=2,
+    )
+    assert all(d.valid and d.status == "ok" and d.finish_reason == "stop" for d in made)
+    assert all((d.raw == d.assignment).all() for d in made)
 
 
 @pytest.mark.parametrize(

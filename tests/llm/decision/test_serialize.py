@@ -260,6 +260,27 @@ def test_fading_is_listed_where_there_is_room():
     np.testing.assert_allclose([np.fromstring(r, sep=" ") for r in listed], expected, atol=0.051)
 
 
+def test_rates_can_be_worked_out_from_a_text_prompt():
+    """All terms of Eq. (3), with power and interference of pairs, to the digits that are shown."""
+    rng = np.random.default_rng(0)
+    interference_w = rng.uniform(1e-14, 1e-12, (3, 4))
+    power_w = rng.uniform(1e-10, 1e-9, (3, 4))
+    inst = lsa.make_instance(power_w, rng.uniform(1e7, 2e7, 4), interference_w=interference_w)
+    prompt = serialize(inst, by_words, 4000, paradigm="text")
+    tables = [
+        re.findall(r"^\d+:((?: -?\d+\.\d)+)$", part, re.MULTILINE)
+        for part in prompt.text.split("Interference in dBm of each user")
+    ]
+    P, interference = (
+        10 ** ((np.array([row.split() for row in table], float) - 30) / 10) for table in tables
+    )
+    widths = dict(re.findall(r"(\d+): ([\d.]+)", line(prompt, "Idle channels, widest first")))
+    B = 1e6 * np.array([float(widths[str(m)]) for m in range(4)])
+    N0 = 10 ** ((float(line(prompt, "Noise:").split()[0]) - 30) / 10)
+    found = B * np.log2(1 + P / (N0 * B + interference))
+    np.testing.assert_allclose(found, np.asarray(lsa.rate_matrix(inst)), rtol=0.01)
+
+
 def test_text_paradigm_shows_as_many_ids_of_either_side():
     inst = slot(200, 1000)
     prompt = serialize(inst, by_words, 2048, paradigm="text")

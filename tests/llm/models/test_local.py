@@ -1,45 +1,17 @@
-"""Checkpoints through `transformers`, on toy models built here."""
+"""Checkpoints through `transformers`, on a toy model."""
 
+import copy
 import time
 
+import peft
 import pytest
 import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2ForCausalLM
 
 from llm import models
 from llm.models.local import LocalModel
 
 PROMPTS = ["a", "users and channels " * 9, "sort\n" * 3]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A random Qwen2 network with the embedded model's tokenizer, and settings of its own."""
-    path = tmp_path_factory.mktemp("toy")
-    tokenizer = models.load_model("embedded").tokenizer
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        # Large weights: a random network with small ones gives the same token for any prompt.
-        initializer_range=0.5,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    network = Qwen2ForCausalLM(config)
-    network.generation_config.update(repetition_penalty=1.9, top_k=3, do_sample=True)
-    network.save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def toy(folder):
-    return LocalModel(str(folder), device="cpu", batch_size=4)
 
 
 def test_counts_and_order(toy):
@@ -140,6 +112,46 @@ def test_models_that_cannot_be_had(tmp_path, monkeypatch):
 def test_load_options_are_checked(folder, options):
     with pytest.raises(ValueError, match=next(iter(options))):
         LocalModel(str(folder), device="cpu", **options)
+
+
+def test_a_network_in_memory_is_left_as_it_was(folder, toy):
+    network = Qwen2ForCausalLM.from_pretrained(folder)
+    settings = network.generation_config
+    network.train()
+    model = LocalModel.of(network, toy.tokenizer, name="mine", batch_size=4)
+    assert (model.name, model.context) == ("mine", 256)
+    for options in ({}, {"temperature": 1.0, "num_samples": 2}):
+        made = model.generate(PROMPTS, max_new_tokens=6, **options)
+        expected = toy.generate(PROMPTS, max_new_tokens=6, **options)
+        assert [c.text for c in made] == [c.text for c in expected]
+    assert network.training and network.generation_config is settings
+    assert settings.top_k == 3  # its own, which did not apply
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        LocalModel.of(network, toy.tokenizer, batch_size=0)
+
+
+@pytest.mark.parametrize("task", [None, "CAUSAL_LM"])
+def test_adapters_in_memory_are_left_as_they_were(folder, toy, task):
+    network = Qwen2ForCausalLM.from_pretrained(folder)
+    settings = network.generation_config
+    config = peft.LoraConfig(task_type=task, target_modules=["q_proj"])
+    wrapped = peft.get_peft_model(network, config)
+    made = LocalModel.of(wrapped, toy.tokenizer).generate(PROMPTS, max_new_tokens=6)
+    # An adapter that is not trained yet changes nothing.
+    assert [c.text for c in made] == [c.text for c in toy.generate(PROMPTS, max_new_tokens=6)]
+    assert network.generation_config is settings
+    assert wrapped.training and not network.training
+
+
+def test_options_of_the_chat_template(folder, toy):
+    tokenizer = copy.deepcopy(toy.tokenizer)
+    tokenizer.chat_template = (
+        "<|user|>{{ messages[0]['content'] }}<|assistant|>{% if think %}sort{% endif %}"
+    )
+    plain = LocalModel.of(toy.module, tokenizer)
+    told = LocalModel.of(toy.module, tokenizer, chat_template_kwargs={"think": True})
+    assert plain.count_tokens("a") == toy.count_tokens("a")
+    assert told.count_tokens("a") > plain.count_tokens("a")
 
 
 def test_half_precision_on_the_cpu(folder):

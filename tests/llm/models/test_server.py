@@ -31,7 +31,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         names = self.server.models
         self.server.listed += 1
         status = self.server.list_status if self.path == "/v1/models" else 404
-        self.send(status, {"data": [{"id": name} for name in names]})
+        self.send(status, {"data": [{"id": name, **self.server.card} for name in names]})
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -98,6 +98,7 @@ def http_server(monkeypatch):
     made.lock, made.running, made.most_running = threading.Lock(), 0, 0
     made.delay_s, made.can_tokenize, made.usage = 0.0, True, True
     made.list_status, made.listed, made.finish_reason = 200, 0, "stop"
+    made.card = {}
     made.unknown, made.refuse = set(), REFUSALS["all names"]
     made.url = f"http://127.0.0.1:{made.server_address[1]}/v1"
     thread = threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True)
@@ -176,6 +177,41 @@ def test_a_server_s_own_sampling_defaults_do_not_apply(http_server):
     assert model.refused == set()
 
 
+def test_options_of_the_chat_template_are_sent(http_server):
+    models.load_model(http_server.url).generate(["a"])
+    assert "chat_template_kwargs" not in http_server.requests[-1][0]
+    options = {"enable_thinking": False}
+    models.load_model(http_server.url, chat_template_kwargs=options).generate(["a"])
+    assert http_server.requests[-1][0]["chat_template_kwargs"] == options
+
+
+def test_constraints_are_sent_as_the_server_takes_them(http_server):
+    one = models.Constraint((7, 12), (1, 12, 120))
+    models.load_model(http_server.url).generate(["a", "b"], constraints=[one, None])
+    sent = {body["messages"][0]["content"]: body for body, _ in http_server.requests}
+    assert sent["a"]["structured_outputs"] == {"grammar": one.ordered_grammar}
+    assert "structured_outputs" not in sent["b"]
+    model = models.load_model(http_server.url, constrain_by="response_format")
+    model.generate(["a"], constraints=[one])
+    body = http_server.requests[-1][0]
+    assert "structured_outputs" not in body
+    assert body["response_format"]["type"] == "json_schema"
+    assert body["response_format"]["json_schema"]["schema"] == one.json_schema
+    # Asked for, so that a server that refuses it is an error and no warning.
+    http_server.unknown = {"response_format"}
+    with pytest.raises(models.ModelUnavailable, match=r"status 4\d\d: .*response_format"):
+        model.generate(["a"], constraints=[one])
+    with pytest.raises(ValueError, match="constrain_by must be 'structured_outputs' or"):
+        models.load_model(http_server.url, constrain_by="guided_grammar")
+
+
+def test_the_context_that_a_server_lists(http_server):
+    assert models.load_model(http_server.url).context is None
+    http_server.card = {"max_model_len": 4096}
+    assert models.load_model(http_server.url).context == 4096
+    assert models.load_model(f"{http_server.url}#coder").context is None
+
+
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_fields_that_a_server_refuses_are_left_out_from_then_on(http_server, refusal):
     http_server.unknown = {"top_k", "min_p", "repetition_penalty"}
@@ -211,6 +247,13 @@ def test_why_a_completion_ended(http_server, said, reason, truncated):
     http_server.finish_reason = said
     (made,) = models.load_model(http_server.url).generate(["abc"])
     assert (made.finish_reason, made.truncated) == (reason, truncated)
+
+
+def test_a_completion_as_long_as_allowed_is_cut_off_where_nothing_is_said(http_server):
+    http_server.finish_reason = None
+    model = models.load_model(http_server.url)
+    reasons = [model.generate(["abc"], max_new_tokens=n)[0].finish_reason for n in (7, 8)]
+    assert reasons == ["length", ""]  # of 7 tokens
 
 
 @pytest.mark.parametrize("plan", [[500], [503, 429], ["hang"]])

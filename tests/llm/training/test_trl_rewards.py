@@ -62,6 +62,47 @@ def test_trl_functions_share_one_execution(box, monkeypatch):
     assert calls[0] == 2 and len(calls) == 3
 
 
+@pytest.mark.parametrize(
+    "terms", [Terms(structure=2.0, performance=0.5, depth=1.0, min_tokens=20), Terms(form="ranked")]
+)
+def test_total_is_the_weighted_sum_of_the_parts(box, terms):
+    rewards = TrlRewards([instance(0), instance(1)], box, terms=terms)
+    metrics, extra = {}, {}
+    step = {
+        "completions": [PERFECT, block("action = 7"), "No.", PERFECT],
+        "completion_ids": [[0] * 10] * 4,
+        "instance": [0, 0, 1, None],
+        "log_metric": metrics.__setitem__,
+        "log_extra": extra.__setitem__,
+    }
+    parts = np.array([part[:3] for part in trl_call(rewards, **step)])
+    # Of the form ranked, weights of `Terms` apply as well.
+    expected = np.array(rewards.weights) @ parts
+    by_parts = dict(metrics), dict(extra)
+    metrics.clear(), extra.clear()
+    total = asyncio.run(rewards.total(**step))
+    np.testing.assert_allclose(total[:3], expected, rtol=1e-5)
+    assert total[3] is None
+    # The same is logged either way, and the parts besides.
+    assert extra == by_parts[1] and by_parts[0].keys() < metrics.keys()
+    for name, values in zip(("structure", "performance", "depth"), parts, strict=True):
+        assert metrics[f"part/{name}"] == pytest.approx(values.mean(), abs=1e-6)
+
+
+def test_a_data_set_of_prompts(box):
+    rewards = TrlRewards([instance(0), instance(1)], box)
+    chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "two"}]
+    data = rewards.dataset(["one", chat], repeats=3)
+    assert sorted(data.column_names) == ["instance", "prompt"]
+    assert data["instance"][:] == [0, 1] * 3
+    assert data[0]["prompt"] == [{"role": "user", "content": "one"}]
+    assert data[3]["prompt"] == chat
+    with pytest.raises(ValueError, match=r"prompts must have one entry per .*\(2\), got 1"):
+        rewards.dataset(["one"])
+    with pytest.raises(ValueError, match="repeats must be at least 1, got 0"):
+        rewards.dataset(["one", "two"], repeats=0)
+
+
 def test_status_metrics_of_two_steps_average_to_one(box):
     """TRL averages over the steps that log a metric: each status is logged in each."""
     parts = TrlRewards([instance(0)], box)

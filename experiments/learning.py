@@ -1,0 +1,207 @@
+"""What GRPO taught the embedded model: before and after, by cell, with the curves.
+
+Runs of `python -m llm.grpo --config configs/embedded.yaml` and the model that they started from
+answer on the same held-out instances, greedily and sampled, repair off: in the cells that were
+trained, at sizes that were not, and in combinations of setting and objective that neither the
+pretraining nor the runs had.
+"""
+
+import dataclasses
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+from lsajax.runs import cli
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from llm.training.prompts import Cell
+
+BASE = "base"
+GROUPS = ("trained", "other size", "other combination")
+_SIZE, _LARGE, _SHORT_S, _AMPLE_S = "100,100,40", "1500,1500,1200", 0.03, 5.0
+_AT_OTHER_SIZES = (
+    ("plain", "throughput"),
+    ("fading", "throughput"),
+    ("multipath", "throughput"),
+    ("plain", "fair"),
+    ("plain", "coupled"),
+    ("fading", "coupled"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Before and after GRPO.
+
+    Args:
+        runs: folders of `python -m llm.grpo`, one per seed.
+        base: the model that they started from.
+        realizations: held-out instances of each cell.
+        samples: answers at temperature 1 of each, beside the greedy one.
+        seed: of instances and samples.
+        out: file of the table; `python -m experiments.pages` then puts it into docs.
+        figure: of the curves.
+    """
+
+    runs: tuple[pathlib.Path, ...]
+    base: str = "embedded-base"
+    realizations: int = 6
+    samples: int = 8
+    seed: int = 1
+    out: pathlib.Path = pathlib.Path("docs/results/learning_embedded.csv")
+    figure: pathlib.Path = pathlib.Path("docs/learning.png")
+
+
+def check(config: Config) -> Config:
+    """Raises ValueError, naming the option, on a value out of range."""
+    for run in config.runs:
+        if not (run / "model" / "config.json").is_file():
+            raise ValueError(f"--runs must be finished runs of python -m llm.grpo, got {run}")
+    if not config.runs:
+        raise ValueError("--runs must name a run")
+    if config.realizations < 1 or config.samples < 1:
+        raise ValueError(
+            "--realizations and --samples must be at least 1, "
+            f"got {config.realizations} and {config.samples}"
+        )
+    for option, file in (("--out", config.out), ("--figure", config.figure)):
+        if not file.parent.is_dir():
+            raise ValueError(f"{option} must be a file in a folder that exists, got {file}")
+    return config
+
+
+def cells(trained: "list[Cell]") -> "dict[Cell, str]":
+    """Cell -> group, of `GROUPS`."""
+    from llm.embedded.corpus import HELD_OUT
+    from llm.training.prompts import Cell
+
+    found = dict.fromkeys(trained, GROUPS[0])
+    for place in _AT_OTHER_SIZES:
+        for size in ("15,20,8", "III"):
+            found.setdefault(Cell(*place, size, _AMPLE_S), GROUPS[1])
+    for kind in HELD_OUT:
+        setting, objective = kind.split(", ")
+        found[Cell(setting, objective, _SIZE, 1.0)] = GROUPS[2]
+        if objective != "coupled":
+            found[Cell(setting, objective, _LARGE, _SHORT_S)] = GROUPS[2]
+    return found
+
+
+def trained_cells(run: pathlib.Path) -> "list[Cell]":
+    """What a run was trained on, each once."""
+    import json
+
+    from llm.training.prompts import cell_named
+
+    config = json.loads((run / "run.json").read_text())["config"]
+    return list(dict.fromkeys(cell_named(text) for text in config["cells"]))
+
+
+def rows(config: Config) -> "pd.DataFrame":
+    """A row per model, cell and temperature."""
+    import sys
+
+    import pandas as pd
+
+    from llm.models import load_model
+    from llm.sandbox import Limits, Sandbox
+    from llm.training.evaluation import evaluate, right_families, summarise
+
+    group = cells(trained_cells(config.runs[0]))
+    models: dict[str, str] = {BASE: config.base}
+    models |= {str(k): str(run / "model") for k, run in enumerate(config.runs)}
+    found = []
+    with Sandbox(workers=2, limits=Limits(wall_s=60.0, cpu_s=5.0)) as box:
+        count = {"realizations": config.realizations, "seed": config.seed}
+        right = right_families(box, list(group), **count)
+        for name, spec in models.items():
+            print(f"model {name}", file=sys.stderr)
+            table = evaluate(
+                load_model(spec, batch_size=64),
+                box,
+                list(group),
+                num_samples=config.samples,
+                right=right,
+                **count,
+            )
+            summary = summarise(table)
+            own = [_cell(row) for row in summary.to_dict("records")]
+            summary.insert(0, "run", name)
+            summary.insert(0, "group", [group[cell] for cell in own])
+            summary["right_families"] = [" ".join(right[cell]) for cell in own]
+            found.append(summary)
+    return pd.concat(found)
+
+
+def _cell(row: dict[str, Any]) -> "Cell":
+    from llm.training.prompts import Cell
+
+    return Cell(*(row[name] for name in Cell._fields))
+
+
+def markdown(table: "pd.DataFrame") -> str:
+    """A row per cell: greedy answers before and after, the runs' mean and range."""
+    head = ["setting, objective", "N, M, K", "s", "valid", "right", "gap, %", "family", "sampled"]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for _, own in table.groupby(
+        ["group", "setting", "objective", "size", "time_budget_s"], sort=False
+    ):
+        before, after = own[own["run"] == BASE], own[own["run"] != BASE]
+        first = before.iloc[0]
+        greedy = [part[part["temperature"] == 0] for part in (before, after)]
+        sampled = [part[part["temperature"] > 0] for part in (before, after)]
+        cells_of_row = [
+            f"{first['setting']}, {first['objective']}",
+            str(first["size"]).replace(",", ", "),
+            f"{first['time_budget_s']:g}",
+            *(_before_after(greedy, name) for name in ("valid", "right", "gap")),
+            " → ".join("/".join(dict.fromkeys(part["family"])) for part in greedy),
+            _before_after(sampled, "right"),
+        ]
+        lines.append(f"| {' | '.join(cells_of_row)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _before_after(parts: "list[pd.DataFrame]", name: str) -> str:
+    digits = 2 if name == "gap" else 0
+    shown = []
+    for part in parts:
+        values = 100 * part[name].dropna()
+        text = "–" if values.empty else f"{values.mean() + 0.0:.{digits}f}"
+        if len(values) > 1 and values.max() - values.min() >= 0.5 * 10**-digits:
+            text += f" ({values.min():.{digits}f}–{values.max():.{digits}f})"
+        shown.append(text)
+    return " → ".join(shown)
+
+
+def curves(config: Config) -> None:
+    """Reward, validity and entropy of the training steps, a line per run."""
+    import tempfile
+
+    import pandas as pd
+
+    from experiments import plotting
+
+    panels = {"reward": "Reward", "raw/valid": "Share of valid answers", "entropy": "Entropy, nat"}
+    with tempfile.TemporaryDirectory() as folder:
+        stem = pathlib.Path(folder) / "curves"
+        with plotting.figure(stem, columns=len(panels)) as axes:
+            for k, run in enumerate(config.runs):
+                steps = pd.read_parquet(run / "rows.parquet").sort_values("step")
+                for axis, (name, title) in zip(axes, panels.items(), strict=True):
+                    smooth = steps[name].rolling(10, min_periods=1).mean()
+                    axis.plot(steps["step"], smooth, color=f"C{k}", label=f"run {k}")
+                    axis.set(title=title, xlabel="Step")
+        config.figure.write_bytes(stem.with_suffix(".png").read_bytes())
+
+
+def run(config: Config) -> None:
+    """All models, one after the other, then the CSV and the figure."""
+    rows(config).to_csv(config.out, index=False, float_format="%.5g")
+    curves(config)
+    print(f"wrote {config.out} and {config.figure}")
+
+
+if __name__ == "__main__":
+    cli.main(Config, check, run, __doc__, advice="start again: nothing was written")

@@ -1,0 +1,158 @@
+"""What both trainings do around TRL: adapter, folder, callbacks, the model at the end."""
+
+import json
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from llm.sandbox import Limits, Sandbox
+from llm.training import callbacks, processes, prompts
+from llm.training.in_memory import InMemoryModel
+from llm.training.models import LIMITS_FILE, Base
+from llm.training.options import as_mapping, own_config
+from lsajax.runs.folder import BadRun, RunFolder
+
+_MAX_WORKERS = 8
+
+
+def start_processes(options: Any, config: Any, base: Base) -> int:
+    """CPUs and threads of this process; returns how many CPUs it may use."""
+    cpus = processes.share_cpus()
+    if config.use_cpu:
+        processes.set_threads(options.torch_threads, small=base.small, cpus=cpus)
+    return cpus
+
+
+def open_sandbox(options: Any, cpus: int) -> Sandbox:
+    """The sandbox of a training."""
+    workers = options.sandbox_workers or min(cpus, _MAX_WORKERS)
+    return Sandbox(workers=workers, limits=Limits(wall_s=20.0, cpu_s=5.0))
+
+
+def lora_config(options: Any) -> Any:
+    """A LoRA adapter's configuration, or None. Raises ValueError on a field that peft refuses."""
+    fields = as_mapping("lora", options.lora)
+    if not options.lora_rank and not fields:
+        return None
+    from peft import LoraConfig
+
+    rank = fields.pop("r", options.lora_rank)
+    defaults = {
+        "task_type": "CAUSAL_LM",
+        "target_modules": "all-linear",
+        "lora_alpha": 2 * rank,
+        "lora_dropout": 0.0,
+    }
+    try:
+        return LoraConfig(r=rank, **(defaults | fields))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"--lora must be fields of peft.LoraConfig: {error}") from None
+
+
+def run_folder(out: pathlib.Path, options: Any, config: Any) -> RunFolder | None:
+    """The folder of rows, on the process that writes them.
+
+    Raises:
+        BadRun: the folder cannot be used as asked.
+    """
+    if processes.rank() != 0:
+        return None
+    record = own_config(options, config) | {"processes": config.world_size}
+    folder = RunFolder(out, record, identity=["step"], resume=options.resume)
+    if not options.resume and callbacks.last_checkpoint(out):
+        raise BadRun(f"--out {out} holds checkpoints already; give --resume, or another folder")
+    return folder
+
+
+def add_callbacks(
+    trainer: Any,
+    options: Any,
+    base: Base,
+    cells: list[prompts.Cell],
+    folder: RunFolder | None,
+    box: Sandbox | None,
+) -> callbacks.Rows:
+    """Bar, rows and held-out evaluations, in place of the trainer's own printing."""
+    from transformers import PrinterCallback, ProgressCallback
+
+    trainer.extra_files = {LIMITS_FILE: json.dumps(base.limits, indent=2) + "\n"}
+    for printing in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(printing)
+    rows = callbacks.Rows(folder)
+    trainer.add_callback(rows)
+    if not trainer.args.disable_tqdm:
+        trainer.add_callback(callbacks.Bar())
+    if options.eval_realizations:
+        trainer.add_callback(
+            callbacks.HeldOut(
+                pathlib.Path(trainer.args.output_dir) / "evaluation",
+                options.eval_every,
+                measure(trainer, options, base, cells, box),
+                trainer.accelerator.wait_for_everyone,
+            )
+        )
+    return rows
+
+
+def measure(
+    trainer: Any, options: Any, base: Base, cells: list[prompts.Cell], box: Sandbox | None
+) -> Callable[[], Any]:
+    """A function that evaluates the model in training on held-out instances."""
+
+    right: dict[prompts.Cell, tuple[str, ...]] = {}
+
+    def table() -> Any:
+        from llm.training.evaluation import evaluate, right_families
+
+        held_out = list(dict.fromkeys(cells))
+        count, seed = options.eval_realizations, trainer.args.seed
+        if box is not None and not right:  # they are the same at each evaluation
+            right.update(right_families(box, held_out, realizations=count, seed=seed))
+        model = InMemoryModel.of(
+            trainer.accelerator.unwrap_model(trainer.model),
+            base.tokenizer,
+            name=base.name,
+            prompt_budget=base.prompt_budget,
+            max_new_tokens=base.max_new_tokens,
+        )
+        return evaluate(
+            model,
+            box,
+            held_out,
+            realizations=count,
+            num_samples=options.eval_samples,
+            seed=seed,
+            paradigm=options.paradigm,
+            right=right,
+        )
+
+    return table
+
+
+def finish(trainer: Any, folder: RunFolder | None, rows: callbacks.Rows, base: Base) -> None:
+    """Writes the model where `load_model` finds it, all rows in one file, and the curves."""
+    out = pathlib.Path(trainer.args.output_dir)
+    save_whole(trainer, out)
+    if folder is None:
+        return
+    (out / "model" / LIMITS_FILE).write_text(json.dumps(base.limits, indent=2) + "\n")
+    rows.flush()
+    folder.finish()
+    try:
+        callbacks.draw_curves(folder.rows(), out / "curves")
+    except ImportError:
+        print("no figure of the curves: matplotlib is not installed", file=sys.stderr)
+    print(f"wrote {out / 'model'}, which --model and load_model take")
+
+
+def save_whole(trainer: Any, out: pathlib.Path) -> None:
+    """The model in `out`/model; one with a LoRA adapter merged there, and the adapter beside it."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if not hasattr(model, "merge_and_unload"):
+        trainer.save_model(str(out / "model"))
+    elif trainer.accelerator.is_main_process:
+        model.save_pretrained(out / "adapter", selected_adapters=["default"])
+        model.merge_and_unload().save_pretrained(out / "model")
+        trainer.processing_class.save_pretrained(out / "model")
+    trainer.accelerator.wait_for_everyone()

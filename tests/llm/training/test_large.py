@@ -1,0 +1,74 @@
+"""The shipped configurations of large models on a randomly initialised Qwen2 of toy size."""
+
+import pathlib
+import shlex
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+from trl import GRPOConfig, SFTConfig
+
+from llm.models import EMBEDDED
+from llm.training import grpo, sft
+from llm.training.options import GrpoOptions, SftOptions, parse
+
+CONFIGS = pathlib.Path(__file__).parents[3] / "configs"
+HERE = shlex.split(
+    "--bf16 false --use_cpu true --model_init_kwargs {} --settings plain --objectives "
+    "throughput --scales 7,10,2 --time_budgets 1 --max_steps 2 --save_steps 2 "
+    "--prompt_budget 700 --per_device_train_batch_size 2 --gradient_accumulation_steps 2 "
+    "--eval_every 0 --eval_realizations 1 --eval_samples 0 --disable_tqdm true"
+)
+GRPO_HERE = shlex.split("--use_vllm false --num_generations 2 --max_completion_length 12")
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """A Qwen2 that writes random tokens of the embedded model's vocabulary."""
+    folder = tmp_path_factory.mktemp("toy")
+    tokenizer = AutoTokenizer.from_pretrained(str(EMBEDDED))
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def run(module, own, theirs, toy, name, out, *more):
+    argv = ["--config", str(CONFIGS / f"{name}.yaml"), "--out", str(out), "--model", toy]
+    job = module.prepare(module.Asked(*parse(own, theirs, "", [*argv, *HERE, *more])))
+    module.run(job)
+    job.folder.close()
+    assert job.peft_config is None or (out / "adapter" / "adapter_config.json").exists()
+    return pd.read_parquet(out / "rows.parquet")
+
+
+@pytest.mark.parametrize("name", ["qwen-coder-7b-grpo-1gpu", "qwen-coder-7b-grpo-8gpu"])
+def test_grpo_of_programs(toy, tmp_path, name):
+    table = run(grpo, GrpoOptions, GRPOConfig, toy, name, tmp_path / "run", *GRPO_HERE)
+    assert table["step"].tolist() == [1, 2] and np.isfinite(table["reward"]).all()
+    # The paper's KL to the base model is there, and the other recipe's is not.
+    assert ("kl" in table) == (name == "qwen-coder-7b-grpo-1gpu")
+
+
+def test_text_sft_then_grpo_from_its_checkpoint(toy, tmp_path):
+    more = ["--examples", "8", "--held_out", "0.25", "--max_new_tokens", "60"]
+    table = run(sft, SftOptions, SFTConfig, toy, "qwen-7b-text-sft", tmp_path / "sft", *more)
+    assert np.isfinite(table["loss"]).all()
+    start = str(tmp_path / "sft" / "model")
+    name = "qwen-7b-text-grpo"
+    table = run(grpo, GrpoOptions, GRPOConfig, start, name, tmp_path / "grpo", *GRPO_HERE)
+    # Of the first step: the model is still the SFT checkpoint, to which the KL is.
+    assert table["kl"].iloc[0] == pytest.approx(0.0, abs=1e-5)
