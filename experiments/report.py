@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 SHIPPED = pathlib.Path(__file__).parents[1] / "docs" / "results"
 QUICK = (
-    "scaling",
-    "scaling --setting fading",
-    "scaling --objective fair",
-    "scaling --objective coupled",
-    "small_scale",
-    "choice",
+    "scaling --quick",
+    "scaling --setting fading --quick",
+    "scaling --objective fair --quick",
+    "scaling --objective coupled --quick",
+    "small_scale --quick",
+    "choice --quick",
 )
-"""Commands of `--quick`, each with its own folder under results/."""
+"""What `--quick` runs, each with its own folder under results/quick."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,13 +164,17 @@ def _quick() -> list[pathlib.Path]:
         task = progress.add_task("", total=len(QUICK))
         for command in QUICK:
             progress.update(task, description=command)
-            out = pathlib.Path("results") / "quick" / re.sub(r"\W+", "-", command)
+            out = (
+                pathlib.Path("results")
+                / "quick"
+                / re.sub(r"\W+", "-", command.removesuffix(" --quick"))
+            )
             words = [f"experiments.{command.split()[0]}", *command.split()[1:]]
-            call = [sys.executable, "-m", *words, "--quick", "--resume", "--out", str(out)]
+            call = [sys.executable, "-m", *words, "--resume", "--out", str(out)]
             done = subprocess.run(call, capture_output=True, text=True)
             if done.returncode != 0:
                 last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-                raise OSError(f"python -m experiments.{command} --quick failed: {last}")
+                raise OSError(f"python -m experiments.{command} failed: {last}")
             found.append(out)
             progress.advance(task)
     return found
@@ -208,7 +212,7 @@ def page(sources: list[Source]) -> str:
     env = jinja2.Environment(autoescape=True, loader=jinja2.FileSystemLoader(folder))
     env.globals["numeric"] = lambda rows, i: bool(rows) and rows[0][i].key != rows[0][i].text
     # `</script` would end the element; within a string of JavaScript it means the same so.
-    bundle = vl_convert.javascript_bundle().replace("</script", "<\\/script")
+    bundle = vl_convert.javascript_bundle().replace("</script", "<\\/script")  # type: ignore[call-arg]
     return env.get_template("report.html").render(
         title="Large-scale spectrum access: results",
         about="Every method on the same instances, with 95 % intervals, beside the numbers of the "

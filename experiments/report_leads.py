@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from experiments.report_charts import interval, number
+from experiments.report_numbers import interval, number
 from experiments.report_tables import axes_of
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import markupsafe
 import pandas as pd
 
-from experiments.report_charts import Figure, interval, number
+from experiments.report_charts import Figure
+from experiments.report_numbers import interval, number
 from lsajax.runs.folder import BadRun
 
 if TYPE_CHECKING:

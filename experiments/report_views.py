@@ -9,6 +9,7 @@ import pandas as pd
 from experiments import report_charts as charts
 from experiments import report_leads as leads
 from experiments.report_charts import Figure
+from experiments.report_numbers import number
 from experiments.report_tables import SPELLED, axes_of, of_axis
 
 
@@ -134,7 +135,6 @@ def _sweep(x: str, x_title: str, what: str, value: str, half: str) -> Callable[.
 
 
 def _horizon_figures(table: pd.DataFrame) -> list[Figure]:
-    common = {"where": "Size"}
     return [
         charts.dots(
             table,
@@ -144,7 +144,7 @@ def _horizon_figures(table: pd.DataFrame) -> list[Figure]:
             low=f"{name}_low",
             high=f"{name}_high",
             label=f"{name}_label",
-            **common,
+            where="Size",
         )
         for title, what, name in (
             ("Throughput", "Throughput a slot [Mbit/s]", "throughput_mbps"),
