@@ -29,7 +29,7 @@ RULES = ("sorted", "greedy")
 SIZES = ((2, 2), (2, 3), (3, 3), (3, 4))
 """Users x channels of the search."""
 TYPICAL = {"(12,15,6)": lsa.SMALL_SCALES[12, 15, 6], "I": lsa.SCALES["I"]}
-TYPICAL["full"] = lsa.Scenario(num_users=40, num_channels=40, num_active=40)
+TYPICAL["full"] = lsa.Scenario(num_users=40, num_channels=40, num_active=40, occupancy=0.0)
 _CHUNK = 512
 
 
@@ -47,10 +47,10 @@ class Config:
         out: file of the table; `python -m experiments.findings` reads it.
     """
 
-    draws: int = 20_000
-    climbs: int = 64
-    steps: int = 2_000
-    answers: int = 400
+    draws: int = 5_000
+    climbs: int = 32
+    steps: int = 400
+    answers: int = 200
     seed: int = 0
     quick: bool = False
     out: pathlib.Path = pathlib.Path("docs/results/repair_ratio.csv")
@@ -264,10 +264,12 @@ def typical(config: Config, size: str, setting: str, rule: str) -> dict[str, Any
     scenario = TYPICAL[size].replace(**lsa.SETTINGS[setting])
     for i in range(config.answers):
         _, inst = study.instance(config.seed, scenario, i)
-        value = np.asarray(matrix(inst), np.float64)
+        idle = np.flatnonzero(~np.asarray(inst.occupied))
+        value = np.asarray(matrix(inst), np.float64)[:, idle]
         rng = np.random.default_rng([config.seed, i])
-        raw = rng.integers(0, inst.num_channels, inst.num_rows).astype(np.int32)
-        ours = np.asarray(call(inst, raw))
+        raw = rng.integers(0, len(idle), inst.num_rows)
+        repaired = np.asarray(call(inst, idle[raw].astype(np.int32)))
+        ours = np.searchsorted(idle, repaired)
         best = best_keeping(value, raw)
         rows = np.arange(len(raw))
         assert (raw == best).sum() == (raw == ours).sum(), "the repair keeps fewer than it can"

@@ -290,7 +290,7 @@ def grid(table: pd.DataFrame, *, title: str, where: str) -> Figure:
         "method:N",
         sort=names,
         title=None,
-        axis=alt.Axis(orient="top", labelAngle=-45, labelLimit=110, domain=False, ticks=False),
+        axis=alt.Axis(orient="top", labelAngle=-90, labelLimit=110, domain=False, ticks=False),
     )
     y = alt.Y(
         "line:N",
@@ -305,7 +305,6 @@ def grid(table: pd.DataFrame, *, title: str, where: str) -> Figure:
             orient="bottom", title="Gap [%]", gradientLength=180, values=[0.1, 1, 10, 50]
         ),
     )
-    frame = alt.condition(alt.datum.best, alt.value("#0072b2"), alt.value(None))
     seen = [
         alt.Tooltip("line:N", title="where"),
         alt.Tooltip("method:N"),
@@ -314,8 +313,11 @@ def grid(table: pd.DataFrame, *, title: str, where: str) -> Figure:
     dark = alt.condition(alt.datum.gap > 10, alt.value("#ffffff"), alt.value("#111111"))
     chart = alt.layer(
         base.transform_filter(alt.datum.gap != None)  # noqa: E711 - Vega's own expression
-        .mark_rect(strokeWidth=3)
-        .encode(x=x, y=y, color=shade, stroke=frame, tooltip=seen),
+        .mark_rect()
+        .encode(x=x, y=y, color=shade, tooltip=seen),
+        base.transform_filter(alt.datum.best)
+        .mark_rect(strokeWidth=3, stroke="#0072b2", filled=False)
+        .encode(x=x, y=y, tooltip=seen),
         base.transform_filter(alt.datum.gap != None)  # noqa: E711
         .mark_text(fontSize=10)
         .encode(x=x, y=y, text="text:N", color=dark, tooltip=seen),

@@ -41,6 +41,12 @@ _NUMBERS: dict[str, tuple[str, str | None, float]] = {
     "paper_mean": ("Paper", None, 1),
     "paper_s": ("Paper, ms", None, 1e3),
 }
+_UNITS = {
+    "prompt_budget": ("", " tokens"),
+    "prompt_detail": ("detail ", ""),
+    "deadline_s": ("due in ", " s"),
+    "tx_power_dbm": ("", " dBm"),
+}
 SPELLED = {
     "prompt_budget": "budget",
     "prompt_detail": "detail",
@@ -80,8 +86,9 @@ def prepared(table: pd.DataFrame) -> pd.DataFrame:
 
 def of_axis(name: str, value: Any) -> str:
     shown = f"{value:g}" if isinstance(value, float) else str(value)
-    named = name in ("scale", "prompt_budget", "prompt_detail", "deadline_s", "tx_power_dbm")
-    return f"{SPELLED.get(name, name)} {shown}" if named else shown
+    if name in _UNITS:
+        return f"{_UNITS[name][0]}{shown}{_UNITS[name][1]}"
+    return f"scale {shown}" if name == "scale" else shown
 
 
 def cells(table: pd.DataFrame) -> tuple[list[str], list[list[Cell]], list[str]]:
@@ -95,16 +102,22 @@ def cells(table: pd.DataFrame) -> tuple[list[str], list[list[Cell]], list[str]]:
         headings[headings.index("Mean")] = f"Mean, {table['unit'].iloc[0]}"
     if "difference" in names and (reference := _reference(table)):
         headings[headings.index(_NUMBERS["difference"][0])] = f"Minus {reference}"
-    rows, reasons = [], []
+    rows: list[list[Cell]] = []
+    why: dict[tuple[str, str], list[str]] = {}
     for row in table.to_dict("records"):
         reason = row.get("skipped") if isinstance(row.get("skipped"), str) else ""
         shown = [_plain(row[name]) for name in axes + others]
         if "method" in row:
             shown.append(Cell(str(row["method"]), str(row["method"])))
         if reason:
-            reasons.append(f"{row['method']}, {row.get('place', '')}: {reason}")
+            there = why.setdefault((str(row["method"]), str(reason)), [])
+            there.append(str(row.get("place", "")))
         shown += [_number(row, name, str(reason)) for name in names]
         rows.append(shown)
+    reasons = [
+        f"{method}, {'; '.join(there) if len(there) < 4 else f'{len(there)} places'}: {reason}"
+        for (method, reason), there in why.items()
+    ]
     return headings, rows, reasons
 
 

@@ -61,7 +61,7 @@ def _choice_figures(table: pd.DataFrame) -> list[Figure]:
     in_time = table["in_time"].astype(bool) & table["skipped"].isna()
     gap = table["gap_percent"].clip(lower=0)
     late = table["skipped"].notna().map({True: "N/A", False: "late"})
-    table["text"] = gap.map(lambda g: f"{g:.2f}").where(in_time, late)
+    table["text"] = gap.map(lambda g: f"{g:.2f}" if g < 10 else f"{g:.0f}").where(in_time, late)
     table["gap"] = gap.where(in_time)
     table["line"] = table["goal"] + ", " + table["setting"]
     table["place"] = table["deadline_s"].map("{:g} s".format)
@@ -77,7 +77,7 @@ def _order_of(column: pd.Series) -> Mapping[Any, int]:
 
 def _agents_figures(table: pd.DataFrame) -> list[Figure]:
     own = leads.over_seeds(table)
-    shown = own[~own["method"].isin(("Random", "Exact optimum"))]
+    shown = own[~own["method"].isin(("Random", "Sorted matching", "Exact optimum"))]
     return [
         charts.dots(
             shown,
