@@ -94,9 +94,10 @@ def scenario(config: Config, setting: str, goal: str) -> lsa.Scenario:
 def prepare(config: Config) -> options.Prepared[Config]:
     """Checks everything that can be checked before the first instance, cheap checks first."""
     check(config)
+    config = options.quickened(config, settings=("plain", "fading"), realizations=2)
     more = ("realizations", "settings", "goals", "deadlines_s")
     record = options.record("choice", config, without=more)
-    out = config.out or pathlib.Path("results") / "choice"
+    out = config.out or pathlib.Path("results") / ("choice-quick" if config.quick else "choice")
     folder = RunFolder(out, record, identity=(*AXES, "method", "realization"), resume=config.resume)
     from experiments.methods import RANDOM
     from experiments.study import Study

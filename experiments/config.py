@@ -31,12 +31,15 @@ class RunConfig:
         out: folder for rows.parquet, run.json, summary.csv and the figure; by default a folder of
             its own under results/ for each study, objective, setting, model, paradigm and seed.
         resume: go on with the rows that are in the folder.
+        quick: a small run that shows all there is: options that are not given are smaller, and the
+            folder is another.
     """
 
     realizations: int = 8
     seed: int = 0
     out: pathlib.Path | None = None
     resume: bool = False
+    quick: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,11 +190,25 @@ def out_folder(study: str, config: SlotConfig) -> pathlib.Path:
         parts.append("text-constrained" if config.constrain else "text")
     if config.seed != RunConfig.seed:
         parts.append(f"seed{config.seed}")
+    if config.quick:
+        parts.append("quick")
     return pathlib.Path("results") / study / "-".join(parts)
+
+
+def quickened(config: RunConfigT, **small: Any) -> RunConfigT:
+    """With `--quick` the values of `small` where an option has its default, else the same."""
+    if not config.quick:
+        return config
+    own = {
+        name: value
+        for name, value in small.items()
+        if getattr(config, name) == getattr(type(config), name)
+    }
+    return dataclasses.replace(config, **own)
 
 
 def record(study: str, config: RunConfig, *, without: Collection[str]) -> dict[str, Any]:
     """What determines a run's numbers: all options but `without` and where the rows go."""
-    left_out = {"out", "resume", *without}
+    left_out = {"out", "resume", "quick", *without}
     fields = dataclasses.asdict(config).items()
     return {"study": study, **{name: value for name, value in fields if name not in left_out}}

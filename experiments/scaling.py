@@ -68,7 +68,9 @@ def check(config: Config) -> None:
 def prepare(config: Config) -> options.Prepared[Config]:
     """Checks everything that can be checked before the first instance, cheap checks first."""
     check(config)
-    config = options.resolved(config)
+    # A network from a file has no scales.
+    small = {} if config.network is not None else {"scales": ("I", "III")}
+    config = options.resolved(options.quickened(config, realizations=3, **small))
     # Rows of a smaller run are rows of a larger one too: neither size makes it another run.
     record = options.record("scaling", config, without=("realizations", "scales", "network"))
     folder_path = options.out_folder("scaling", config)

@@ -76,6 +76,8 @@ def check(config: Config) -> None:
 def prepare(config: Config) -> options.Prepared[Config]:
     """Checks everything that can be checked before the first instance, cheap checks first."""
     check(config)
+    small = ("(5,5,1)", "(10,15,3)", "(15,20,8)")
+    config = options.quickened(config, triples=small, realizations=8, train_s=5.0)
     config = options.resolved(config)
     folder = RunFolder(
         options.out_folder("small_scale", config),

@@ -1,0 +1,140 @@
+"""What to see in a study's rows: a sentence made of its numbers."""
+
+import pandas as pd
+
+from experiments.report_numbers import interval, number
+from experiments.report_tables import axes_of
+
+
+def last_cell(table: pd.DataFrame) -> pd.DataFrame:
+    """The last cell, by method."""
+    return table[table["place"] == table["place"].iloc[-1]].set_index("method")
+
+
+def best(table: pd.DataFrame) -> str:
+    coupled = "Exact optimum" not in set(table["method"])
+    return "an upper bound" if coupled else "the exact optimum"
+
+
+def of_values(table: pd.DataFrame) -> str:
+    last = last_cell(table)
+    valued = last[last["mean"].notna()]
+    top = valued["mean"].max()
+    near = valued[valued["mean"] >= 0.999 * top].sort_values("seconds")
+    unit, name = valued["unit"].iloc[0], near.index[0]
+    said = (
+        f"At {table['place'].iloc[-1]} the best mean is {number(top)} {unit}; the fastest method "
+        f"within 0.1 % of it is {name}, in {number(1e3 * near['seconds'].iloc[0], 2)} ms."
+    )
+    parts = []
+    for method in ("LLM (code)", "Agent, one by one", "PPO, joint", "DQN, joint", "Random"):
+        if method in valued.index:
+            row = valued.loc[method]
+            gap = interval(max(row["gap_percent"], 0.0), row["gap_half_percent"])
+            parts.append(f"{method} {gap} %")
+    return f"{said} Below {best(table)}: {'; '.join(parts)}." if parts else said
+
+
+def of_small(table: pd.DataFrame) -> str:
+    paper = table.pivot_table(index="place", columns="method", values="paper_mean", sort=False)
+    said = of_values(table)
+    if not {"Exhaustive", "Exact optimum"} <= set(paper):
+        return said
+    below = int((paper["Exact optimum"] < paper["Exhaustive"]).sum())
+    both = int(paper[["Exact optimum", "Exhaustive"]].notna().all(axis=1).sum())
+    return (
+        f"{said} In the paper's own row Kuhn-Munkres lies below Exhaustive at {below} of {both} "
+        "triples, which on common instances cannot be."
+    )
+
+
+def of_choice(table: pd.DataFrame) -> str:
+    best = table[table["best"].astype(bool)]
+    counts = best["method"].value_counts()
+    parts = ", ".join(f"{name} in {count}" for name, count in counts.items())
+    return f"Best in time, of {table['place'].nunique()} places: {parts}."
+
+
+def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["agent_seed"].isna()] if "agent_seed" in table else table
+
+
+def of_agents(table: pd.DataFrame) -> str:
+    last = last_cell(over_seeds(table))
+    if "agent" not in last:
+        return of_values(table)
+    own = last[last["agent"].notna()]
+    gaps = [
+        f"{name} is {interval(row['gap_percent'], row['gap_half_percent'])} % below {best(table)}"
+        for name, row in own.iterrows()
+    ]
+    if "Order alone" in last.index:
+        gaps.append(
+            f"its order without a network {number(last.loc['Order alone', 'gap_percent'])} %"
+        )
+    where = table["place"].iloc[-1]
+    return f"At {where} {', '.join(gaps)}." if gaps else of_values(table)
+
+
+def of_latency(table: pd.DataFrame) -> str:
+    last = last_cell(table)
+    last = last[last["seconds"].notna()].sort_values("seconds")
+    ends = [f"{number(1e3 * last['seconds'].iloc[i], 3)} ms ({last.index[i]})" for i in (0, -1)]
+    said = f"At {table['place'].iloc[-1]} a decision takes from {' to '.join(ends)}."
+    theirs = table[table["paper_s"].notna() & table["method"].str.startswith("LLM")]
+    if len(theirs):
+        ratio = (theirs["paper_s"] / theirs["seconds"]).median()
+        said += f" The embedded model decides {number(ratio, 2)} times as fast as the paper's."
+    return said
+
+
+def of_power(table: pd.DataFrame) -> str:
+    parts = []
+    for problem, own in table.groupby("problem", sort=False):
+        row = own.loc[own["gain_percent"].idxmax()]
+        gain = interval(row["gain_percent"], row["gain_half_percent"])
+        parts.append(f"{problem}: {gain} % ({row['method']}, {row['place']})")
+    return f"The most that is gained over equal powers, by problem: {'; '.join(parts)}."
+
+
+def of_horizon(table: pd.DataFrame) -> str:
+    last = last_cell(table)
+    fair, rich = last["jain_index"].idxmax(), last["throughput_mbps"].idxmax()
+    return (
+        f"At {table['place'].iloc[-1]} {rich} has the most throughput, "
+        f"{number(last.loc[rich, 'throughput_mbps'])} Mbit/s a slot with a Jain's index of "
+        f"{number(last.loc[rich, 'jain_index'], 3)}; the fairest is {fair}, "
+        f"{number(last.loc[fair, 'throughput_mbps'])} Mbit/s with "
+        f"{number(last.loc[fair, 'jain_index'], 3)}."
+    )
+
+
+def of_repair(table: pd.DataFrame) -> str:
+    found = table[table["what"] == "search"].sort_values("worst_ratio")
+    paper = found[found["model"].str.contains("paper")].iloc[0]
+    usual = table[table["what"] == "random answers"]
+    return (
+        f"Within the paper's ranges the repair keeps {number(paper['worst_ratio'], 3)} of the best "
+        "that keeps as many suggestions in the worst slot that was found; in "
+        f"'{found['model'].iloc[0]}' {number(found['worst_ratio'].iloc[0], 2)}; of random answers "
+        f"{number(usual['mean_ratio'].min(), 3)} to {number(usual['mean_ratio'].max(), 5)} in the "
+        "mean."
+    )
+
+
+def of_rewards(table: pd.DataFrame) -> str:
+    own = table[table["form"] == "paper"]
+    fakes = own[~own["honest"].astype(bool)]
+    top = fakes.groupby("program")["total"].mean().sort_values().index[-1]
+    plain = own[own["program"] == "random"]["total"].mean()
+    return (
+        f"In the paper's form an honest random program earns {number(plain, 3)} in the mean, and "
+        f"the best paid of the degenerate ones, '{top}', "
+        f"{number(fakes[fakes['program'] == top]['total'].mean(), 3)}."
+    )
+
+
+def of_any(table: pd.DataFrame) -> str:
+    if "mean_label" in table and axes_of(table):
+        return of_values(table)
+    return f"{len(table)} rows."
