@@ -23,6 +23,7 @@ PAGES = (
     "docs/language_models.md",
     "docs/agents.md",
     "docs/clusters.md",
+    "docs/findings.md",
 )
 _TABLE = re.compile(r"(<!-- table: (\S+)(?: (\w+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -102,6 +103,21 @@ def agents_table(summary: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
+def repair_table(found: pd.DataFrame) -> str:
+    """Markdown of `benchmarks.repair_ratio`: worst ratios found, then those of random answers."""
+    lines = ["| answers | slots of | rule | users x channels | worst | mean | locally optimal, % |"]
+    lines.append(f"|{'---|' * 7}")
+    for row in found.to_dict("records"):
+        size = f"{row['users']} x {row['channels']}"
+        rest = ["–", "–"]
+        if row["what"] != "search":
+            size = f"{row['size']}: {size}"
+            rest = [f"{row['mean_ratio']:.5f}", f"{row['locally_optimal_percent']:.0f}"]
+        cells = [row["what"], row["model"], row["rule"], size, f"{row['worst_ratio']:.4f}", *rest]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def _large(number: float) -> str:
     """Three digits, and all of those before the point, in groups."""
     return f"{number:,.0f}".replace(",", " ") if number >= 100 else f"{number:.3g}"
@@ -166,6 +182,7 @@ _TABLES = {
     "rewards": rewards.markdown,
     "prompts": prompts_table,
     "agents": agents_table,
+    "repair": repair_table,
 }
 
 
