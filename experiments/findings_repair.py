@@ -15,7 +15,7 @@ _SCALES = ("I", "II", "III")
 
 
 def _repair() -> pd.DataFrame:
-    return rows("repair_ratio.csv")
+    return rows("repair_ratio.csv", "benchmarks.repair_ratio")
 
 
 def _searched(model: str) -> pd.Series:

@@ -40,7 +40,7 @@ class NotMeasured(Exception):  # noqa: N818 - a state of the repository, no erro
     """There are no rows yet; `finding` says by which command there will be."""
 
     def __init__(self, command: str, more: str = "") -> None:
-        text = f"The rows will be those of `python -m experiments.{command}`."
+        text = f"The rows will be those of `python -m {command}`."
         self.finding = Finding(NOT_YET, f"{text} {more}".rstrip())
         super().__init__(text)
 
