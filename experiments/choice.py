@@ -69,14 +69,8 @@ def check(config: Config) -> None:
     """Raises ValueError, naming the option, on a value out of range."""
     options.check_run(config)
     settings = [name for name in get_args(options.Setting) if name != "fair"]
-    for option, values, accepted in (
-        ("--settings", config.settings, settings),
-        ("--goals", config.goals, list(GOALS)),
-    ):
-        if not values or len(set(values)) < len(values) or not set(values) <= set(accepted):
-            raise ValueError(
-                f"{option} must name one or more of {', '.join(accepted)}, each once, got {values}"
-            )
+    options.check_names("--settings", config.settings, settings)
+    options.check_names("--goals", config.goals, GOALS)
     times = config.deadlines_s
     if not times or len(set(times)) < len(times) or not all(0 < t < 1e6 for t in times):
         raise ValueError(f"--deadlines-s must be seconds above 0, each once, got {times}")
@@ -158,16 +152,15 @@ def cells(config: Config) -> "list[Cell]":
 
 def run(prepared: options.Prepared[Config]) -> None:
     """All instances that are not on disk yet, then summary.csv, the printed table, the figure."""
-    from experiments import study
+    from experiments import outputs
 
-    config, folder = prepared.config, prepared.folder
-    with prepared.resources:
-        rows = study.run(prepared.study, folder, config.realizations)
-        summary = table(prepared.study, rows)
-        summary.to_csv(folder.path / "summary.csv", index=False)
-        figure(summary, folder.path / "choice")
-    print_table(config, summary)
-    print(f"wrote rows.parquet, run.json, summary.csv, choice.png, choice.pdf in {folder.path}/")
+    outputs.report(
+        prepared,
+        "choice",
+        table=lambda rows: table(prepared.study, rows),
+        figure=figure,
+        show=lambda summary, rows: print_table(prepared.config, summary),
+    )
 
 
 def table(study: "Study", rows: "pd.DataFrame") -> "pd.DataFrame":
@@ -194,35 +187,20 @@ def table(study: "Study", rows: "pd.DataFrame") -> "pd.DataFrame":
 
 def print_table(config: Config, summary: "pd.DataFrame") -> None:
     """The gap of each method in percent by cell, the best one marked."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    from experiments import tables
 
-    names = list(summary["method"].unique())
-    shown = Table(
-        title=f"Gap in %, * best in time, – too late ({_sizes(config)})",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
+    sizes = f"N {config.num_users}, M {config.num_channels}, K {config.num_active}"
+    tables.print_grid(
+        summary.assign(due=summary["deadline_s"].map("{:g} s".format)),
+        axes={"setting": "Setting", "goal": "Goal", "due": "Due in"},
+        title=f"Gap in %, * best in time, – too late ({sizes})",
+        text=cell_text,
+        notes=[
+            "Gaps are to the exact optimum; with coupled to the best that was found on the "
+            "instance. Of methods that are as good the simplest is marked, which stands further "
+            "left."
+        ],
     )
-    for heading in ("Setting", "Goal", "Due in"):
-        shown.add_column(heading, no_wrap=True)
-    for name in names:
-        shown.add_column(name.replace(" ", "\n", 1), justify="right")
-    for (setting, goal, due_s), own in summary.groupby(list(AXES), sort=False):
-        rows = own.set_index("method").loc[names].to_dict("records")
-        shown.add_row(setting, goal, f"{due_s:g} s", *(cell_text(row) for row in rows))
-    console = Console()
-    (console if console.is_terminal else Console(width=100)).print(shown)
-    console.print(
-        "Gaps are to the exact optimum; with coupled to the best that was found on the instance. "
-        "Of methods that are as good the simplest is marked, which stands further left.",
-        highlight=False,
-    )
-
-
-def _sizes(config: Config) -> str:
-    return f"N {config.num_users}, M {config.num_channels}, K {config.num_active}"
 
 
 def cell_text(row: dict[str, Any]) -> str:

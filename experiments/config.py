@@ -5,7 +5,7 @@ import dataclasses
 import math
 import pathlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args
 
 from lsajax.runs.folder import RunFolder
@@ -104,6 +104,15 @@ def check_run(config: RunConfig) -> None:
         raise ValueError(f"--realizations must be at least 1, got {config.realizations}")
     if not 0 <= config.seed < 2**31:
         raise ValueError(f"--seed must be within 0..2^31 - 1, got {config.seed}")
+
+
+def check_names(option: str, values: Sequence[Any], accepted: Collection[Any]) -> None:
+    """Raises ValueError unless `values` are one or more of `accepted`, each once."""
+    if not values or len(set(values)) < len(values) or not set(values) <= set(accepted):
+        raise ValueError(
+            f"{option} must name one or more of {', '.join(map(str, accepted))}, each once, got "
+            f"{', '.join(map(str, values)) or 'none'}"
+        )
 
 
 def check(config: SlotConfig) -> None:

@@ -53,6 +53,8 @@ class Outcome:
         status: how it ended, in a word.
         raw: i32[users] before any repair, where the method repairs.
         columns: further columns of its row, see `experiments.rows.COLUMNS`.
+        inst: the instance that the assignment is valued on, where the method changed it, such as by
+            other powers.
     """
 
     assignment: Int32[np.ndarray, "users"]
@@ -60,6 +62,7 @@ class Outcome:
     status: str
     raw: Int32[np.ndarray, "users"] | None = None
     columns: dict[str, Any] = dataclasses.field(default_factory=dict)
+    inst: lsa.Instance | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +75,8 @@ class Method:
         prepare: `(inst)` compiles for the shape of an instance; no outcome's seconds have that.
         skip: `(inst) -> reason` why the method does not apply (the paper's N/A), or None.
         raw_name: of a second row, the outcome's raw assignment valued as it came.
+        batch: `(keys, instances)`, both with a leading axis, decides all of them at once, where the
+            method can.
     """
 
     name: str
@@ -79,13 +84,14 @@ class Method:
     prepare: Callable[[lsa.Instance], None] = lambda inst: None
     skip: Callable[[lsa.Instance], str | None] = lambda inst: None
     raw_name: str | None = None
+    batch: Callable[[jax.Array, lsa.Instance], Any] | None = None
 
 
 def from_solver(
     name: str, solver: Solver, skip: Callable[[lsa.Instance], str | None] = lambda inst: None
 ) -> Method:
     """A solver that jits, as those of `lsajax.solvers` are and as an agent is."""
-    solve = jax.jit(solver)
+    solve, solve_all = jax.jit(solver), jax.jit(jax.vmap(solver))
 
     def run(key: jax.Array, inst: lsa.Instance, budget_s: float) -> Outcome:
         start = time.perf_counter()
@@ -97,7 +103,10 @@ def from_solver(
     def prepare(inst: lsa.Instance) -> None:
         jax.block_until_ready(solve(jax.random.key(0), inst))
 
-    return Method(name, run, prepare, skip)
+    def batch(keys: jax.Array, instances: lsa.Instance) -> Any:
+        return jax.block_until_ready(solve_all(keys, instances))
+
+    return Method(name, run, prepare, skip, batch=batch)
 
 
 def from_anytime(name: str, solver: Callable[..., lsa.solvers.Solution]) -> Method:
@@ -118,55 +127,42 @@ def from_anytime(name: str, solver: Callable[..., lsa.solvers.Solution]) -> Meth
     return Method(name, run, prepare)
 
 
-def load_language_model(
+def open_model(
     spec: str,
     resources: contextlib.ExitStack,
     metadata: dict[str, Any],
     *,
-    prompt_tokens: int | None,
-    prompt_detail: float | None,
-    temperature: float,
-    time_budget_s: float | None = None,
-) -> Method:
-    """The language model of an option `--model`, with a sandbox for its programs.
+    check: Callable[["Model"], None] = lambda model: None,
+) -> tuple["Model", "Sandbox"]:
+    """The language model of an option `--model`, and a sandbox for its programs.
 
     Args:
         spec: see `llm.models.load_model`.
         resources: closes the sandbox.
         metadata: of the run; is told the model's name and the sandbox's walls.
-        prompt_tokens: prompt budget; None takes the model's own.
-        prompt_detail: share of it for numbers of users and channels, see `serialize`.
-        temperature: 0 is greedy.
-        time_budget_s: CPU seconds that the prompt states and a program is held to; None for 5.
+        check: of the model, before the sandbox is started; raises ValueError.
 
     Raises:
         Unavailable: there is no such model, or no sandbox on this machine.
-        ValueError: the prompt budget is too small for the instructions, or leaves no room for the
-            answer in the model's context.
+        ValueError: of `check`.
     """
     from llm.models import ModelUnavailable, load_model
     from llm.sandbox import Limits, Sandbox, SandboxUnavailable
 
     try:
         model = load_model(spec)
-        _check_budget(model, model.prompt_budget if prompt_tokens is None else prompt_tokens)
+        check(model)
         # The program's own CPU limit is loose beside the milliseconds that an exact solver takes.
         limits = Limits(wall_s=10.0, cpu_s=5.0, memory_mb=1024)
         box = resources.enter_context(Sandbox(workers=1, limits=limits))
     except (ModelUnavailable, SandboxUnavailable) as error:
         raise Unavailable(str(error)) from error
     metadata |= {"model": model.name, "sandbox": box.metadata}
-    return from_language_model(
-        model,
-        box,
-        prompt_tokens=prompt_tokens,
-        prompt_detail=prompt_detail,
-        temperature=temperature,
-        time_budget_s=time_budget_s,
-    )
+    return model, box
 
 
-def _check_budget(model: "Model", budget: int) -> None:
+def check_budget(model: "Model", budget: int) -> None:
+    """Raises ValueError where the budget is too small for any prompt, or leaves no room."""
     from llm.decision.serialize import serialize
 
     # No prompt is shorter than that of one user and one channel.
@@ -217,21 +213,27 @@ def from_language_model(
 
     budget = model.prompt_budget if prompt_tokens is None else prompt_tokens
 
-    def run(key: jax.Array, inst: lsa.Instance, budget_s: float) -> Outcome:
-        seed = int(jax.random.bits(key)) >> 1
+    def decisions(key: jax.Array, instances: list[lsa.Instance]) -> list[Any]:
         try:
-            (decision,) = decide(
+            return decide(
                 model,
                 box,
-                [inst],
+                instances,
                 budget=budget,
                 detail=prompt_detail,
                 temperature=temperature,
-                seed=seed,
+                seed=int(jax.random.bits(key)) >> 1,
                 time_budget_s=time_budget_s,
             )
         except (ModelUnavailable, SandboxUnavailable) as error:
             raise Unavailable(str(error)) from error
+
+    def batch(keys: jax.Array, instances: lsa.Instance) -> Any:
+        rows = range(keys.shape[0])
+        return decisions(keys[0], [jax.tree.map(lambda x: x[i], instances) for i in rows])  # noqa: B023
+
+    def run(key: jax.Array, inst: lsa.Instance, budget_s: float) -> Outcome:
+        (decision,) = decisions(key, [inst])
         columns = _columns(decision)
         return Outcome(
             decision.assignment, decision.total_s, decision.status, decision.raw, columns
@@ -239,16 +241,22 @@ def from_language_model(
 
     def skip(inst: lsa.Instance) -> str | None:
         try:
-            serialize(inst, model.count_tokens, budget, detail=prompt_detail)
+            prompt = serialize(inst, model.count_tokens, budget, detail=prompt_detail)
         except ValueError as error:
             return f"prompt: {error}"
+        context = getattr(model, "context", None)
+        if context is not None and prompt.tokens + model.max_new_tokens > context:
+            return (
+                f"prompt: {prompt.tokens} tokens and {model.max_new_tokens} of the answer exceed "
+                f"the model's context of {context}"
+            )
         try:
             check_size(host_slot(inst))
         except ValueError as error:
             return f"data: {error}"
         return None
 
-    return Method(name, run, skip=skip, raw_name=raw_name)
+    return Method(name, run, skip=skip, raw_name=raw_name, batch=batch)
 
 
 def _columns(decision: Any) -> dict[str, Any]:
@@ -275,21 +283,30 @@ def with_model(
 ) -> list[Method]:
     """`others` behind the language model of a study's options, where they name one.
 
-    It comes first since its seconds are the budget of the anytime methods. Raises what
-    `load_language_model` raises.
+    It comes first since its seconds are the budget of the anytime methods.
+
+    Raises:
+        Unavailable: there is no such model, or no sandbox on this machine.
+        ValueError: the prompt budget is too small for the instructions, or leaves no room for the
+            answer in the model's context.
     """
     if config.model == NO_MODEL:
         return others
-    model = load_language_model(
-        config.model,
-        resources,
-        metadata,
+
+    def check(model: "Model") -> None:
+        asked = config.prompt_tokens
+        check_budget(model, model.prompt_budget if asked is None else asked)
+
+    model, box = open_model(config.model, resources, metadata, check=check)
+    method = from_language_model(
+        model,
+        box,
         prompt_tokens=config.prompt_tokens,
         prompt_detail=config.prompt_detail,
         temperature=config.temperature,
         time_budget_s=config.time_budget_s,
     )
-    return [model, *others]
+    return [method, *others]
 
 
 def classical(objective: str) -> list[Method]:

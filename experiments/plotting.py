@@ -36,6 +36,17 @@ _STYLE = {
     methods.EVOLUTION: ("#882255", "*"),
 }
 _AGENT = ("#882255", "*")
+_OTHERS = [
+    ("#0072B2", "D"),
+    ("#D55E00", "o"),
+    ("#009E73", "s"),
+    ("#CC79A7", "P"),
+    ("#000000", "_"),
+    ("#E69F00", "^"),
+    ("#56B4E9", "v"),
+    ("#882255", "*"),
+]
+"""Of methods that one study alone has, by their order there."""
 _RC: Any = {
     "figure.dpi": 150,
     "font.size": 9,
@@ -163,7 +174,9 @@ def curve_panel(axes: Axes, curve: pd.DataFrame) -> None:
     axes.set_ylabel("Return of a slot, random agent = 1")
 
 
-def sweep_panel(axes: Axes, table: pd.DataFrame, name: str, quantity: str) -> None:
+def sweep_panel(
+    axes: Axes, table: pd.DataFrame, name: str, quantity: str, *, order: Sequence[str] = ()
+) -> None:
     """Mean of every method over a swept field, with a band of its 95 % interval.
 
     Args:
@@ -171,10 +184,12 @@ def sweep_panel(axes: Axes, table: pd.DataFrame, name: str, quantity: str) -> No
         table: of one metric: `method`, the field, `mean`, `half`.
         name: of the field.
         quantity: what the values are, with its unit.
+        order: of methods that this study alone has, which gives them their colours.
     """
+    own_styles = dict(zip(order, _OTHERS, strict=False))
     labels = None
     for method, own in table.groupby("method", sort=False):
-        colour, marker = _STYLE[method]
+        colour, marker = own_styles.get(str(method)) or _STYLE[method]
         x = own[name]
         if not pd.api.types.is_numeric_dtype(x) or x.dtype == bool:
             labels = [str(value) for value in x]
@@ -188,6 +203,81 @@ def sweep_panel(axes: Axes, table: pd.DataFrame, name: str, quantity: str) -> No
         axes.set_xticks(range(len(labels)), labels)
     axes.set_xlabel(name)
     axes.set_ylabel(quantity)
+
+
+def seconds_panel(axes: Axes, table: pd.DataFrame, axis: str) -> None:
+    """Median seconds of every method by cell, a whisker up to the 95 % quantile; `paper_s` beside.
+
+    Args:
+        axes: where to draw.
+        table: a summary with `seconds`, `p95_s` and `paper_s`.
+        axis: the column whose values are the places on the x axis.
+    """
+    places = list(table[axis].unique())
+    for method, own in table.groupby("method", sort=False):
+        colour, marker = _STYLE.get(str(method), _AGENT)
+        own = own.set_index(axis).reindex(places)
+        up = own["p95_s"] - own["seconds"]
+        x = np.arange(len(places))
+        whiskers = np.stack([np.zeros(len(places)), np.maximum(up, 0)])
+        axes.errorbar(
+            x,
+            own["seconds"],
+            yerr=whiskers,
+            color=colour,
+            marker=marker,
+            ms=5,
+            lw=0.8,
+            capsize=2,
+            label=str(method),
+        )
+        axes.plot(x, own["paper_s"], color=colour, marker="x", ls=":", lw=0.8, ms=6)
+    if table["paper_s"].notna().any():
+        axes.plot([], [], "x", color="0.3", ls=":", label="paper (its own machine)")
+    axes.set_xticks(range(len(places)), places, rotation=40, ha="right")
+    axes.set_yscale("log")
+    axes.set_ylabel("Seconds per decision (median, up to 95 %)")
+
+
+def stack_panel(
+    axes: Axes, table: pd.DataFrame, axis: str, parts: Sequence[str], quantity: str
+) -> None:
+    """A bar per cell, of `parts` on top of each other."""
+    below = np.zeros(len(table))
+    for part, (colour, _) in zip(parts, _OTHERS, strict=False):
+        height = table[part].fillna(0).to_numpy()
+        label = part.removesuffix("_s")
+        axes.bar(table[axis].astype(str), height, bottom=below, color=colour, label=label)
+        below = below + height
+    axes.tick_params(axis="x", rotation=40)
+    axes.set_ylabel(quantity)
+
+
+def trade_panel(axes: Axes, table: pd.DataFrame, x_name: str, *, order: Sequence[str]) -> None:
+    """Two means of every method against each other, with their intervals.
+
+    Args:
+        axes: where to draw.
+        table: `method`, `x`, `x_half`, `y` and `y_half`.
+        x_name: what x is, with its unit.
+        order: of the methods, which gives them their colours.
+    """
+    styles = dict(zip(order, _OTHERS, strict=False))
+    for row in table.to_dict("records"):
+        colour, marker = styles[row["method"]]
+        axes.errorbar(
+            row["x"],
+            row["y"],
+            xerr=np.nan_to_num(row["x_half"]),
+            yerr=np.nan_to_num(row["y_half"]),
+            color=colour,
+            marker=marker,
+            ls="",
+            ms=6,
+            capsize=2,
+            label=row["method"],
+        )
+    axes.set_xlabel(x_name)
 
 
 def cdf_panel(axes: Axes, curves: dict[str, tuple[np.ndarray, np.ndarray]], quantity: str) -> None:

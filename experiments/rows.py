@@ -13,10 +13,14 @@ COLUMNS = {
     "triple": "axis of the small-scale study: (N,M,K) of the paper's Table III",
     "goal": "axis of the choice study: throughput, priorities, fair or coupled",
     "deadline_s": "axis of the choice study: when the answer is due [s]",
-    "size": "axis of the training of agents: N,M,K, or I, II or III",
+    "size": "axis of other studies: N,M,K of a network, or a name, such as I, II or III",
+    "problem": "axis of the study of powers: alone, shared or fair",
+    "tx_power_dbm": "axis of the study of powers: power per requesting user in the mean [dBm]",
+    "prompt_budget": "axis of the study of prompts: the most tokens",
+    "prompt_detail": "axis of the study of prompts: share of the budget for numbers",
     "num_users": "registered users N of the scenario (its mean in the setting poisson)",
     "num_channels": "channels M",
-    "num_active": "users that request a channel in this slot",
+    "num_active": "users that request a channel in this slot; over slots, their mean",
     "setting": "what rates depend on: plain, fading, multipath, wideband, interference, poisson, "
     "or file",
     "objective": "throughput, LSA Eq. (4); fair, the alpha-fair utility; or coupled, Eq. (8)",
@@ -25,13 +29,21 @@ COLUMNS = {
     "realization": "index of the instance within its cell, or of the slot in its file; the same "
     "instance for every method",
     "value": "the objective of the assignment, in bit/s, or without unit where it is fair; "
-    "empty where the method was skipped",
-    "value_bps": "sum of the users' rates, with coupled less what leakage costs [bit/s]",
-    "bound": "exact optimum of the objective on this instance; with coupled an upper bound",
-    "jain_index": "Jain's fairness index of the users' rates, 1 where all are alike",
-    "unserved": "users without a channel",
+    "empty where the method was skipped; over slots, the discounted sum of Eq. (4)",
+    "value_bps": "sum of the users' rates, with coupled less what leakage costs [bit/s]; over "
+    "slots, their mean",
+    "bound": "exact optimum of the objective on this instance; with coupled, and with powers, an "
+    "upper bound",
+    "jain_index": "Jain's fairness index of the users' rates, 1 where all are alike; over slots, "
+    "of their sums",
+    "unserved": "users without a channel, over slots their sum",
+    "slots": "slots of a realisation",
+    "served_share": "share of the requests that got a channel",
+    "steps": "of a method on powers: gradients, rounds or prices",
     "below_min_rate": "users below the rate that they need, where users have needs",
     "seconds": "wall time of the decision, without compilation [s]",
+    "compile_s": "seconds of the first call, with tracing and compilation [s]",
+    "batch_per_s": "decisions per second, many at once [1/s]",
     "status": "how the method ended: optimal, feasible, ok, error, timeout, ..., or skipped",
     "detail": "why it failed or was skipped, in a line; empty otherwise",
     "assigned_channel_id": "channel of each user in the ids of the file, -1 for none",

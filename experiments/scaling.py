@@ -56,10 +56,7 @@ class Config(options.SlotConfig):
 def check(config: Config) -> None:
     """Raises ValueError, naming the option, on a value out of range."""
     options.check(config)
-    if not config.scales or len(set(config.scales)) < len(config.scales):
-        raise ValueError(
-            f"--scales must name one or more of I, II, III, each once, got {config.scales}"
-        )
+    options.check_names("--scales", config.scales, lsa.SCALES)
     if config.network is None:
         return
     for name in ("scales", "setting"):
@@ -125,28 +122,35 @@ def cells(config: Config, methods: "dict[str, Method]") -> "list[Cell]":
 
 def run(prepared: options.Prepared[Config]) -> None:
     """All instances that are not on disk yet, then summary.csv, the printed table, the figure."""
-    from experiments import study, tables
+    from experiments import outputs, tables
 
-    config, folder = prepared.config, prepared.folder
-    names = "rows.parquet, run.json, summary.csv, scaling.png, scaling.pdf"
-    with prepared.resources:
-        rows = study.run(prepared.study, folder, config.realizations)
-        summary = table(prepared.study, rows)
-        summary.to_csv(folder.path / "summary.csv", index=False)
-        figure(config, summary, folder.path / "scaling")
-        if config.network is not None:
-            found = study.assignments(prepared.study, rows)
-            found.to_parquet(folder.path / "assignments.parquet", index=False)
-            names += ", assignments.parquet"
-    tables.print_table(
-        summary,
-        axes=prepared.study.axes,
-        title=_title(config),
-        reference=prepared.study.reference,
-        best="bound" if config.objective == "coupled" else "optimum",
-        notes=_notes(config, summary, rows),
+    config, study = prepared.config, prepared.study
+    outputs.report(
+        prepared,
+        "scaling",
+        table=lambda rows: table(study, rows),
+        figure=lambda summary, stem: figure(config, summary, stem),
+        show=lambda summary, rows: tables.print_table(
+            summary,
+            axes=study.axes,
+            title=_title(config),
+            reference=study.reference,
+            best="bound" if config.objective == "coupled" else "optimum",
+            notes=_notes(config, summary, rows),
+        ),
+        more=lambda rows: _assignments(prepared, rows),
     )
-    print(f"wrote {names} in {folder.path}/")
+
+
+def _assignments(prepared: options.Prepared[Config], rows: "pd.DataFrame") -> list[str]:
+    """Writes what was answered for a network from a file; names the file."""
+    from experiments import study
+
+    if prepared.config.network is None:
+        return []
+    found = study.assignments(prepared.study, rows)
+    found.to_parquet(prepared.folder.path / "assignments.parquet", index=False)
+    return ["assignments.parquet"]
 
 
 def table(study: "Study", rows: "pd.DataFrame") -> "pd.DataFrame":

@@ -66,12 +66,7 @@ class Config(options.SlotConfig):
 def check(config: Config) -> None:
     """Raises ValueError, naming the option, on a value out of range."""
     options.check(config)
-    named = set(config.triples)
-    if not named or len(named) < len(config.triples) or not named <= set(TRIPLES):
-        raise ValueError(
-            f"--triples must name one or more of {' '.join(TRIPLES)}, each once, "
-            f"got {' '.join(config.triples)}"
-        )
+    options.check_names("--triples", config.triples, TRIPLES)
     if config.max_assignments < 1:
         raise ValueError(f"--max-assignments must be at least 1, got {config.max_assignments}")
     if not 0 <= config.train_s < math.inf:
@@ -95,7 +90,8 @@ def prepare(config: Config) -> options.Prepared[Config]:
 
     resources = contextlib.ExitStack()
     resources.enter_context(folder)
-    compared = methods.with_model(compared_methods(config), config, resources, folder.metadata)
+    others = compared_methods(str(config.objective), config.max_assignments)
+    compared = methods.with_model(others, config, resources, folder.metadata)
     study = Study(
         cells=cells(config, {method.name: method for method in compared}),
         seed=config.seed,
@@ -107,15 +103,13 @@ def prepare(config: Config) -> options.Prepared[Config]:
     return options.Prepared(config, study, folder, resources)
 
 
-def compared_methods(config: Config) -> "list[Method]":
+def compared_methods(objective: str, max_assignments: int) -> "list[Method]":
     """The methods without a language model: the scaling study's, and what small sizes allow."""
     import jax
 
     from experiments import methods
 
-    enumerate_all = functools.partial(
-        lsa.solvers.exhaustive, max_assignments=config.max_assignments
-    )
+    enumerate_all = functools.partial(lsa.solvers.exhaustive, max_assignments=max_assignments)
 
     def too_many(inst: lsa.Instance) -> str | None:
         try:
@@ -125,8 +119,8 @@ def compared_methods(config: Config) -> "list[Method]":
         return None
 
     return [
-        *methods.classical(str(config.objective)),
-        *methods.agents(str(config.objective)),
+        *methods.classical(objective),
+        *methods.agents(objective),
         methods.from_solver(methods.EXHAUSTIVE, enumerate_all, too_many),
         methods.from_solver(methods.EVOLUTION, lsa.solvers.evolution),
     ]
@@ -178,27 +172,26 @@ def with_joint_agents(config: Config, study: "Study", folder: pathlib.Path) -> "
 
 def run(prepared: options.Prepared[Config]) -> None:
     """All instances that are not on disk yet, then summary.csv, the printed table, the figure."""
-    from experiments import study, tables
+    from experiments import outputs, tables
 
-    config, folder = prepared.config, prepared.folder
-    with prepared.resources:
-        compared = prepared.study
-        if config.train_s:
-            compared = with_joint_agents(config, compared, folder.path)
-        rows = study.run(compared, folder, config.realizations)
-        summary = table(compared, rows)
-        summary.to_csv(folder.path / "summary.csv", index=False)
-        figure(config, summary, folder.path / "small_scale")
-    tables.print_table(
-        summary,
-        axes=prepared.study.axes,
-        title=f"Small scales, setting {config.setting}, model {config.model}, seed {config.seed}",
-        reference=prepared.study.reference,
-        best="bound" if config.objective == "coupled" else "optimum",
-        notes=_notes(config),
+    config, study = prepared.config, prepared.study
+    if config.train_s:
+        study = with_joint_agents(config, study, prepared.folder.path)
+    outputs.report(
+        dataclasses.replace(prepared, study=study),
+        "small_scale",
+        table=lambda rows: table(study, rows),
+        figure=lambda summary, stem: figure(config, summary, stem),
+        show=lambda summary, rows: tables.print_table(
+            summary,
+            axes=study.axes,
+            title=f"Small scales, setting {config.setting}, model {config.model}, "
+            f"seed {config.seed}",
+            reference=study.reference,
+            best="bound" if config.objective == "coupled" else "optimum",
+            notes=_notes(config),
+        ),
     )
-    names = "rows.parquet, run.json, summary.csv, small_scale.png, small_scale.pdf"
-    print(f"wrote {names} in {folder.path}/")
 
 
 def table(study: "Study", rows: "pd.DataFrame") -> "pd.DataFrame":

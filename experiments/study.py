@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -37,16 +37,21 @@ class Cell:
         axes: where it is, by column name, such as `{"scale": "I"}`.
         source: what its instances are drawn from, the setting's switches and the objective
             included; or a network from a file, whose slots are the realisations.
-        methods: by name, in the order in which they run and are shown.
+        methods: by name, in the order in which they run and are shown; `Method`s, unless the study
+            measures in its own way.
         setting: what rates depend on, a name of `lsajax.SETTINGS` or of a file.
         budget_s: seconds for anytime methods, in place of the study's.
+        bound: what gaps of an instance are measured to, in the unit of its objective.
+        shares_channels: whether users of an answer may share a channel, and interfere there.
     """
 
     axes: Mapping[str, str | int | float]
     source: lsa.Scenario | Network
-    methods: Mapping[str, Method]
+    methods: Mapping[str, Any]
     setting: str = "plain"
     budget_s: float | None = None
+    bound: Callable[[lsa.Instance], float] = rows.bound
+    shares_channels: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,27 +83,52 @@ class Study:
 _sample = jax.jit(lsa.sample_instance)
 
 
-def instance(
-    seed: int, source: lsa.Scenario | Network, realization: int
-) -> tuple[jax.Array, lsa.Instance]:
-    """Key and instance of one realisation, a function of the seed and the sizes (N, M, K).
+def instance_key(seed: int, source: lsa.Scenario | Network, realization: int) -> jax.Array:
+    """Key of one realisation, a function of the seed and the sizes (N, M, K).
 
-    Neither study nor setting is in the key: studies share their instances, and plain and fading
-    differ by the fading alone, so that differences between settings are paired too. Of a network
-    from a file the key gives the methods' draws alone.
+    Neither study nor setting is in it: studies share their instances, and plain and fading differ
+    by the fading alone, so that differences between settings are paired too.
     """
     sizes = {name: getattr(source, name) for name in ("num_users", "num_channels", "num_active")}
     names = [part for item in sizes.items() for part in item]
-    key = hashing.named_key(
+    return hashing.named_key(
         jax.random.key(seed), "instance", *names, "realization", int(realization)
     )
+
+
+def instance(
+    seed: int, source: lsa.Scenario | Network, realization: int
+) -> tuple[jax.Array, lsa.Instance]:
+    """Key and instance of one realisation.
+
+    Of a network from a file the key gives the methods' draws alone.
+    """
+    key = instance_key(seed, source, realization)
     if isinstance(source, lsa.Scenario):
         return key, _sample(key, source)
     return key, source.instance(int(realization))
 
 
-def run(study: Study, folder: RunFolder, realizations: int) -> pd.DataFrame:
+Measure = Callable[[Study, Cell, int], list[dict[str, Any]]]
+"""Study, cell and realisation -> rows, one or two for each of the cell's methods."""
+
+
+def run(
+    study: Study,
+    folder: RunFolder,
+    realizations: int,
+    *,
+    measure: Measure | None = None,
+    warm_up: Callable[[Study, Cell], None] | None = None,
+) -> pd.DataFrame:
     """Computes what is not on disk yet; of a network from a file no more than its slots.
+
+    Args:
+        study: what is compared.
+        folder: of the rows.
+        realizations: of each cell.
+        measure: computes the rows of a realisation; `run_instance` if not given.
+        warm_up: compiles a cell; `prepare` if not given.
 
     Returns:
         The rows of the study's cells and of the first `realizations`, cells in the study's order.
@@ -114,8 +144,9 @@ def run(study: Study, folder: RunFolder, realizations: int) -> pd.DataFrame:
     else:
         with progress_bar(console) as progress:
             task = progress.add_task("", total=total - done)
-            for cell, realization in _todo(study, folder, realizations, progress, task):
-                found = run_instance(study, cell, realization)
+            todo = _todo(study, folder, realizations, warm_up or prepare, progress, task)
+            for cell, realization in todo:
+                found = (measure or run_instance)(study, cell, realization)
                 # Some are there where a method was added to the study since.
                 folder.append([row for row in found if not folder.has(row)])
                 progress.advance(task)
@@ -124,7 +155,12 @@ def run(study: Study, folder: RunFolder, realizations: int) -> pd.DataFrame:
 
 
 def _todo(
-    study: Study, folder: RunFolder, realizations: int, progress: Progress, task: Any
+    study: Study,
+    folder: RunFolder,
+    realizations: int,
+    warm_up: Callable[[Study, Cell], None],
+    progress: Progress,
+    task: Any,
 ) -> Iterator[tuple[Cell, int]]:
     """What is to be computed, one by one: there may be a thousand million."""
     for cell in study.cells:
@@ -135,7 +171,7 @@ def _todo(
                 continue
             if not warm:
                 progress.update(task, description=f"{where}: compiling")
-                prepare(study, cell)
+                warm_up(study, cell)
                 warm = True
             progress.update(task, description=f"{where}, realisation {realization}")
             yield cell, realization
@@ -147,20 +183,15 @@ def prepare(study: Study, cell: Cell) -> None:
     for method in cell.methods.values():
         if method.skip(inst) is None:
             method.prepare(inst)
-    rows.bound(inst)
+    cell.bound(inst)
 
 
 def run_instance(study: Study, cell: Cell, realization: int) -> list[dict[str, Any]]:
     """The rows of one instance: one per method, two for a method that has a raw row."""
     key, inst = instance(study.seed, cell.source, realization)
-    common = {
-        "num_users": cell.source.num_users,
-        "num_channels": cell.source.num_channels,
+    common = about(study, cell) | {
         "num_active": int(inst.user_mask.sum()),
-        "setting": cell.setting,
-        "objective": inst.objective,
-        "seed": study.seed,
-        "bound": rows.bound(inst),
+        "bound": cell.bound(inst),
     }
     budget_s = cell.budget_s or study.budget_s or DEFAULT_BUDGET_S
     found = []
@@ -172,7 +203,7 @@ def run_instance(study: Study, cell: Cell, realization: int) -> list[dict[str, A
             outcome = method.run(hashing.named_key(key, "method", method.name), inst, budget_s)
             if study.budget_s is None and method.name == study.budget_from:
                 budget_s = outcome.seconds
-        for name, columns in _rows_of(method, outcome, reason, inst):
+        for name, columns in _rows_of(cell, method, outcome, reason, inst):
             identity = {**cell.axes, "method": name, "realization": realization}
             if isinstance(cell.source, Network) and outcome is not None and name == method.name:
                 columns["assigned_channel_id"] = cell.source.channels(outcome.assignment).tolist()
@@ -180,8 +211,19 @@ def run_instance(study: Study, cell: Cell, realization: int) -> list[dict[str, A
     return found
 
 
+def about(study: Study, cell: Cell) -> dict[str, Any]:
+    """Columns that all rows of a cell have in common."""
+    return {
+        "num_users": cell.source.num_users,
+        "num_channels": cell.source.num_channels,
+        "setting": cell.setting,
+        "objective": cell.source.objective,
+        "seed": study.seed,
+    }
+
+
 def _rows_of(
-    method: Method, outcome: Outcome | None, reason: str | None, inst: lsa.Instance
+    cell: Cell, method: Method, outcome: Outcome | None, reason: str | None, inst: lsa.Instance
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     names = [name for name in (method.name, method.raw_name) if name is not None]
     for name in names:
@@ -194,7 +236,8 @@ def _rows_of(
         ended = {"seconds": outcome.seconds, "status": outcome.status}
         # The rest would be the same in both rows.
         kept = {"raw_valid": outcome.columns.get("raw_valid")} if raw else outcome.columns
-        valued = rows.evaluate(inst, assignment, raw=raw)
+        left = inst if outcome.inst is None else outcome.inst
+        valued = rows.evaluate(left, assignment, raw=raw or cell.shares_channels)
         yield name, {**valued, **ended, **kept}
 
 

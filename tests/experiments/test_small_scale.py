@@ -30,7 +30,7 @@ def test_what_is_enumerated_is_the_optimum_and_nothing_exceeds_it(found):
 
 
 def test_what_is_too_large_is_skipped_with_what_it_would_take():
-    compared = {m.name: m for m in small_scale.compared_methods(Config(max_assignments=30))}
+    compared = {m.name: m for m in small_scale.compared_methods("throughput", 30)}
     inst = sample_instance(jax.random.key(0), lsa.SMALL_SCALES[7, 10, 2])
     reason = compared[methods.EXHAUSTIVE].skip(inst)
     assert "2 users and 10 channels have 90 assignments" in reason

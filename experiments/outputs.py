@@ -1,0 +1,51 @@
+"""What every study leaves behind: rows, summary and figure on disk, a table on the terminal."""
+
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from experiments import study
+from experiments.config import Prepared
+
+
+def report(
+    prepared: Prepared[Any],
+    name: str,
+    *,
+    table: Callable[[pd.DataFrame], pd.DataFrame],
+    figure: Callable[[pd.DataFrame, pathlib.Path], None],
+    show: Callable[[pd.DataFrame, pd.DataFrame], None],
+    more: Callable[[pd.DataFrame], Sequence[str]] = lambda found: (),
+    measure: study.Measure | None = None,
+    warm_up: Callable[[study.Study, study.Cell], None] | None = None,
+) -> None:
+    """What every study's `run` is: what is not on disk yet, then table and figure.
+
+    Args:
+        prepared: the run.
+        name: of the study, and of its figure's file.
+        table: rows -> summary, which becomes summary.csv.
+        figure: draws a summary; its file without an ending.
+        show: prints summary and rows.
+        more: writes further files of the rows, and names them.
+        measure: computes the rows of a realisation; `study.run_instance` if not given.
+        warm_up: compiles a cell; `study.prepare` if not given.
+    """
+    folder = prepared.folder
+    with prepared.resources:
+        found = study.run(
+            prepared.study,
+            folder,
+            prepared.config.realizations,
+            measure=measure,
+            warm_up=warm_up,
+        )
+        summary = table(found)
+        summary.to_csv(folder.path / "summary.csv", index=False)
+        figure(summary, folder.path / name)
+        names = ["rows.parquet", "run.json", "summary.csv", f"{name}.png", f"{name}.pdf"]
+        names += more(found)
+    show(summary, found)
+    print(f"wrote {', '.join(names)} in {folder.path}/")

@@ -1,0 +1,79 @@
+"""Seconds per decision, compilation and batches apart; what of them the table shows."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import llm.models
+from experiments import latency, methods, small_scale
+from experiments.latency import Config
+from tests.experiments.test_scaling import KnownModel
+
+
+@pytest.fixture(autouse=True)
+def _few_methods(monkeypatch):
+    """One of each kind: what others take to compile is theirs to test."""
+    kept = (methods.RANDOM, methods.GROUPED, methods.OPTIMUM, methods.EXHAUSTIVE)
+    every = small_scale.compared_methods
+
+    def few(objective, max_assignments):
+        return [m for m in every(objective, max_assignments) if m.name in kept]
+
+    monkeypatch.setattr(small_scale, "compared_methods", few)
+
+
+def run(path, **options):
+    latency.run(latency.prepare(Config(sizes=("(5,5,1)",), out=path, **options)))
+    return pd.read_parquet(path / "rows.parquet"), pd.read_csv(path / "summary.csv")
+
+
+def test_a_run_its_stages_and_its_resume(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(llm.models, "load_model", lambda name: KnownModel())
+    options = {"model": "known", "realizations": 3, "batch": 4}
+    rows, summary = run(tmp_path, **options)
+    by_method = summary.set_index("method")
+    own = rows[rows["method"] == methods.OPTIMUM]
+    assert by_method.loc[methods.OPTIMUM, "seconds"] == own["seconds"].median()
+    assert by_method.loc[methods.OPTIMUM, "p95_s"] == own["seconds"].quantile(0.95)
+    # A first call compiles: it takes longer than what it compiled. No model compiles.
+    solvers = by_method.drop([methods.LLM, methods.GROUPED])
+    assert (solvers["compile_s"] > solvers["seconds"]).all()
+    assert (solvers["batch_per_s"] > 0).all() and np.isnan(
+        by_method.loc[methods.GROUPED, "batch_per_s"]
+    )
+    assert rows["batch_per_s"].notna().sum() == len(solvers) + 1  # of the first instance alone
+    own = by_method.loc[methods.LLM]
+    stages = [own[f"{stage}_s"] for stage in latency.STAGES]
+    assert own["generate_s"] == pytest.approx(0.02) and min(stages) >= 0
+    assert methods.LLM_RAW not in by_method.index
+    assert by_method.loc[methods.EXHAUSTIVE, "paper_s"] == 0.0001
+    printed = capsys.readouterr().out
+    assert "Stages of the language model" in printed and "4 at once" in printed
+    assert (tmp_path / "latency.png").stat().st_size > 10_000
+    _, again = run(tmp_path, resume=True, **options)
+    pd.testing.assert_frame_equal(again, summary)
+
+
+def test_what_is_too_slow_for_a_batch_is_left_out(tmp_path):
+    rows, summary = run(tmp_path, model="none", realizations=1, batch=4, slowest_s=1e-9)
+    assert "batch_per_s" not in rows or rows["batch_per_s"].isna().all()
+    assert (summary["seconds"] > 0).all()
+
+
+def test_the_paper_has_its_triples():
+    assert latency.PAPER_S["(15,20,8)", methods.OPTIMUM] == 0.0155
+    assert len(latency.PAPER_S) == 3 * 4 - 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sizes": ("IV",)}, r"--sizes must name one or more of \(5,5,1\)"),
+        ({"batch": -1}, "--batch must be at least 0, got -1"),
+        ({"slowest_s": 0.0}, "--slowest-s must be above 0"),
+        ({"max_assignments": 0}, "--max-assignments must be at least 1, got 0"),
+    ],
+)
+def test_options_that_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        latency.check(Config(**options))
