@@ -17,8 +17,7 @@ FAILS = "Does not hold."
 UNTESTED = "Cannot be tested here."
 NOT_YET = "Not yet measured."
 TRAINED_MODEL = (
-    "It takes the paper's checkpoints, or a training of a 7 B model: about eight GPUs of 80 GB for "
-    "300 steps of GRPO"
+    "It takes the paper's checkpoints, or a training of a 7 B model by GRPO on several GPUs"
 )
 
 

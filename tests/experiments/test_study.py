@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 
 import lsajax as lsa
-from experiments import methods, rows, study
+from experiments import config as options
+from experiments import methods, rows, scaling, study
 from experiments.methods import Method, Outcome
 from experiments.study import Cell, Study
 from lsajax.runs.folder import RunFolder
