@@ -47,7 +47,7 @@ class Config:
         out: file of the table; `python -m experiments.findings` reads it.
     """
 
-    draws: int = 5_000
+    draws: int = 5_120
     climbs: int = 32
     steps: int = 400
     answers: int = 200
@@ -112,6 +112,7 @@ def keeps_most(users: int, channels: int) -> np.ndarray:
     return kept == kept.max(axis=1, keepdims=True)
 
 
+@functools.cache
 def instance(users: int, channels: int) -> lsa.Instance:
     """A slot of the size without occupied channels, whose powers and bandwidths are replaced."""
     scenario = lsa.Scenario(num_users=users, num_channels=channels, num_active=users)
@@ -180,8 +181,9 @@ def _worst_of(
     points: np.ndarray, model: Model, users: int, channels: int, rule: str
 ) -> tuple[np.ndarray, np.ndarray]:
     ratios, which = [], []
-    for start in range(0, len(points), _CHUNK):
-        chunk = 10.0 ** points[start : start + _CHUNK]
+    size = min(len(points), _CHUNK)  # of which there is a compilation
+    for start in range(0, len(points), size):
+        chunk = 10.0 ** points[start : start + size]
         power, bandwidth = chunk[:, :-channels], chunk[:, -channels:]
         if model.per_pair:
             power = power.reshape(-1, users, channels)
@@ -209,12 +211,12 @@ def search(
         better = found < ratio
         points[better], ratio[better] = tried[better], found[better]
     at = int(ratio.argmin())
-    _, which = _worst_of(points[at : at + 1], model, users, channels, rule)
+    _, which = _worst_of(points, model, users, channels, rule)
     chunk = 10.0 ** points[at]
     slot = {
         "power_w": chunk[:-channels].reshape(users, -1).tolist(),
         "bandwidth_hz": chunk[-channels:].tolist(),
-        "raw": answers(users, channels)[which[0]].tolist(),
+        "raw": answers(users, channels)[which[at]].tolist(),
     }
     return {
         "what": "search",
@@ -292,13 +294,16 @@ def typical(config: Config, size: str, setting: str, rule: str) -> dict[str, Any
 def main(config: Config) -> None:
     """All searches and random answers, one line each, then the table."""
     if config.quick:
-        config = dataclasses.replace(config, draws=500, climbs=8, steps=50, answers=10)
+        config = dataclasses.replace(config, draws=512, climbs=8, steps=50, answers=10)
     found = []
     for name, model in models().items():
         for users, channels in SIZES:
             for rule in RULES if model.per_pair else RULES[:1]:
                 found.append(search(config, name, model, users, channels, rule))
-                print(f"{name}, {users} x {channels}, {rule}: {found[-1]['worst_ratio']:.4g}")
+                print(
+                    f"{name}, {users} x {channels}, {rule}: {found[-1]['worst_ratio']:.4g}",
+                    flush=True,
+                )
     for size in TYPICAL:
         for setting in ("plain", "fading"):
             for rule in RULES if setting == "fading" else RULES[:1]:

@@ -97,7 +97,7 @@ def prepare(config: Config) -> options.Prepared[Config]:
     config = options.quickened(config, settings=("plain", "fading"), realizations=2)
     more = ("realizations", "settings", "goals", "deadlines_s")
     record = options.record("choice", config, without=more)
-    out = config.out or pathlib.Path("results") / ("choice-quick" if config.quick else "choice")
+    out = config.out or options.folder_of("choice", config)
     folder = RunFolder(out, record, identity=(*AXES, "method", "realization"), resume=config.resume)
     from experiments.methods import RANDOM
     from experiments.study import Study

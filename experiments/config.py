@@ -178,6 +178,11 @@ def resolved(config: WithSetting) -> WithSetting:
     return dataclasses.replace(config, objective=config.objective or "throughput")
 
 
+def folder_of(study: str, config: RunConfig) -> pathlib.Path:
+    """Where the rows of a study go that has one folder, or two with that of `--quick`."""
+    return pathlib.Path("results") / (f"{study}-quick" if config.quick else study)
+
+
 def out_folder(study: str, config: SlotConfig) -> pathlib.Path:
     """Where the rows go: `--out`, or a folder per study, objective, setting, model and paradigm."""
     if config.out is not None:

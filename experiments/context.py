@@ -72,7 +72,7 @@ def check(config: Config) -> None:
 def prepare(config: Config) -> options.Prepared[Config]:
     """Checks everything that can be checked before the first instance, cheap checks first."""
     check(config)
-    config = options.resolved(config)
+    config = options.resolved(options.quickened(config, realizations=4))
     folder = RunFolder(
         options.out_folder("context", config),
         options.record("context", config, without=("realizations", "budgets", "details")),

@@ -81,6 +81,7 @@ def scenarios(config: Config) -> dict[str, lsa.Scenario]:
 def prepare(config: Config) -> options.Prepared[Config]:
     """Checks everything that can be checked before the first slot, cheap checks first."""
     check(config)
+    config = options.quickened(config, sizes=("crowded",), realizations=3)
     config = options.resolved(config)
     folder = RunFolder(
         options.out_folder("horizon", config),

@@ -80,7 +80,8 @@ def check(config: Config) -> None:
 def prepare(config: Config) -> options.Prepared[Config]:
     """Checks everything that can be checked before the first instance, cheap checks first."""
     check(config)
-    config = options.resolved(config)
+    small = ("(5,5,1)", "(15,20,8)", "III")
+    config = options.resolved(options.quickened(config, sizes=small, realizations=5))
     folder = RunFolder(
         options.out_folder("latency", config),
         options.record("latency", config, without=("realizations", "sizes")),

@@ -24,6 +24,7 @@ PAGES = (
     "docs/agents.md",
     "docs/clusters.md",
     "docs/learning.md",
+    "docs/findings.md",
 )
 _TABLE = re.compile(r"(<!-- table: (\S+)(?: (\w+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -123,6 +124,21 @@ def agents_table(summary: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
+def repair_table(found: pd.DataFrame) -> str:
+    """Markdown of `benchmarks.repair_ratio`: worst ratios found, then those of random answers."""
+    lines = ["| answers | slots of | rule | users x channels | worst | mean | locally optimal, % |"]
+    lines.append(f"|{'---|' * 7}")
+    for row in found.to_dict("records"):
+        size = f"{row['users']} x {row['channels']}"
+        rest = ["–", "–"]
+        if row["what"] != "search":
+            size = f"{row['size']}: {size}"
+            rest = [f"{row['mean_ratio']:.5f}", f"{row['locally_optimal_percent']:.0f}"]
+        cells = [row["what"], row["model"], row["rule"], size, f"{row['worst_ratio']:.4f}", *rest]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def _large(number: float) -> str:
     """Three digits, and all of those before the point, in groups."""
     return f"{number:,.0f}".replace(",", " ") if number >= 100 else f"{number:.3g}"
@@ -214,6 +230,7 @@ _TABLES = {
     "agents": agents_table,
     "text": text_table,
     "learning": learning.markdown,
+    "repair": repair_table,
 }
 
 

@@ -71,9 +71,11 @@ def check(config: Config) -> None:
 def prepare(config: Config) -> options.Prepared[Config]:
     """Checks everything that can be checked before the first instance, cheap checks first."""
     check(config)
+    small = {"sizes": ("(15,20,8)",), "settings": ("fading",), "realizations": 4}
+    config = options.quickened(config, **small)
     more = ("realizations", "problems", "settings", "sizes", "tx_power_dbm")
     folder = RunFolder(
-        config.out or pathlib.Path("results") / "power_control",
+        config.out or options.folder_of("power_control", config),
         options.record("power_control", config, without=more),
         identity=(*AXES, "method", "realization"),
         resume=config.resume,

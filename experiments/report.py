@@ -9,7 +9,6 @@ import dataclasses
 import datetime
 import json
 import pathlib
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,16 +22,23 @@ from lsajax.runs.folder import BadRun
 if TYPE_CHECKING:
     import pandas as pd
 
+TIME = "seconds; with --quick under twenty minutes on 2 cores"
+
 SHIPPED = pathlib.Path(__file__).parents[1] / "docs" / "results"
-QUICK = (
-    "scaling --quick",
-    "scaling --setting fading --quick",
-    "scaling --objective fair --quick",
-    "scaling --objective coupled --quick",
-    "small_scale --quick",
-    "choice --quick",
-)
-"""What `--quick` runs, each with its own folder under results/quick."""
+QUICK = {
+    "scaling-plain": "scaling",
+    "scaling-fading": "scaling --setting fading",
+    "scaling-fair": "scaling --objective fair",
+    "scaling-coupled": "scaling --objective coupled",
+    "small_scale": "small_scale",
+    "choice": "choice",
+    "latency": "latency",
+    "context": "context",
+    "horizon": "horizon",
+    "power_control": "power_control",
+    "train_agent": "train_agent --setting fading --triple 50 40 20 --evaluate-at I",
+}
+"""What `--quick` runs at that size: folder under results/quick -> command."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +160,11 @@ def shipped(folder: pathlib.Path = SHIPPED) -> Iterator[Source]:
 
 
 def _quick() -> list[pathlib.Path]:
-    """Runs every study at its --quick size; their folders."""
+    """Runs every study at its --quick size; their folders.
+
+    Raises:
+        OSError: one failed.
+    """
     from rich.console import Console
 
     from experiments.study import progress_bar
@@ -162,20 +172,16 @@ def _quick() -> list[pathlib.Path]:
     found = []
     with progress_bar(Console(stderr=True)) as progress:
         task = progress.add_task("", total=len(QUICK))
-        for command in QUICK:
+        for name, command in QUICK.items():
             progress.update(task, description=command)
-            out = (
-                pathlib.Path("results")
-                / "quick"
-                / re.sub(r"\W+", "-", command.removesuffix(" --quick"))
-            )
-            words = [f"experiments.{command.split()[0]}", *command.split()[1:]]
-            call = [sys.executable, "-m", *words, "--resume", "--out", str(out)]
+            found.append(pathlib.Path("results") / "quick" / name)
+            study, *words = command.split()
+            call = [sys.executable, "-m", f"experiments.{study}", *words]
+            call += ["--quick", "--resume", "--out", str(found[-1])]
             done = subprocess.run(call, capture_output=True, text=True)
             if done.returncode != 0:
                 last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-                raise OSError(f"python -m experiments.{command} failed: {last}")
-            found.append(out)
+                raise OSError(f"python -m experiments.{command} --quick failed: {last}")
             progress.advance(task)
     return found
 

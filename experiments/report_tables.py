@@ -50,7 +50,7 @@ _UNITS = {
 SPELLED = {
     "prompt_budget": "budget",
     "prompt_detail": "detail",
-    "tx_power_dbm": "dBm",
+    "tx_power_dbm": "power, dBm",
     "deadline_s": "due in, s",
 }
 

@@ -160,6 +160,7 @@ def scenario(config: Config, triple: tuple[int, int, int]) -> lsa.Scenario:
 def prepare(config: Config) -> Prepared:
     """Checks everything that can be checked before the training, cheap checks first."""
     check(config)
+    config = options.quickened(config, seeds=2, updates=20, realizations=8)
     config = options.resolved(config)
     out = config.out or _default_folder(config)
     record = options.record("train_agent", config, without=_FREE)
@@ -217,6 +218,8 @@ def make_agent(config: Config) -> "Agent":
 def _default_folder(config: Config) -> pathlib.Path:
     sizes = "x".join(str(size) for size in config.triple)
     parts = [config.algorithm, config.head, sizes, config.setting, str(config.objective)]
+    if config.quick:
+        parts.append("quick")
     return pathlib.Path("results") / "train_agent" / "-".join(parts)
 
 

@@ -80,6 +80,8 @@ class Prepared:
 def prepare(config: Config) -> Prepared:
     """Checks everything before the first training."""
     options.check_run(config)
+    small = {"seeds": 2, "steps": 40, "held_out": ("fading",), "realizations": 2}
+    config = options.quickened(config, **small)
     if config.seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {config.seeds}")
     accepted = get_args(options.Setting)
@@ -96,7 +98,7 @@ def prepare(config: Config) -> Prepared:
     record = options.record(
         "train_duals", config, without=("realizations", "seeds", "seed", "held_out", "ship")
     )
-    out = config.out or pathlib.Path("results") / "train_duals"
+    out = config.out or options.folder_of("train_duals", config)
     folder = RunFolder(out, record, identity=IDENTITY, resume=config.resume)
     resources = contextlib.ExitStack()
     resources.enter_context(folder)

@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 
 import lsajax as lsa
-from experiments import methods, rows, study
+from experiments import config as options
+from experiments import methods, rows, scaling, study
 from experiments.methods import Method, Outcome
 from experiments.study import Cell, Study
 from lsajax.runs.folder import RunFolder
@@ -236,3 +237,15 @@ def test_kill_9_in_the_middle_resumes_to_the_same_rows(tmp_path):
     pd.testing.assert_frame_equal(whole.drop(columns="seconds"), killed.drop(columns="seconds"))
     record = json.loads((tmp_path / "killed" / "run.json").read_text())
     assert len(record["sessions"]) == 2 and record["columns"] == rows.COLUMNS
+
+
+def test_quick_lowers_what_is_not_given():
+    config = scaling.Config(quick=True, realizations=5)
+    small = options.quickened(config, realizations=3, scales=("I",))
+    assert (small.realizations, small.scales) == (5, ("I",))
+    given = scaling.Config(realizations=5)
+    assert options.quickened(given, realizations=3, scales=("I",)) == given
+    full = options.record("scaling", scaling.Config(), without=())
+    assert options.record("scaling", scaling.Config(quick=True), without=()) == full
+    assert str(options.out_folder("scaling", config)).endswith("throughput-plain-quick")
+    assert options.folder_of("choice", config).name == "choice-quick"
