@@ -2,8 +2,8 @@
 
 `python -m benchmarks.prefix --model FOLDER` asks one model for short completions of consecutive
 slots of one network, one call for all slots of a turn, with and without reuse in turn. Prompts of
-one turn are the slots after those of the turn before, as in use: each is new to the model. The
-first turn of either, which fills the prefix, is not counted.
+one turn are the slots after those of the turn before, as in use: each is new to the model. One
+slot before them, which fills the prefix, is not counted.
 """
 
 import dataclasses
@@ -67,11 +67,11 @@ def prompts(model: LocalModel, config: Config, count: int) -> list[str]:
 
 def measure(model: LocalModel, texts: list[str], runs: int, config: Config) -> dict[str, Any]:
     """Seconds of the turns with and without reuse, and whether the texts were the same."""
-    count = len(texts) // (runs + 1)
+    count = (len(texts) - 1) // runs
     seconds: dict[bool, list[float]] = {False: [], True: []}
     same = True
     for turn in range(runs + 1):
-        turn_texts = texts[turn * count : (turn + 1) * count]
+        turn_texts = texts[1 + (turn - 1) * count : 1 + turn * count] if turn else texts[:1]
         made = {}
         for reuse in seconds:
             model.reuse_prefix = reuse
@@ -98,14 +98,15 @@ def main(config: Config) -> None:
     if not isinstance(model, LocalModel) or not model.reuse_prefix:
         raise SystemExit(f"{config.model} is no local model whose cache can be cut")
     sizes = ((1, 1), (4, 1)) if config.quick else tuple(zip(config.slots, config.runs, strict=True))
-    found = []
+    record: dict[str, Any] = {"model": pathlib.Path(model.name).name, "results": []}
+    for name in ("scale", "new_tokens", "batch_size", "dtype"):
+        record[name] = getattr(config, name)
     for count, runs in sizes:
-        texts = prompts(model, config, count * (runs + 1))
-        found.append(measure(model, texts, runs, config))
-        print(", ".join(f"{name} {value}" for name, value in found[-1].items()), flush=True)
-    options = {"scale": config.scale, "new_tokens": config.new_tokens, "dtype": config.dtype}
-    record = {"model": pathlib.Path(model.name).name, **options, "results": found}
-    timing.write(config.out, record | {"batch_size": config.batch_size})
+        texts = prompts(model, config, 1 + count * runs)
+        record["results"].append(measure(model, texts, runs, config))
+        found = record["results"][-1].items()
+        print(", ".join(f"{name} {value}" for name, value in found), flush=True)
+        timing.write(config.out, record)
 
 
 if __name__ == "__main__":

@@ -148,8 +148,8 @@ def check(config: SlotConfig) -> None:
             f"--time-budget-s must be within 0.01..3600 seconds, got {config.time_budget_s}"
         )
     if config.paradigm not in get_args(Paradigm):
-        accepted = ", ".join(get_args(Paradigm))
-        raise ValueError(f"--paradigm must be one of {accepted}, got {config.paradigm!r}")
+        known = ", ".join(get_args(Paradigm))
+        raise ValueError(f"--paradigm must be one of {known}, got {config.paradigm!r}")
     if config.constrain and config.paradigm == "code":
         raise ValueError("--constrain is for mappings: give --paradigm text with it")
     if config.time_budget_s is not None and config.paradigm == "text":

@@ -85,21 +85,20 @@ def prompts_table(found: pd.DataFrame) -> str:
 
 
 def text_table(found: pd.DataFrame) -> str:
-    """Markdown of `benchmarks.text_validity`: valid mappings without and with a grammar."""
-    head = ["model", "N, M, K", "valid", "gain", "valid, constrained", "gain, constrained"]
+    """Markdown of `benchmarks.text_validity`: mappings without and with a grammar."""
+    head = ["model", "N, M, K", "mappings", "valid", "valid, constrained", "gain, constrained"]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for (model, triple), own in found.groupby(["model", "triple"], sort=False):
-        cells = [model, str(triple).replace(",", ", ")]
-        for constrained in (False, True):
-            (row,) = own[own["constrained"] == constrained].to_dict("records")
-            if pd.isna(row["valid"]):
-                needed = row["tokens_needed"]
-                cells += ["N/A" if pd.isna(needed) else f"N/A ({needed:.0f} tokens)", "–"]
-                continue
-            interval = f"{100 * row['valid_low']:.0f} to {100 * row['valid_high']:.0f} %"
-            cells.append(f"{row['valid']:.0f} of {row['samples']:.0f} ({interval})")
-            error = "" if pd.isna(row["gain_error"]) else f" ± {1.96 * row['gain_error']:.2f}"
-            cells.append("–" if pd.isna(row["gain"]) else f"{row['gain']:.2f}{error}")
+        free, bound = (own[own["constrained"] == c].iloc[0] for c in (False, True))
+        cells = [str(model), str(triple).replace(",", ", ")]
+        if pd.isna(free["valid"]):
+            cells += [f"N/A: {free['tokens_needed']:.0f} tokens", "–", "–", "–"]
+        else:
+            cells.append(f"{free['mapped']:.0f} of {free['samples']:.0f}")
+            for row in (free, bound):
+                interval = f"{100 * row['valid_low']:.0f} to {100 * row['valid_high']:.0f} %"
+                cells.append(f"{row['valid']:.0f} ({interval})")
+            cells.append(f"{bound['gain']:.2f} ± {1.96 * bound['gain_error']:.2f}")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 
 HUB_PROMPT_BUDGET = 2048
 """Prompt tokens of the paper's main configuration."""
@@ -51,3 +52,11 @@ def check_sampling(max_new_tokens: int, temperature: float, num_samples: int) ->
         raise ValueError(f"temperature must be finite and at least 0, got {temperature}")
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, got {num_samples}")
+
+
+def check_constraints(constraints: Sequence[object] | None, prompts: Sequence[str]) -> None:
+    """Raises ValueError where there is not one constraint, or None, per prompt."""
+    if constraints is not None and len(constraints) != len(prompts):
+        raise ValueError(
+            f"constraints must have one entry per prompt ({len(prompts)}), got {len(constraints)}"
+        )

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from llm.models.completion import HUB_PROMPT_BUDGET, Completion, check_sampling, sample_seed
+from llm.models.completion import (
+    HUB_PROMPT_BUDGET,
+    Completion,
+    check_constraints,
+    check_sampling,
+    sample_seed,
+)
 from llm.models.constraint import Constraint
 from llm.models.generation import SeededSampler, ends_of, generating, plain_generation
 from llm.models.loading import load_checkpoint, own_defaults, torch_device
@@ -170,6 +176,7 @@ class LocalModel:
         """
         limit = self.max_new_tokens if max_new_tokens is None else max_new_tokens
         check_sampling(limit, temperature, num_samples)
+        check_constraints(constraints, prompts)
         ids = [self._ids(prompt) for prompt in prompts]
         longest = max(map(len, ids), default=0)
         if self.context and longest + limit > self.context:

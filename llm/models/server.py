@@ -17,6 +17,7 @@ from llm.models.completion import (
     HUB_PROMPT_BUDGET,
     Completion,
     ModelUnavailable,
+    check_constraints,
     check_sampling,
     sample_seed,
 )
@@ -194,6 +195,7 @@ class ServerModel:
         """
         limit = self.max_new_tokens if max_new_tokens is None else max_new_tokens
         check_sampling(limit, temperature, num_samples)
+        check_constraints(constraints, prompts)
         constraints = [None] * len(prompts) if constraints is None else constraints
 
         def one(prompt: str, index: int, constraint: Constraint | None) -> Completion:

@@ -112,7 +112,7 @@ def test_mappings_that_outgrow_the_context_are_skipped_with_the_tokens_they_need
     _, inst = study.instance(0, lsa.SMALL_SCALES[5, 5, 2], 0)
 
     class Writes(KnownModel):
-        context = 2100
+        context = 900
 
         def generate(self, prompts, **options):
             self.options = options
