@@ -24,8 +24,8 @@ class Options:
     model: str = dataclasses.field(
         default="embedded",
         metadata={
-            "help": "'embedded', 'embedded-base', a folder with a transformers checkpoint, or a hub "
-            "name."
+            "help": "'embedded', 'embedded-base', a folder with a transformers checkpoint, or a "
+            "hub name."
         },
     )
     paradigm: Literal["code", "text"] = dataclasses.field(
