@@ -13,6 +13,9 @@ from lsajax.runs import cli
 
 def _parse() -> Any:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # a GPU is the trainer's
+    from llm.training.processes import quiet
+
+    quiet()
     from trl import SFTConfig
 
     from llm.training.options import SftOptions, parse

@@ -55,7 +55,9 @@ class Rows(TrainerCallback):
         row |= {k: float(v) for k, v in logs.items() if isinstance(v, (int, float))}
         if not self.folder.has(row):
             self._waiting.append(row)
-        if control.should_save or time.monotonic() - self._flushed_s > _FLUSH_S:
+        # A validation of the same step is still to come: one row has both.
+        whole = "eval_loss" in logs or not control.should_evaluate
+        if whole and (control.should_save or time.monotonic() - self._flushed_s > _FLUSH_S):
             self.flush()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -124,14 +126,14 @@ class HeldOut(TrainerCallback):
 
 
 def summary(table: "pd.DataFrame") -> str:
-    """Valid share and mean gap of valid answers, by temperature, in a line."""
+    """Valid and right answers, and the gap of valid ones, by temperature, in a line."""
     parts = []
     for temperature, own in table.groupby("temperature"):
         gap = own["gap"].mean()
         shown = "-" if math.isnan(gap) else f"{100 * gap:.2f} %"
         parts.append(
             f"temperature {temperature:g}: {100 * own['valid'].mean():.0f} % valid, "
-            f"gap of valid answers {shown}"
+            f"{100 * own['right'].mean():.0f} % of the right family, gap of valid answers {shown}"
         )
     return "held out, " + "; ".join(parts)
 

@@ -100,9 +100,15 @@ def measure(
 ) -> Callable[[], Any]:
     """A function that evaluates the model in training on held-out instances."""
 
-    def table() -> Any:
-        from llm.training.evaluation import evaluate
+    right: dict[prompts.Cell, tuple[str, ...]] = {}
 
+    def table() -> Any:
+        from llm.training.evaluation import evaluate, right_families
+
+        held_out = list(dict.fromkeys(cells))
+        count, seed = options.eval_realizations, trainer.args.seed
+        if box is not None and not right:  # they are the same at each evaluation
+            right.update(right_families(box, held_out, realizations=count, seed=seed))
         model = InMemoryModel(
             trainer.accelerator.unwrap_model(trainer.model),
             base.tokenizer,
@@ -113,11 +119,12 @@ def measure(
         return evaluate(
             model,
             box,
-            cells,
-            realizations=options.eval_realizations,
+            held_out,
+            realizations=count,
             num_samples=options.eval_samples,
-            seed=trainer.args.seed,
+            seed=seed,
             paradigm=options.paradigm,
+            right=right,
         )
 
     return table

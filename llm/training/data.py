@@ -18,7 +18,7 @@ class Examples(NamedTuple):
     Attributes:
         train: what is learned from.
         held_out: of other instances.
-        right: the program that was taken for each cell; empty in the text paradigm.
+        right: the family that was taken for each cell; empty in the text paradigm.
         repeated: how many were left out because they were there already.
     """
 
@@ -41,8 +41,8 @@ def expert_examples(
 ) -> Examples:
     """An expert's answer to each entry of a stream, every pair once.
 
-    In the code paradigm it is the canonical program that runs best in the entry's cell, see
-    `experts.right_program`; in the text paradigm the best mapping of the instance.
+    In the code paradigm it is the canonical program of the family that is right in the entry's
+    cell, see `experts.right_program`; in the text paradigm the best mapping of the instance.
 
     Args:
         stream: of the instances, one per entry.
@@ -86,9 +86,9 @@ def _programs(
     stream: Stream, box: Sandbox | None, seed: int
 ) -> tuple[Callable[[int], str], dict[str, str]]:
     assert box is not None, "`Paradigm.check_box` comes before"
-    right = {cell: experts.right_program(cell, box, seed=seed) for cell in stream.cells}
+    right = {cell: experts.right_program(cell, box, seed=seed) for cell in set(stream.cells)}
     named = {" ".join(map(str, cell)): name for cell, name in right.items()}
-    return lambda i: experts.completion(experts.PROGRAMS[right[stream.cell(i)]]), named
+    return lambda i: experts.program_text(right[stream.cell(i)]), named
 
 
 def _mappings(

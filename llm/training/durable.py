@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 _STAGING = ".saving"
+_DISK_WORDS = ("PytorchStreamWriter", "inline_container", "SafetensorError", "No space left")
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
@@ -92,7 +93,7 @@ def is_disk_failure(error: BaseException) -> bool:
         return True
     # PyTorch and safetensors have no class of their own for it.
     text = f"{type(error).__name__}: {error}"
-    return any(word in text for word in ("PytorchStreamWriter", "SafetensorError", "No space left"))
+    return any(word in text for word in _DISK_WORDS)
 
 
 def checkpoints(out: pathlib.Path) -> list[pathlib.Path]:

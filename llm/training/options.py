@@ -152,8 +152,9 @@ def parse(
 
     argv = list(sys.argv[1:] if argv is None else argv)
     early = _early(argv)
+    both: Any = [own, trl_config]
     parser = TrlParser(
-        [own, trl_config],
+        both,
         description=description,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,
@@ -249,5 +250,5 @@ def own_config(options: Options, config: Any) -> dict[str, Any]:
     plain = type(config)(output_dir="trainer_output", bf16=False, use_cpu=True).to_dict()
     theirs = config.to_dict()
     where = {"output_dir", "run_name", "logging_dir", "local_rank", "report_to", "disable_tqdm"}
-    changed = {f"trl.{k}": v for k, v in theirs.items() if k not in where and v != plain.get(k)}
-    return json.loads(json.dumps(here | changed, default=str))
+    changed = {k: v for k, v in theirs.items() if k not in where and v != plain.get(k)}
+    return json.loads(json.dumps({**here, "trl": changed}, default=str))

@@ -1,6 +1,7 @@
 """The processes of one training on one machine, and the CPUs of each."""
 
 import os
+import warnings
 
 import torch
 
@@ -35,3 +36,13 @@ def set_threads(threads: int | None, *, small: bool, cpus: int) -> None:
     if threads is None:
         threads = 1 if small else cpus
     torch.set_num_threads(threads)
+
+
+def quiet() -> None:
+    """Without bars of a blink for loading and saving, and libraries' words to their own makers."""
+    import datasets
+    from transformers.utils import logging
+
+    datasets.disable_progress_bars()
+    logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl|torch)\.")

@@ -17,6 +17,10 @@ from llm.training.evaluator import best_values, check_counts, random_baselines
 from llm.training.rewards import Scores, Terms, check_one_slot_each, checked_budgets, score
 
 
+class NotFiniteError(ValueError):
+    """A reward is NaN or infinite, of a program that was not cut off."""
+
+
 class TrlRewards:
     """The three parts as TRL reward functions: `GRPOTrainer(reward_funcs=rewards.functions, ...)`.
 
@@ -196,7 +200,7 @@ class TrlRewards:
         )
         for i, total, status in zip(chosen, scores.total, scores.status, strict=True):
             if status != UNFINISHED and not np.isfinite(total):
-                raise ValueError(
+                raise NotFiniteError(
                     f"the reward of a completion for instance {i} must be finite, got {total}"
                 )
         return scores

@@ -124,11 +124,11 @@ class RunFolder:
             ) from None
 
     def _check_config(self, before: Mapping[str, Any]) -> None:
-        names = dict.fromkeys([*self.config, *before])
+        old, new = _flat(before), _flat(self.config)
         changed = [
-            f"{name} was {before.get(name)!r}, now {self.config.get(name)!r}"
-            for name in names
-            if before.get(name) != self.config.get(name)
+            f"{name} was {old.get(name)!r}, now {new.get(name)!r}"
+            for name in dict.fromkeys([*new, *old])
+            if old.get(name) != new.get(name)
         ]
         if changed:
             raise BadRun(
@@ -244,6 +244,15 @@ class RunFolder:
         }
         content = json.dumps(record, indent=2) + "\n"
         provenance.replace_file(self.path / RUN, content.encode())
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Entries of mappings within it, one level down, as `name.entry`."""
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        inner = isinstance(value, Mapping) and value
+        found |= {f"{name}.{k}": v for k, v in value.items()} if inner else {name: value}
+    return found
 
 
 def _check_writable(path: pathlib.Path) -> None:

@@ -1,6 +1,8 @@
 """Real trainings of the embedded model, a few steps each: resumed, interrupted, on a full disk."""
 
+import contextlib
 import json
+import resource
 import shlex
 import shutil
 
@@ -12,7 +14,8 @@ import torch
 from trl import GRPOConfig, SFTConfig
 
 from llm.models import EMBEDDED, load_model
-from llm.training import callbacks, durable, grpo, sft
+from llm.sandbox import SandboxUnavailable
+from llm.training import callbacks, common, durable, grpo, rewards, sft
 from llm.training.options import GrpoOptions, SftOptions, parse
 from lsajax.runs import cli
 from lsajax.runs.folder import BadRun
@@ -88,7 +91,7 @@ def test_a_run_leaves_rows_completions_curves_and_a_model_that_loads(whole):
     assert table["step"].tolist() == [1, 2, 3, 4]
     assert np.isfinite(table[["reward", "loss", "grad_norm", "raw/valid"]].to_numpy()).all()
     record = json.loads((whole / "run.json").read_text())
-    assert record["config"]["recipe"] == "small-code" and record["config"]["trl.save_steps"] == 2
+    assert record["config"]["recipe"] == "small-code" and record["config"]["trl"]["save_steps"] == 2
     assert record["versions"]["trl"] and record["commit"]
     samples = pd.read_parquet(whole / "completions" / "completions_00004.parquet")
     assert len(samples) == 8
@@ -114,33 +117,37 @@ def test_a_resumed_run_is_the_one_that_was_never_stopped(whole, tmp_path, monkey
         assert torch.equal(weights(out / "model")[name], value), name
 
 
+@contextlib.contextmanager
+def no_room(size=65536):
+    """Files of this process can grow no further than this: writes fail as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def test_a_full_disk_at_a_checkpoint_keeps_the_run(tmp_path, monkeypatch, capsys):
-    save = torch.save
-    failures = []
+    save = grpo.GRPOTrainer._save_checkpoint
 
-    def full(obj, file, *args, **kwargs):
-        if "checkpoint-1" in str(file) or "checkpoint-2" in str(file):
-            failures.append(file)
-            return save(obj, "/dev/full", *args, **kwargs)
-        return save(obj, file, *args, **kwargs)
+    def without_room(self, model, trial):
+        with no_room() if self.state.global_step < 2 else contextlib.nullcontext():
+            save(self, model, trial)
 
-    monkeypatch.setattr(torch, "save", full)
-    out = train(tmp_path / "run", steps=3, save=1)
-    assert len(failures) == 2
-    assert [durable.step_of(path) for path in durable.checkpoints(out)] == [3]
+    monkeypatch.setattr(grpo.GRPOTrainer, "_save_checkpoint", without_room)
+    out = train(tmp_path / "run", steps=2, save=1)
+    assert [durable.step_of(path) for path in durable.checkpoints(out)] == [2]
     assert not any(out.glob(".saving/*"))
     assert capsys.readouterr().err.count("warning: checkpoint of step 1 not written") == 1
-    assert rows(out)["step"].tolist() == [1, 2, 3]
+    assert rows(out)["step"].tolist() == [1, 2]
 
 
-def test_what_libraries_raise_on_a_full_disk_is_told_from_other_errors():
+def test_what_libraries_raise_on_a_full_disk_is_told_from_other_errors(tmp_path):
     tensor = {"x": torch.zeros(1 << 20)}
-    for write in (
-        lambda: torch.save(tensor, "/dev/full"),
-        lambda: safetensors.torch.save_file(tensor, "/dev/full"),
-    ):
-        with pytest.raises(Exception) as raised:
-            write()
+    for write in (torch.save, safetensors.torch.save_file):
+        with no_room(), pytest.raises(Exception) as raised:
+            write(tensor, str(tmp_path / "file"))
         assert durable.is_disk_failure(raised.value)
     assert not durable.is_disk_failure(RuntimeError("CUDA error: out of memory"))
 
@@ -178,7 +185,9 @@ def test_bad_input_is_refused_before_the_first_step(whole, tmp_path):
     for said, more in cases.items():
         with pytest.raises(ValueError, match=said):
             grpo.prepare(asked(tmp_path / "run", *more))
-    with pytest.raises(cli.Unavailable, match="must be 'embedded', a folder or a hub name"):
+    with pytest.raises(
+        cli.Unavailable, match="must be embedded, embedded-base, a folder or a hub name"
+    ):
         grpo.prepare(asked(tmp_path / "run", "--model", "./nowhere"))
     with pytest.raises(BadRun, match="holds results already"):
         grpo.prepare(asked(whole))
@@ -187,21 +196,39 @@ def test_bad_input_is_refused_before_the_first_step(whole, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_reward_that_is_not_finite_or_no_sandbox_ends_the_run_in_a_sentence(
+    tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        real = rewards.evaluate
+        patch.setattr(
+            rewards, "evaluate", lambda *a, **k: real(*a, **k)._replace(gain=np.full(8, np.inf))
+        )
+        with pytest.raises(cli.Unavailable, match=r"for instance \d+ must be finite, got inf"):
+            train(tmp_path / "run")
+
+    def no_walls(*args, **kwargs):
+        raise SandboxUnavailable("seccomp", "this kernel has none")
+
+    monkeypatch.setattr(common, "Sandbox", no_walls)
+    with pytest.raises(cli.Unavailable, match="this kernel has none"):
+        train(tmp_path / "other")
+
+
 def test_sft_learns_what_the_expert_answers(tmp_path):
     argv = (
-        f"--out {tmp_path / 'run'} --settings plain fading --scales 7,10,2 --examples 24 "
-        "--held_out 0.25 --max_steps 4 --save_steps 2 --per_device_train_batch_size 4 "
-        "--eval_realizations 1 --eval_samples 0 --disable_tqdm true"
-    ).split()
-    job = sft.prepare(sft.Asked(*parse(SftOptions, SFTConfig, "", argv)))
+        f"--out {tmp_path / 'run'} --settings plain --scales 7,10,2 --examples 24 --held_out 0.25 "
+        "--max_steps 4 --save_steps 2 --per_device_train_batch_size 4 --eval_realizations 0 "
+        "--disable_tqdm true"
+    )
+    job = sft.prepare(sft.Asked(*parse(SftOptions, SFTConfig, "", shlex.split(argv))))
     sft.run(job)
     job.folder.close()
     table = rows(tmp_path / "run")
     assert table["step"].tolist() == [1, 2, 3, 4]
     assert table["loss"].iloc[-1] < table["loss"].iloc[0]
-    assert table["eval_loss"].notna().sum() == 2
-    right = json.loads((tmp_path / "run" / "run.json").read_text())["examples"]["right"]
-    assert right["plain throughput 7,10,2 1.0"] == "sort"
-    before = pd.read_parquet(tmp_path / "run" / "evaluation" / "step-000000.parquet")
-    assert len(before) == 2 and {"valid", "gap", "status"} <= set(before)
+    assert table["eval_loss"].notna().tolist() == [False, True, False, True]
+    made = json.loads((tmp_path / "run" / "run.json").read_text())["examples"]
+    assert set(made["right"]) == {"plain throughput 7,10,2 1.0"}
+    assert (made["train"], made["held_out"], made["repeated"]) == (18, 6, 0)
     load_model(str(tmp_path / "run" / "model"))
