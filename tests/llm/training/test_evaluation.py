@@ -133,3 +133,9 @@ def test_wilson(share, trials):
 def test_bad_counts(box, model):
     with pytest.raises(ValueError, match="realizations must be at least 1"):
         evaluation.evaluate(model, box, CELLS, realizations=0)
+
+
+def test_where_no_program_ends_in_time_none_is_right(box):
+    cell = Cell("plain", "throughput", "15,20,8", 0.01)
+    tight = evaluation.right_families(box, [cell], realizations=1)[cell]
+    assert set(tight) <= set(programs.PROGRAMS)
