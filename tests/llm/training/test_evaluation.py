@@ -1,5 +1,7 @@
 """What evaluation says of models whose answers are known."""
 
+import types
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -135,7 +137,9 @@ def test_bad_counts(box, model):
         evaluation.evaluate(model, box, CELLS, realizations=0)
 
 
-def test_where_no_program_ends_in_time_none_is_right(box):
-    cell = Cell("plain", "throughput", "15,20,8", 0.01)
-    tight = evaluation.right_families(box, [cell], realizations=1)[cell]
-    assert set(tight) <= set(programs.PROGRAMS)
+def test_where_no_program_ends_in_time_none_is_right(box, monkeypatch):
+    def score(texts, *_, **__):
+        return types.SimpleNamespace(valid=np.zeros(len(texts), bool), gain=np.ones(len(texts)))
+
+    monkeypatch.setattr(evaluation, "score", score)
+    assert evaluation.right_families(box, CELLS[:1], realizations=1) == {CELLS[0]: ()}
