@@ -69,8 +69,10 @@ def check(config: Config) -> None:
         raise ValueError(f"--slots must be at least 1, got {config.slots}")
     if not 0 <= config.discount <= 1:
         raise ValueError(f"--discount must be within 0..1, got {config.discount}")
-    for scenario in scenarios(config).values():
-        lsa.traffic.check_scenario(scenario)
+    if config.setting == "poisson":
+        raise ValueError(
+            "--setting must not be poisson: traffic over slots needs a fixed number of users"
+        )
 
 
 def scenarios(config: Config) -> dict[str, lsa.Scenario]:

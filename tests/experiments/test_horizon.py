@@ -100,7 +100,7 @@ def test_where_channels_are_short_the_schedulers_differ():
         ({"slots": 0}, "--slots must be at least 1, got 0"),
         ({"discount": 1.5}, "--discount must be within 0..1, got 1.5"),
         ({"objective": "fair"}, "--objective must be throughput"),
-        ({"setting": "poisson"}, "poisson must be "),
+        ({"setting": "poisson"}, "--setting must not be poisson"),
     ],
 )
 def test_options_that_are_refused(options, message):
