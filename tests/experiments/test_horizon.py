@@ -68,6 +68,9 @@ def test_the_summary_its_figure_and_its_resume(found, capsys):
     out, _, config = found
     summary = pd.read_csv(out / "summary.csv").set_index("method")
     assert (summary["throughput_mbps"] > 0).all() and (summary["served_share"] == 1).all()
+    own = summary.loc[WARM_START]
+    assert 0 < own["warm_s"] < own["seconds"] and own["cold_s"] > 0
+    assert summary["warm_s"].notna().sum() == 1
     assert (out / "horizon.png").stat().st_size > 10_000
     horizon.run(horizon.prepare(Config(**{**vars(config), "resume": True})))
     printed = capsys.readouterr().out
