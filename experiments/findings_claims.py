@@ -59,8 +59,8 @@ def near_optimal() -> Finding:
         "The paper's instances and checkpoint are not published. With our calibration its LLM row "
         f"is beside our exact optimum: {shown}, which is as exact as the calibration. It takes "
         "no more than sorting users by power and channels by bandwidth, which is exactly optimal "
-        f"in this setting. The small model that ships here, which is no code model, is {gap(ours)} below at scale III. "
-        f"{TRAINED_MODEL}.",
+        "in this setting. The small model that ships here, which is no code model, is "
+        f"{gap(ours)} below at scale III. {TRAINED_MODEL}.",
         (_PLAIN,),
     )
 
@@ -79,9 +79,9 @@ def above_grouped() -> Finding:
         FAILS if worst < 0.1 else PARTLY,
         f"The paper's LLM row is beside its Grouped-KM row: {theirs}. On common instances our "
         f"Grouped-KM, given the time of the small model ({milliseconds(own[1]['seconds'])} at "
-        f"scale II, where the paper's takes {_PAPER_S:.2f} s), is at most {number(worst, 2)} % below the "
-        f"exact optimum, which no program exceeds; with fading {gap(fading)}. So it is not the "
-        "problem that sets the two apart. How the paper's Grouped-KM was stopped, it does not say.",
+        f"scale II, where the paper's takes {_PAPER_S:.2f} s), is at most {number(worst, 2)} % "
+        f"below the exact optimum, which no program exceeds; with fading {gap(fading)}. So it is "
+        "not the problem that sets the two apart. How the paper's Grouped-KM was stopped, it does not say.",
         (_PLAIN, "scaling_fading.csv"),
     )
 
