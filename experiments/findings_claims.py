@@ -81,7 +81,8 @@ def above_grouped() -> Finding:
         f"Grouped-KM, given the time of the small model ({milliseconds(own[1]['seconds'])} at "
         f"scale II, where the paper's takes {_PAPER_S:.2f} s), is at most {number(worst, 2)} % "
         f"below the exact optimum, which no program exceeds; with fading {gap(fading)}. So it is "
-        "not the problem that sets the two apart. How the paper's Grouped-KM was stopped, it does not say.",
+        "not the problem that sets the two apart. How its Grouped-KM was stopped, the paper does "
+        "not say.",
         (_PLAIN, "scaling_fading.csv"),
     )
 
