@@ -198,7 +198,7 @@ def run(config: Config) -> None:
         raise OSError(f"no rows found: {SHIPPED} holds none; give folders of runs")
     config.out.write_text(page(found), encoding="utf-8")
     size = config.out.stat().st_size / 1e6
-    print(f"wrote {config.out}: {len(found)} studies, {size:.1f} MB, opens without a network")
+    print(f"wrote {config.out}: {len(found)} sections, {size:.1f} MB, opens without a network")
 
 
 def page(sources: list[Source]) -> str:

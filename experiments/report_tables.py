@@ -70,8 +70,8 @@ def axes_of(table: pd.DataFrame) -> list[str]:
     return columns[: columns.index("method")] if "method" in columns else []
 
 
-def prepared(table: pd.DataFrame) -> pd.DataFrame:
-    """With `place`, the cell's name, and the texts that are shown on hover."""
+def prepared(table: pd.DataFrame, *, coupled: bool = False) -> pd.DataFrame:
+    """With `place`, the cell's name, what gaps are to, and the texts that are shown on hover."""
     table = table.copy()
     places = [[of_axis(a, row[a]) for a in axes_of(table)] for row in table.to_dict("records")]
     table["place"] = [", ".join(parts) for parts in places]
@@ -81,6 +81,7 @@ def prepared(table: pd.DataFrame) -> pd.DataFrame:
             table[f"{name}_label"] = [interval(*pair) for pair in pairs]
             table[f"{name}_low"] = table[name] - table[half].fillna(0)
             table[f"{name}_high"] = table[name] + table[half].fillna(0)
+    table["gaps_to"] = "an upper bound" if coupled else "the exact optimum"
     return table
 
 
@@ -161,7 +162,7 @@ def section(source: "Source", view: "View", anchor: str) -> dict[str, Any]:
         BadRun: its table is not one of its study.
     """
     try:
-        table = prepared(source.table)
+        table = prepared(source.table, coupled="coupled" in source.name)
         headings, rows, reasons = cells(view.table(table))
         figures = [
             _figure(figure, f"{anchor}-f{i}") for i, figure in enumerate(view.figures(table))

@@ -265,3 +265,45 @@ def test_in_a_browser(text, tmp_path, width, scheme, flag):
     assert found["sort"] == "ascending"
     assert found["up"] == sorted(found["before"])
     assert found["down"] == sorted(found["before"], reverse=True)
+
+
+def study_table(study):
+    """A summary with the columns of a study, of numbers that a test can look for."""
+    table = pd.read_csv(report.SHIPPED / "scaling_plain.csv")
+    if study == "power_control":
+        return pd.read_csv(report.SHIPPED / "power_control.csv")
+    if study == "repair_ratio":
+        return pd.read_csv(report.SHIPPED / "repair_ratio.csv")
+    if study == "context":
+        budget = table["scale"].map({"I": 512, "II": 1024, "III": 2048})
+        return (
+            table.drop(columns="scale")
+            .assign(prompt_detail=1.0)[["prompt_detail", *table.columns[1:]]]
+            .pipe(lambda t: t.assign(prompt_budget=budget)[["prompt_budget", *t.columns]])
+        )
+    table = table.rename(columns={"scale": "size"})
+    if study == "latency":
+        seconds = table["seconds"]
+        return table.assign(p95_s=2 * seconds, paper_s=100 * seconds)
+    shares = {"throughput_mbps": table["mean"], "jain_index": table["gap_percent"] / 100}
+    halves = {f"{name}_half": values / 10 for name, values in shares.items()}
+    return table.assign(**shares, **halves, served_share=1.0)
+
+
+@pytest.mark.parametrize(
+    ("study", "figures", "said"),
+    [
+        ("latency", 1, "decides 100 times as fast"),
+        ("context", 1, "At 2048 tokens, detail 1 the best mean is 56"),
+        ("horizon", 2, "the fairest is Random, 46"),
+        ("power_control", 1, "The most that is gained over equal powers, by problem: alone: "),
+        ("repair_ratio", 0, "Within the paper's ranges the repair keeps 0.641"),
+    ],
+)
+def test_views_of_other_studies(tmp_path, study, figures, said):
+    path = run_folder(tmp_path / study, study_table(study))
+    (source,) = report.from_runs(path)
+    found = Page(report.page([dataclasses.replace(source, study=study)]))
+    assert len(found.all("figure")) == figures
+    (lead,) = [e["text"] for e in found.all("p") if e.get("class") == "lead"]
+    assert said in lead, lead
