@@ -84,12 +84,14 @@ def prepare(config: Config) -> options.Prepared[Config]:
 
     resources = contextlib.ExitStack()
     resources.enter_context(folder)
-    model, box = methods.open_model(config.model, resources, folder.metadata)
+    model, box = methods.open_model(
+        config.model, resources, folder.metadata, paradigm=config.paradigm
+    )
     study = Study(cells=cells(config, model, box), seed=config.seed, reference=methods.RANDOM)
     return options.Prepared(config, study, folder, resources)
 
 
-def cells(config: Config, model: "Model", box: "Sandbox") -> "list[Cell]":
+def cells(config: Config, model: "Model", box: "Sandbox | None") -> "list[Cell]":
     """A cell per budget and detail, all with the same instances."""
     from experiments import methods
     from experiments.study import Cell
@@ -106,6 +108,8 @@ def cells(config: Config, model: "Model", box: "Sandbox") -> "list[Cell]":
                 prompt_detail=detail,
                 temperature=config.temperature,
                 time_budget_s=config.time_budget_s,
+                paradigm=config.paradigm,
+                constrain=config.constrain,
             )
             compared = [
                 asked,

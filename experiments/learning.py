@@ -113,8 +113,8 @@ def rows(config: Config) -> "pd.DataFrame":
     models |= {str(k): str(run / "model") for k, run in enumerate(config.runs)}
     found = []
     with Sandbox(workers=2, limits=Limits(wall_s=60.0, cpu_s=5.0)) as box:
-        count = {"realizations": config.realizations, "seed": config.seed}
-        right = right_families(box, list(group), **count)
+        count, seed = config.realizations, config.seed
+        right = right_families(box, list(group), realizations=count, seed=seed)
         for name, spec in models.items():
             print(f"model {name}", file=sys.stderr)
             table = evaluate(
@@ -123,7 +123,8 @@ def rows(config: Config) -> "pd.DataFrame":
                 list(group),
                 num_samples=config.samples,
                 right=right,
-                **count,
+                realizations=count,
+                seed=seed,
             )
             summary = summarise(table)
             own = [_cell(row) for row in summary.to_dict("records")]

@@ -17,8 +17,11 @@ SHORT = (Cell("fading", "throughput", "1500,1500,1200", 0.04),)
 
 def cells() -> list[Cell]:
     """All kinds at two sizes, and a short time budget."""
-    kinds = [Cell(*kind.split(", "), size, BUDGET_S) for kind in corpus.KINDS for size in SIZES]
-    return [*kinds, *SHORT]
+    found = []
+    for kind in corpus.KINDS:
+        setting, objective = kind.split(", ")
+        found += [Cell(setting, objective, size, BUDGET_S) for size in SIZES]
+    return [*found, *SHORT]
 
 
 def evaluate(

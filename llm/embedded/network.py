@@ -180,7 +180,7 @@ def save(
 ) -> pathlib.Path:
     """Write the checkpoint in half precision, with the lengths it was trained for."""
     out = pathlib.Path(config.out)
-    copy.deepcopy(model).to(torch.float16).save_pretrained(out)
+    copy.deepcopy(model).half().save_pretrained(out)
     tokenizer.save_pretrained(out)
     limits = {"prompt_budget": PROMPT_BUDGET, "max_new_tokens": MAX_NEW_TOKENS}
     (out / "lsa.json").write_text(json.dumps(limits, indent=2) + "\n")

@@ -32,7 +32,8 @@ TOLERANCE = 0.01
 
 def held_out(cell: Cell, realizations: int, seed: int) -> list[lsa.Instance]:
     """Instances of a cell that no training draws."""
-    return list(Stream([cell], realizations, seed=seed, purpose="held out"))
+    drawn = Stream([cell], realizations, seed=seed, purpose="held out")
+    return [drawn[r] for r in range(realizations)]
 
 
 def evaluate(
@@ -165,8 +166,8 @@ def right_families(
     """The families that are right in each cell, by running one program of each.
 
     Right is what is valid on all held-out instances within the time budget, and comes within
-    `TOLERANCE` of the best of them on average; none where no program is valid. Which programs end in
-    time is this machine's affair.
+    `TOLERANCE` of the best of them on average; none where no program is valid. Which programs end
+    in time is this machine's affair.
     """
     found = {}
     for cell in cells:

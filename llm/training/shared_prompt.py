@@ -45,8 +45,8 @@ def share_prefill(model: Any) -> None:
     @functools.wraps(generate)
     def shared(*args: Any, **kwargs: Any) -> Any:
         ids, mask = kwargs.get("input_ids"), kwargs.get("attention_mask")
-        plain = not args and ids is not None and mask is not None
-        if plain and ids.shape[1] > 1 and "past_key_values" not in kwargs:
+        plain = not args and "past_key_values" not in kwargs
+        if plain and ids is not None and mask is not None and ids.shape[1] > 1:
             with torch.no_grad():
                 kwargs["past_key_values"] = prompt_cache(model.base_model, ids, mask)
         return generate(*args, **kwargs)

@@ -149,7 +149,5 @@ def test_models_in_memory_are_constrained_too(toy):
     constraint = CASES["one pair"]
     (made,) = model.generate(["a"], max_new_tokens=30, constraints=[constraint])
     assert made.text in set(sentences(constraint))
-    with pytest.raises(
-        ValueError, match=r"constraints must have one entry per .*, got 2"
-    ):
+    with pytest.raises(ValueError, match=r"constraints must have one entry per .*, got 2"):
         model.generate(["a"], constraints=[constraint] * 2)
