@@ -165,8 +165,8 @@ def right_families(
     """The families that are right in each cell, by running one program of each.
 
     Right is what is valid on all held-out instances within the time budget, and comes within
-    `TOLERANCE` of the best of them on average; none where no program is valid. Which programs end in
-    time is this machine's affair.
+    `TOLERANCE` of the best of them on average; none where no program is valid. Which programs end
+    in time is this machine's affair.
     """
     found = {}
     for cell in cells:
