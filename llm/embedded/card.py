@@ -41,9 +41,9 @@ of making tokenizer and prompts. Mean loss at the end: {loss:.2f} nat per comple
 
 Train it again with
 
-    python -m llm.embedded.pretrain --out llm/embedded/base --steps {steps} --minutes 0 --seed {seed} --threads {threads}
+    python -m llm.embedded.pretrain --out llm/embedded/base --steps {asked} --minutes {minutes:g} --seed {seed} --threads {threads}
 
-which also writes this card and `eval.json`. Needed when the prompt changes: `llm/decision/paradigm.py`, `task.py`, `serialize.py`.
+which also writes this card and `eval.json`; where the minutes end it, another machine makes other weights. Needed when the prompt changes: `llm/decision/paradigm.py`, `task.py`, `serialize.py`.
 
 ## Measured
 On {slots} slots that it was not trained on, from 5 channels to 2000, of all these kinds, before any repair:
@@ -69,6 +69,7 @@ def card(report: dict) -> str:
     }
     return _CARD.format(
         **{k: v for k, v in report["config"].items() if k != "steps"},
+        asked=report["config"]["steps"],
         **report["training"],
         **shares,
         t1=t1,
