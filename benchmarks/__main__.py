@@ -13,6 +13,7 @@ NAMES = (
     "rewards",
     "agents",
     "prompts",
+    "shared_prompt",
 )
 
 if __name__ == "__main__":

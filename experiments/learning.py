@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 BASE = "base"
 GROUPS = ("trained", "other size", "other combination")
-_SIZE, _LARGE, _SHORT_S, _AMPLE_S = "100,100,40", "1500,1500,1200", 0.03, 5.0
+_SIZE, _LARGE, _SHORT_S, _AMPLE_S = "100,100,40", "1500,1500,1200", 0.04, 5.0
 _AT_OTHER_SIZES = (
     ("plain", "throughput"),
     ("fading", "throughput"),

@@ -10,13 +10,13 @@ from llm.sandbox import Limits, Sandbox
 from llm.training.evaluation import evaluate as rows_of
 from llm.training.prompts import Cell
 
-SIZES = ("5,5,2", "100,100,40", "III")
+SIZES = ("15,20,8", "III")
 BUDGET_S = 2.0
-SHORT = (Cell("fading", "throughput", "1000,1000,800", 0.02),)
+SHORT = (Cell("fading", "throughput", "1500,1500,1200", 0.04),)
 
 
 def cells() -> list[Cell]:
-    """All kinds at three sizes, and a short time budget."""
+    """All kinds at two sizes, and a short time budget."""
     kinds = [Cell(*kind.split(", "), size, BUDGET_S) for kind in corpus.KINDS for size in SIZES]
     return [*kinds, *SHORT]
 

@@ -56,9 +56,11 @@ def make_prompts(
     def ids(text: str) -> list[int]:
         return tokenizer(f"<|user|>{text}<|assistant|>")["input_ids"]
 
+    # Twice those whose program is the longest.
+    kinds = [*corpus.KINDS, *(kind for kind in corpus.KINDS if kind.endswith("coupled"))]
     prompts: list[tuple[str, str, list[int]]] = []
     while len(prompts) < config.prompts:
-        kind = str(rng.choice(list(corpus.KINDS)))
+        kind = str(rng.choice(kinds))
         slot = corpus.random_slot(rng, kind)
         budget_s = float(rng.choice(corpus.TIME_BUDGETS_S))
         # Short ones are cheap to learn from, and what is met in use; some have any detail.

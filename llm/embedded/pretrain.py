@@ -27,7 +27,7 @@ class Config:
     """
 
     out: str
-    steps: int = 600
+    steps: int = 450
     minutes: float = 15.0
     seed: int = 0
     batch: int = 8

@@ -55,7 +55,9 @@ class Rows(TrainerCallback):
         row |= {k: float(v) for k, v in logs.items() if isinstance(v, (int, float))}
         if not self.folder.has(row):
             self._waiting.append(row)
-        if control.should_save or time.monotonic() - self._flushed_s > _FLUSH_S:
+        # A validation of the same step is still to come: one row has both.
+        whole = "eval_loss" in logs or not control.should_evaluate
+        if whole and (control.should_save or time.monotonic() - self._flushed_s > _FLUSH_S):
             self.flush()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -17,7 +17,7 @@ class Examples(NamedTuple):
 
     Attributes:
         train: what is learned from.
-        held_out: of other instances.
+        held_out: other pairs.
         right: the family that was taken for each cell; empty in the text paradigm.
         repeated: how many were left out because they were there already.
     """
@@ -49,7 +49,7 @@ def expert_examples(
         prompts: of the same stream.
         box: runs the programs; may be None in the text paradigm.
         paradigm: "code" or "text".
-        held_out: share of the entries, the last ones, that are kept for validation.
+        held_out: share of the pairs, the last ones, that are kept for validation.
         seed: of the instances that programs are compared on.
         count_tokens: of a text by the model's tokenizer.
         max_new_tokens: the most tokens of an answer.
@@ -59,27 +59,23 @@ def expert_examples(
     """
     answer = _programs if paradigm_named(paradigm).runs_programs else _mappings
     answers, right = answer(stream, box, seed)
-    seen: set[tuple[str, str]] = set()
-    kept: tuple[list[Example], list[Example]] = ([], [])
-    first_held_out = len(stream) - round(held_out * len(stream))
-    longest = 0
-    for index in range(len(stream)):
-        pair = prompts.text(index), answers(index)
-        if pair in seen:
-            continue
-        seen.add(pair)
-        longest = max(longest, len(pair[1]) and count_tokens(pair[1]) - count_tokens(""))
-        example = {
-            "prompt": [{"role": "user", "content": pair[0]}],
-            "completion": [{"role": "assistant", "content": pair[1]}],
+    pairs = dict.fromkeys((prompts.text(i), answers(i)) for i in range(len(stream)))
+    made = [
+        {
+            "prompt": [{"role": "user", "content": prompt}],
+            "completion": [{"role": "assistant", "content": text}],
         }
-        kept[index >= first_held_out].append(example)
+        for prompt, text in pairs
+    ]
+    longest = max(count_tokens(text) for text in {text for _, text in pairs}) - count_tokens("")
     if longest + 1 > max_new_tokens:
         raise ValueError(
             f"the longest answer has {longest} tokens, and the model gives at most "
             f"{max_new_tokens}: ask for smaller --scales"
         )
-    return Examples(*kept, right, len(stream) - len(seen))
+    first_held_out = len(made) - round(held_out * len(made))
+    repeated = len(stream) - len(made)
+    return Examples(made[:first_held_out], made[first_held_out:], right, repeated)
 
 
 def _programs(

@@ -165,7 +165,8 @@ def right_families(
     """The families that are right in each cell, by running one program of each.
 
     Right is what is valid on all held-out instances within the time budget, and comes within
-    `TOLERANCE` of the best of them on average. Which programs end in time is this machine's affair.
+    `TOLERANCE` of the best of them on average; none where no program is valid. Which programs end in
+    time is this machine's affair.
     """
     found = {}
     for cell in cells:
@@ -179,7 +180,7 @@ def right_families(
             budget_s=cell.time_budget_s,
         )
         gain = np.where(scores.valid, scores.gain, -np.inf).reshape(len(slots), -1).mean(axis=0)
-        good = gain >= gain.max() - TOLERANCE
+        good = np.isfinite(gain) & (gain >= gain.max() - TOLERANCE)
         found[cell] = tuple(np.array(list(PROGRAMS))[good].tolist())
     return found
 

@@ -47,18 +47,19 @@ class Trainer(SharedPrompts, DurableCheckpoints, GRPOTrainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if not (self.args.use_vllm or self.args.gradient_checkpointing):
+        config: Any = self.args
+        if not (config.use_vllm or config.gradient_checkpointing):
             model = self.accelerator.unwrap_model(self.model)
             share_prefill(getattr(model, "get_base_model", lambda: model)())
 
 
-def generation_cycle(config: GRPOConfig) -> int:
+def generation_cycle(config: Any) -> int:
     """Optimiser steps from one generation boundary to the next: there a run resumes exactly."""
     micro = config.steps_per_generation * config.num_iterations
     return math.lcm(micro, config.gradient_accumulation_steps) // config.gradient_accumulation_steps
 
 
-def num_prompts(config: GRPOConfig) -> int:
+def num_prompts(config: Any) -> int:
     """Prompts that `max_steps` take: no epoch ends before them."""
     micro = config.max_steps * config.gradient_accumulation_steps
     generations = math.ceil(micro / (config.steps_per_generation * config.num_iterations))
@@ -159,7 +160,6 @@ def build(job: Job, stream: prompts.Stream, box: Sandbox | None) -> tuple[Traine
         processing_class=base.tokenizer,
         peft_config=job.peft_config,
     )
-    trainer.data_collator = prompts.Prompts(
-        stream, base.count_tokens, base.prompt_budget, options.paradigm
-    )
+    fill_in: Any = prompts.Prompts(stream, base.count_tokens, base.prompt_budget, options.paradigm)
+    trainer.data_collator = fill_in
     return trainer, common.add_callbacks(trainer, options, base, job.cells, job.folder, box)

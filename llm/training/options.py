@@ -152,8 +152,9 @@ def parse(
 
     argv = list(sys.argv[1:] if argv is None else argv)
     early = _early(argv)
+    both: Any = [own, trl_config]
     parser = TrlParser(
-        [own, trl_config],
+        both,
         description=description,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,

@@ -40,7 +40,9 @@ def set_threads(threads: int | None, *, small: bool, cpus: int) -> None:
 
 def quiet() -> None:
     """Without bars of a blink for loading and saving, and libraries' words to their own makers."""
+    import datasets
     from transformers.utils import logging
 
+    datasets.disable_progress_bars()
     logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl|torch)\.")

@@ -119,6 +119,8 @@ def examples(job: Job, box: Sandbox | None) -> Examples:
 def build(job: Job, made: Examples, box: Sandbox | None) -> tuple[Trainer, callbacks.Rows]:
     """The trainer with its data and callbacks."""
     base = job.base
+    if not made.held_out:
+        job.config.eval_strategy = "no"
     trainer = Trainer(
         base.source,
         args=job.config,

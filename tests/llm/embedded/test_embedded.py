@@ -17,8 +17,11 @@ from llm.decision.paradigm import CODE
 from llm.decision.policy import decide
 from llm.decision.serialize import serialize
 from llm.embedded import corpus, network, pretrain
-from llm.embedded.corpus.tokenizer import train_tokenizer
-from llm.models import EMBEDDED
+from llm.embedded.card import card
+from llm.embedded.corpus.tokenizer import MAX_TOKEN_CHARS, train_tokenizer
+from llm.models import EMBEDDED, SHIPPED, load_model
+from llm.training.evaluation import evaluate
+from llm.training.prompts import Cell
 from tests.lsajax.cases import sample_instance
 
 SCENARIO = lsa.Scenario(num_users=40, num_channels=50, num_active=30)
@@ -159,27 +162,66 @@ def _texts(rng):
         yield corpus.sample_completion(rng, str(rng.choice(list(corpus.KINDS)))).text
 
 
-def test_what_is_shipped(embedded):
-    size = sum(f.stat().st_size for f in EMBEDDED.iterdir())
-    assert size < 6e6
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_is_shipped(name):
+    folder, model = SHIPPED[name], load_model(name)
+    assert sum(f.stat().st_size for f in folder.iterdir()) < 6e6
     assert {"model.safetensors", "config.json", "tokenizer.json", "README.md", "eval.json"} <= {
-        f.name for f in EMBEDDED.iterdir()
+        f.name for f in folder.iterdir()
     }
-    report = json.loads((EMBEDDED / "eval.json").read_text())
-    assert report["parameters"] == embedded.module.num_parameters() < 1.5e6
-    card = (EMBEDDED / "README.md").read_text()
+    report = json.loads((folder / "eval.json").read_text())
+    assert report["parameters"] == model.module.num_parameters() < 2e6
+    written = (folder / "README.md").read_text()
     for temperature in ("temperature_1", "temperature_0"):
         shares = report["evaluation"][temperature]
-        assert f"{100 * shares['valid']:.1f} %" in card
-        assert f"{100 * shares['ran']:.1f} %" in card
-    assert int(report["training"]["steps"]) == report["config"]["steps"]
+        for share in ("ran", "valid", "right"):
+            assert f"{100 * shares[share]:.1f} %" in written
+    assert f"{report['training']['steps']} steps" in written
     # A line of the instructions costs about a token; another text means another training.
-    assert embedded.count_tokens(CODE.static_text) < 2 * CODE.static_text.count("\n")
+    assert model.count_tokens(CODE.static_text) < 2 * CODE.static_text.count("\n")
 
 
-@pytest.mark.parametrize("kind", corpus.KINDS)
+def test_the_card_is_made_of_the_report():
+    report = json.loads((SHIPPED["embedded-base"] / "eval.json").read_text())
+    assert card(report) == (SHIPPED["embedded-base"] / "README.md").read_text()
+
+
+def test_both_have_one_tokenizer():
+    first, second = (folder / "tokenizer.json" for folder in SHIPPED.values())
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_no_piece_of_a_program_is_a_line():
+    tokenizer = load_model("embedded-base").tokenizer
+    rng = np.random.default_rng(0)
+    kinds = list(corpus.KINDS)
+    codes = [corpus.sample_completion(rng, kinds[i % len(kinds)]).code for i in range(60)]
+    pieces = {i for code in codes for i in tokenizer(code)["input_ids"]}
+    assert max(len(tokenizer.decode([i])) for i in pieces) <= MAX_TOKEN_CHARS
+
+
+def test_greedy_answers_are_right_for_the_prompt(box, embedded):
+    """The choice that GRPO taught; sorting and a LAP under two time budgets, local search."""
+    cells = [
+        Cell("fading", "fair", "15,20,8"),
+        Cell("plain", "coupled", "15,20,8"),
+        Cell("fading", "throughput", "1500,1500,1200", 0.04),
+    ]
+    answers = {"assign_values"}, {"improve"}, {"sort_both"}
+    found = evaluate(
+        embedded,
+        box,
+        cells,
+        realizations=1,
+        num_samples=0,
+        right=dict(zip(cells, answers, strict=True)),
+    )
+    assert found["right"].all(), found[["family", "status"]]
+
+
+@pytest.mark.parametrize("kind", SOME_KINDS)
 def test_it_reads_real_prompts_of_any_size(embedded, kind):
-    for scenario in (lsa.SMALL_SCALES[5, 5, 1], lsa.SMALL_SCALES[15, 20, 8], lsa.SCALES["III"]):
+    for scenario in (lsa.SMALL_SCALES[5, 5, 1], lsa.SCALES["III"]):
         inst = lsa.sample_instance(jax.random.key(2), scenario.replace(**corpus.KINDS[kind]))
         for detail in (None, 1.0):
             prompt = serialize(inst, embedded.count_tokens, embedded.prompt_budget, detail=detail)
@@ -194,8 +236,8 @@ def test_sampled_programs_are_valid_as_often_as_the_card_says(box, embedded):
     ]
     made = decide(embedded, box, slots, temperature=1.0, num_samples=8)
     report = json.loads((EMBEDDED / "eval.json").read_text())["evaluation"]["temperature_1"]
-    # 72 samples: three standard deviations are 0.15 at a share of 0.78.
-    assert abs(np.mean([d.valid for d in made]) - report["valid"]) < 0.17
+    # 120 samples: three standard deviations are 0.11 at a share of 0.8.
+    assert abs(np.mean([d.valid for d in made]) - report["valid"]) < 0.13
 
 
 @pytest.mark.parametrize(

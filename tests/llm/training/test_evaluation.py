@@ -1,5 +1,7 @@
 """What evaluation says of models whose answers are known."""
 
+import types
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -133,3 +135,11 @@ def test_wilson(share, trials):
 def test_bad_counts(box, model):
     with pytest.raises(ValueError, match="realizations must be at least 1"):
         evaluation.evaluate(model, box, CELLS, realizations=0)
+
+
+def test_where_no_program_ends_in_time_none_is_right(box, monkeypatch):
+    def score(texts, *_, **__):
+        return types.SimpleNamespace(valid=np.zeros(len(texts), bool), gain=np.ones(len(texts)))
+
+    monkeypatch.setattr(evaluation, "score", score)
+    assert evaluation.right_families(box, CELLS[:1], realizations=1) == {CELLS[0]: ()}

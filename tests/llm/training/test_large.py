@@ -52,10 +52,19 @@ def run(module, own, theirs, toy, name, out, *more):
     module.run(job)
     job.folder.close()
     assert job.peft_config is None or (out / "adapter" / "adapter_config.json").exists()
+    for step in (0, 2):  # held out, before and after
+        answers = pd.read_parquet(out / "evaluation" / f"step-{step:06d}.parquet")
+        assert len(answers) == 1 and {"valid", "gap", "right", "total"} <= set(answers)
     return pd.read_parquet(out / "rows.parquet")
 
 
-@pytest.mark.parametrize("name", ["qwen-coder-7b-grpo-1gpu", "qwen-coder-7b-grpo-8gpu"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "qwen-coder-7b-grpo-1gpu",
+        pytest.param("qwen-coder-7b-grpo-8gpu", marks=pytest.mark.slow),
+    ],
+)
 def test_grpo_of_programs(toy, tmp_path, name):
     table = run(grpo, GrpoOptions, GRPOConfig, toy, name, tmp_path / "run", *GRPO_HERE)
     assert table["step"].tolist() == [1, 2] and np.isfinite(table["reward"]).all()

@@ -132,15 +132,15 @@ def test_a_full_disk_at_a_checkpoint_keeps_the_run(tmp_path, monkeypatch, capsys
     save = grpo.GRPOTrainer._save_checkpoint
 
     def without_room(self, model, trial):
-        with no_room() if self.state.global_step < 3 else contextlib.nullcontext():
+        with no_room() if self.state.global_step < 2 else contextlib.nullcontext():
             save(self, model, trial)
 
     monkeypatch.setattr(grpo.GRPOTrainer, "_save_checkpoint", without_room)
-    out = train(tmp_path / "run", steps=3, save=1)
-    assert [durable.step_of(path) for path in durable.checkpoints(out)] == [3]
+    out = train(tmp_path / "run", steps=2, save=1)
+    assert [durable.step_of(path) for path in durable.checkpoints(out)] == [2]
     assert not any(out.glob(".saving/*"))
     assert capsys.readouterr().err.count("warning: checkpoint of step 1 not written") == 1
-    assert rows(out)["step"].tolist() == [1, 2, 3]
+    assert rows(out)["step"].tolist() == [1, 2]
 
 
 def test_what_libraries_raise_on_a_full_disk_is_told_from_other_errors(tmp_path):
@@ -217,19 +217,20 @@ def test_a_reward_that_is_not_finite_or_no_sandbox_ends_the_run_in_a_sentence(
 
 def test_sft_learns_what_the_expert_answers(tmp_path):
     argv = (
-        f"--out {tmp_path / 'run'} --settings plain fading --scales 7,10,2 --examples 24 "
-        "--held_out 0.25 --max_steps 4 --save_steps 2 --per_device_train_batch_size 4 "
-        "--eval_realizations 1 --eval_samples 0 --disable_tqdm true"
-    ).split()
-    job = sft.prepare(sft.Asked(*parse(SftOptions, SFTConfig, "", argv)))
+        f"--out {tmp_path / 'run'} --settings plain --scales 7,10,2 --examples 24 --held_out 0.25 "
+        "--max_steps 4 --save_steps 2 --per_device_train_batch_size 4 --eval_realizations 0 "
+        "--disable_tqdm true"
+    )
+    job = sft.prepare(sft.Asked(*parse(SftOptions, SFTConfig, "", shlex.split(argv))))
     sft.run(job)
     job.folder.close()
     table = rows(tmp_path / "run")
     assert table["step"].tolist() == [1, 2, 3, 4]
     assert table["loss"].iloc[-1] < table["loss"].iloc[0]
-    assert table["eval_loss"].notna().sum() == 2
-    right = json.loads((tmp_path / "run" / "run.json").read_text())["examples"]["right"]
-    assert right["plain throughput 7,10,2 1.0"] == "sort_both"
-    before = pd.read_parquet(tmp_path / "run" / "evaluation" / "step-000000.parquet")
-    assert len(before) == 2 and {"valid", "gap", "status"} <= set(before)
+    assert table["eval_loss"].notna().tolist() == [False, True, False, True]
+    made = json.loads((tmp_path / "run" / "run.json").read_text())["examples"]
+    assert set(made["right"]) == {"plain throughput 7,10,2 1.0"}
+    # Prompts show little of a slot where a program sees all of it: some are the same.
+    assert made["train"] + made["held_out"] + made["repeated"] == 24
+    assert made["held_out"] == round(0.25 * (made["train"] + made["held_out"])) > 0
     load_model(str(tmp_path / "run" / "model"))
