@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL := -m pip install -q -c constraints.txt
 
-.PHONY: scaling light test test-slow test-lsajax lint docs bench clean
+.PHONY: scaling light report test test-slow test-lsajax lint docs bench clean
 
 # Before anything is made: an environment of an old interpreter would stay and fail every later run.
 CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -36,6 +36,10 @@ light:
 	.venv-light/bin/python $(PIP_INSTALL) -e '.[runs,agents]' --group experiments
 	.venv-light/bin/python -m lsajax.solvers.build_native || echo "going on without the C++ kernel"
 	.venv-light/bin/python -m experiments.scaling --model none --resume $(ARGS)
+
+# Small runs of every study and training, and one page for the browser of what they wrote.
+report: .venv/.kernel
+	$(BIN)/python -m experiments.report --quick $(ARGS)
 
 test: .venv/.kernel
 	$(BIN)/python -m pytest $(ARGS)
