@@ -18,6 +18,7 @@ from lsajax.scheduling import SchedulerState
 
 MAX_RATE, WARM_START = "Max rate", "Max rate, warm start"
 PROPORTIONAL, ROUND_ROBIN = "Proportional fair", "Round robin"
+BESIDE = ("warm_s", "cold_s")
 _BUDGET_S = 0.1  # of anytime methods, of which none is here
 
 Decide = Callable[[jax.Array, SchedulerState, lsa.Instance], Outcome]
@@ -62,16 +63,27 @@ def over_slots() -> list[Policy]:
 
     def scheduler(name: str, schedule: scheduling.Scheduler) -> Policy:
         timed = _timed(jax.jit(schedule))
-        return Policy(name, lambda: lambda key, state, inst: timed(key, state, inst)[0])
 
-    solve = _timed(jax.jit(_solve))
+        def decide(key: jax.Array, state: SchedulerState, inst: lsa.Instance) -> Outcome:
+            seconds, assignment = timed(key, state, inst)
+            return Outcome(np.asarray(assignment), seconds, "feasible")
+
+        return Policy(name, lambda: decide)
+
+    values, solve = _timed(jax.jit(_values)), _timed(jax.jit(_solve))
 
     def begin_warm() -> Decide:
         memory: dict[str, Any] = {"prices": None}
 
         def decide(key: jax.Array, state: SchedulerState, inst: lsa.Instance) -> Outcome:
-            outcome, (_, memory["prices"]) = solve(inst, memory["prices"])
-            return outcome
+            matrix_s, matrix = values(inst)
+            problem = (matrix, inst.user_mask, ~inst.occupied)
+            warm_s, (assignment, prices) = solve(*problem, memory["prices"])
+            # Beside it, on the same matrix: what the memory saves.
+            cold_s, _ = solve(*problem, None)
+            memory["prices"] = prices
+            columns = {"warm_s": warm_s, "cold_s": cold_s}
+            return Outcome(np.asarray(assignment), matrix_s + warm_s, "optimal", columns=columns)
 
         return decide
 
@@ -82,28 +94,31 @@ def over_slots() -> list[Policy]:
     ]
 
 
-def _solve(inst: lsa.Instance, prices: Any) -> Any:
-    """Assignment of the highest rate, and its duals by channel, which the next slot starts from."""
+def _values(inst: lsa.Instance) -> jax.Array:
+    return lsa.value_matrix(inst.of_rates())
+
+
+def _solve(matrix: jax.Array, rows: jax.Array, columns: jax.Array, prices: Any) -> Any:
+    """The best assignment, and its duals by channel, which the next slot may start from."""
     duals = None
     if prices is not None:
         # Who asks changes from slot to slot: a user's own dual follows from those of the channels.
-        value = lsa.value_matrix(inst.of_rates())
-        row = jnp.max(jnp.where(inst.occupied, -jnp.inf, value - prices), axis=1)
-        duals = lsa.solvers.Duals(row, prices)
-    found = lsa.solvers.hungarian(jax.random.key(0), inst.of_rates(), init_duals=duals)
+        row = jnp.max(jnp.where(columns, matrix - prices, -jnp.inf), axis=1)
+        duals = lsa.solvers.Duals(jnp.where(rows, row, 0.0), prices)
+    found = lsa.solvers.linear_sum_assignment(
+        matrix, True, row_mask=rows, col_mask=columns, init_duals=duals
+    )
     assert found.duals is not None
     return found.assignment, found.duals.column
 
 
-def _timed(decide: Callable[..., Any]) -> Callable[..., tuple[Outcome, Any]]:
-    """The outcome of a compiled function that returns an assignment first, and all it returns."""
+def _timed(function: Callable[..., Any]) -> Callable[..., tuple[float, Any]]:
+    """Seconds of a compiled function, and what it returns."""
 
-    def run(*arguments: Any) -> tuple[Outcome, Any]:
+    def run(*arguments: Any) -> tuple[float, Any]:
         start = time.perf_counter()
-        found = jax.block_until_ready(decide(*arguments))
-        seconds = time.perf_counter() - start
-        assignment = found[0] if isinstance(found, tuple) else found
-        return Outcome(np.asarray(assignment), seconds, "feasible"), found
+        found = jax.block_until_ready(function(*arguments))
+        return time.perf_counter() - start, found
 
     return run
 
@@ -135,6 +150,7 @@ class History(NamedTuple):
         unserved: users without a channel in each slot.
         total_bps: sum of its rates, by user [bit/s].
         num_requests: slots in which it asked, by user.
+        columns: medians over the slots, the first left out, of what the policy says beside.
     """
 
     value: np.ndarray
@@ -142,6 +158,7 @@ class History(NamedTuple):
     unserved: np.ndarray
     total_bps: np.ndarray
     num_requests: np.ndarray
+    columns: dict[str, float]
 
 
 def history(policy: Policy, scenario: lsa.Scenario, slots: list[Slot]) -> History:
@@ -151,15 +168,18 @@ def history(policy: Policy, scenario: lsa.Scenario, slots: list[Slot]) -> Histor
         AssertionError: an answer is infeasible.
     """
     decide, state = policy.begin(), scheduling.init(scenario)
-    total_bps, by_slot = np.zeros(scenario.max_users), []
+    total_bps, by_slot, beside = np.zeros(scenario.max_users), [], []
     for key, inst, _ in slots:
         outcome = decide(key, state, inst)
         valued = rows.evaluate(inst.of_rates(), outcome.assignment)
         by_slot.append((valued["value"], outcome.seconds, valued["unserved"]))
+        beside.append([outcome.columns.get(name, np.nan) for name in BESIDE])
         rate, state = _update()(state, inst, outcome.assignment)
         np.add.at(total_bps, np.asarray(inst.user_id), np.asarray(rate, float))
     value, seconds, unserved = np.array(by_slot).T
-    return History(value, seconds, unserved, total_bps, np.asarray(state.num_requests))
+    found = dict(zip(BESIDE, np.median(beside[1:] or beside, axis=0).tolist(), strict=True))
+    columns = {name: x for name, x in found.items() if not np.isnan(x)}
+    return History(value, seconds, unserved, total_bps, np.asarray(state.num_requests), columns)
 
 
 @functools.cache

@@ -39,6 +39,8 @@ COLUMNS = {
     "unserved": "users without a channel, over slots their sum",
     "slots": "slots of a realisation",
     "served_share": "share of the requests that got a channel",
+    "warm_s": "seconds of the assignment problem from the last slot's duals, median [s]",
+    "cold_s": "the same from scratch [s]",
     "steps": "of a method on powers: gradients, rounds or prices",
     "below_min_rate": "users below the rate that they need, where users have needs",
     "seconds": "wall time of the decision, without compilation [s]",

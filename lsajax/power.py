@@ -149,7 +149,7 @@ def iterative_water_filling(
         Yu, Ginis and Cioffi, IEEE J. Sel. Areas Commun. 20 (2002).
     """
 
-    def one_round(_: int, factor: Array) -> Array:
+    def one_round(_: Array, factor: Array) -> Array:
         rivals = objective.co_channel_power(with_factors(inst, factor), assignment)
         return (factor + water_filling(inst, assignment, rivals)) / 2
 

@@ -23,7 +23,7 @@ def found(tmp_path_factory):
     return out, pd.read_parquet(out / "rows.parquet"), config
 
 
-@pytest.mark.parametrize("name", [PROPORTIONAL, ROUND_ROBIN])
+@pytest.mark.parametrize("name", [PROPORTIONAL, pytest.param(ROUND_ROBIN, marks=pytest.mark.slow)])
 def test_decisions_one_by_one_are_those_of_the_compiled_loop(name):
     key = study.instance_key(0, SCENARIO, 1)
     policy = {policy.name: policy for policy in horizon_policies.over_slots()}[name]
@@ -68,6 +68,9 @@ def test_the_summary_its_figure_and_its_resume(found, capsys):
     out, _, config = found
     summary = pd.read_csv(out / "summary.csv").set_index("method")
     assert (summary["throughput_mbps"] > 0).all() and (summary["served_share"] == 1).all()
+    own = summary.loc[WARM_START]
+    assert 0 < own["warm_s"] < own["seconds"] and own["cold_s"] > 0
+    assert summary["warm_s"].notna().sum() == 1
     assert (out / "horizon.png").stat().st_size > 10_000
     horizon.run(horizon.prepare(Config(**{**vars(config), "resume": True})))
     printed = capsys.readouterr().out
@@ -100,7 +103,7 @@ def test_where_channels_are_short_the_schedulers_differ():
         ({"slots": 0}, "--slots must be at least 1, got 0"),
         ({"discount": 1.5}, "--discount must be within 0..1, got 1.5"),
         ({"objective": "fair"}, "--objective must be throughput"),
-        ({"setting": "poisson"}, "poisson must be "),
+        ({"setting": "poisson"}, "--setting must not be poisson"),
     ],
 )
 def test_options_that_are_refused(options, message):

@@ -35,7 +35,7 @@ def test_gradients_find_the_closed_form_and_prices_the_bound(tmp_path, capsys):
     ratio = value[power_methods.PRICED] / value[power_methods.EQUAL]
     assert gain[power_methods.PRICED] == pytest.approx(100 * (ratio.mean() - 1))
     printed = capsys.readouterr().out
-    assert "Gain over equal power [%], problem alone" in printed and "Largest mean gap" in printed
+    assert "Gain over equal power [%], alone, fading" in printed and "Largest mean gap" in printed
     for name in ("power_control.png", "power_control.pdf", "run.json"):
         assert (tmp_path / name).stat().st_size > 0
     pd.testing.assert_frame_equal(run(tmp_path, resume=True, **options), summary)

@@ -73,7 +73,7 @@ def test_water_filling_is_that_of_bisection(name):
 
 
 def test_who_has_no_channel_gets_no_power():
-    inst = CASES["plain"]
+    inst = CASES["fading"]
     assignment = np.asarray(best_assignment(inst)).copy()
     assignment[2] = -1
     found = np.asarray(water_filling(inst, assignment))
