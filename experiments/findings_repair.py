@@ -68,6 +68,7 @@ def factor() -> Finding:
         f"found: {paper['worst_ratio']:.3f} within the paper's ranges, {wide['worst_ratio']:.3f} "
         "with powers up to 1e8 times as large or small, "
         f"{narrow['worst_ratio']:.3f} with bandwidths of 0.2 to 20 MHz besides, "
-        f"{fading['worst_ratio']:.4f} with fading. Random answers keep {number(usual.min(), 3)} to {number(usual.max(), 5)} in the mean.",
+        f"{fading['worst_ratio']:.4f} with fading. Random answers keep "
+        f"{number(usual.min(), 3)} to {number(usual.max(), 5)} in the mean.",
         ("repair_ratio.csv",),
     )
