@@ -66,8 +66,9 @@ def factor() -> Finding:
         "1/2 in the paper's setting, which any assignment that serves all has too; it is the best "
         "possible, and not a constant. With gains by user and channel there is none. Worst ratios "
         f"found: {paper['worst_ratio']:.3f} within the paper's ranges, {wide['worst_ratio']:.3f} "
-        f"with powers of any size, {narrow['worst_ratio']:.3f} with bandwidths of 0.2 to 20 MHz "
-        f"besides, {fading['worst_ratio']:.4f} with fading. Random answers keep "
+        "with powers up to 1e8 times as large or small, "
+        f"{narrow['worst_ratio']:.3f} with bandwidths of 0.2 to 20 MHz besides, "
+        f"{fading['worst_ratio']:.4f} with fading. Random answers keep "
         f"{number(usual.min(), 3)} to {number(usual.max(), 5)} in the mean.",
         ("repair_ratio.csv",),
     )

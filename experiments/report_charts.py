@@ -59,10 +59,12 @@ def _rows(table: pd.DataFrame) -> alt.Data:
     return alt.Data(values=rows)
 
 
-def _choice(name: str, places: Sequence[str], label: str) -> alt.Parameter:
+def _choice(
+    name: str, places: Sequence[str], label: str, first: str | None = None
+) -> alt.Parameter:
     """A menu over the cells; the page moves it out of the image, where a keyboard reaches it."""
     menu = alt.binding_select(options=list(places), name=label)
-    return alt.param(name=name, value=places[-1], bind=menu)
+    return alt.param(name=name, value=first or places[-1], bind=menu)
 
 
 def dots(
@@ -255,7 +257,8 @@ def lines(
     )
     base = alt.Chart(_rows(own))
     if len(places) > 1:
-        cell = _choice("cell", places, f"{where} ")
+        fullest = str(own["place"].value_counts(sort=False).idxmax())
+        cell = _choice("cell", places, f"{where} ", fullest)
         base = base.add_params(cell).transform_filter(alt.datum.place == cell)
     at = alt.X(f"{x}:Q", title=x_title, axis=alt.Axis(tickCount=5))
     y = alt.Y(f"{value}:Q", title=what, scale=alt.Scale(zero=False))

@@ -88,6 +88,24 @@ def of_latency(table: pd.DataFrame) -> str:
     return said
 
 
+def of_context(table: pd.DataFrame) -> str:
+    """Which prompts were best and worst for the model, and what they cost in time."""
+    own = table[table["method"].str.startswith("LLM (") & table["gap_percent"].notna()]
+    if own.empty:
+        return of_values(table)
+    ends = [own.loc[own["gap_percent"].idxmin()], own.loc[own["gap_percent"].idxmax()]]
+    shown = [
+        f"{interval(row['gap_percent'], row['gap_half_percent'])} % ({row['place']})"
+        for row in ends
+    ]
+    seconds = [number(1e3 * s, 3) for s in (own["seconds"].min(), own["seconds"].max())]
+    return (
+        f"The model's answers, repaired, are {shown[0]} to {shown[1]} below {best(table)}; a "
+        f"decision takes {seconds[0]} to {seconds[1]} ms. {len(own)} of "
+        f"{table['place'].nunique()} prompts fit into its context."
+    )
+
+
 def of_power(table: pd.DataFrame) -> str:
     parts = []
     for problem, own in table.groupby("problem", sort=False):

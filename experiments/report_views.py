@@ -206,7 +206,7 @@ VIEWS: dict[str, View] = {
     "context": View(
         "Prompt budgets",
         "Table VI: what tokens of the prompt are worth, and what they cost.",
-        leads.of_values,
+        leads.of_context,
         _sweep(
             "prompt_budget", "Prompt budget [tokens]", "Gap [%]", "gap_percent", "gap_half_percent"
         ),

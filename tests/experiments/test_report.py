@@ -260,7 +260,7 @@ def test_in_a_browser(text, tmp_path, width, scheme, flag):
     assert found["menus"] >= 8
     for container, drawn in found["charts"]:
         assert 0.8 * container < drawn <= container + 1
-    assert min(found["marks"]) > 3
+    assert min(found["marks"]) >= 3
     assert found["focused"]
     assert found["sort"] == "ascending"
     assert found["up"] == sorted(found["before"])
@@ -294,7 +294,7 @@ def study_table(study):
     ("study", "figures", "said"),
     [
         ("latency", 1, "decides 100 times as fast"),
-        ("context", 1, "At 2048 tokens, detail 1 the best mean is 56"),
+        ("context", 1, "repaired, are 4.1 ± 6.4 % (512 tokens, detail 1) to 13.5 ± 7.0 % (2048"),
         ("horizon", 2, "the fairest is Random, 46"),
         ("power_control", 1, "The most that is gained over equal powers, by problem: alone: "),
         ("repair_ratio", 0, "Within the paper's ranges the repair keeps 0.641"),
