@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 BASE = "base"
 GROUPS = ("trained", "other size", "other combination")
-_SIZE, _LARGE, _SHORT_S, _AMPLE_S = "100,100,40", "1500,1500,1200", 0.04, 5.0
+_SIZE, _LARGE, _SHORT_S, _AMPLE_S = "100,100,40", "1500,1500,1200", 0.03, 5.0
 _AT_OTHER_SIZES = (
     ("plain", "throughput"),
     ("fading", "throughput"),
@@ -78,8 +78,7 @@ def cells(trained: "list[Cell]") -> "dict[Cell, str]":
 
     found = dict.fromkeys(trained, GROUPS[0])
     for place in _AT_OTHER_SIZES:
-        for size in ("15,20,8", "III"):
-            found.setdefault(Cell(*place, size, _AMPLE_S), GROUPS[1])
+        found.setdefault(Cell(*place, "III", _AMPLE_S), GROUPS[1])
     for kind in HELD_OUT:
         setting, objective = kind.split(", ")
         found[Cell(setting, objective, _SIZE, 1.0)] = GROUPS[2]

@@ -46,7 +46,7 @@ Train it again with
 which also writes this card and `eval.json`; where the minutes end it, another machine makes other weights. Needed when the prompt changes: `llm/decision/paradigm.py`, `task.py`, `serialize.py`.
 
 ## Measured
-On {slots} slots that it was not trained on, from 5 channels to 2000, of all these kinds, before any repair:
+On {slots} slots that it was not trained on, of all these kinds, before any repair:
 
 | temperature | samples | ran | valid | right | different programs | tokens a completion |
 |---|---|---|---|---|---|---|

@@ -10,9 +10,9 @@ from llm.sandbox import Limits, Sandbox
 from llm.training.evaluation import evaluate as rows_of
 from llm.training.prompts import Cell
 
-SIZES = ("15,20,8", "III")
+SIZES = ("100,100,40", "III")
 BUDGET_S = 2.0
-SHORT = (Cell("fading", "throughput", "1500,1500,1200", 0.04),)
+SHORT = (Cell("fading", "throughput", "1500,1500,1200", 0.03),)
 
 
 def cells() -> list[Cell]:

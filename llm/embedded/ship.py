@@ -33,7 +33,7 @@ work beside it. The cells that prompts were drawn from are in that file; curves,
 not, on the page `docs/learning.md`. This checkpoint is `python -m llm.embedded.ship --run {run}`.
 
 ## Measured
-On {slots} slots that it was not trained on, from 5 channels to 2000, of all kinds of its pretraining, before
+On {slots} slots that it was not trained on, of all kinds of its pretraining, before
 any repair:
 
 | temperature | samples | ran | valid | right | different programs | tokens a completion |

@@ -123,4 +123,7 @@ class SharedPrompts:
             )
         missing = (0, kept - length)
         pad = torch.nn.functional.pad
-        return pad(outputs.log_probs, missing), pad(outputs.entropy, missing)
+        entropy = outputs.entropy  # of the reference model there is none
+        if entropy is None:
+            entropy = torch.zeros_like(outputs.log_probs)
+        return pad(outputs.log_probs, missing), pad(entropy, missing)
