@@ -44,7 +44,8 @@ def share_prefill(model: Any) -> None:
 
     @functools.wraps(generate)
     def shared(*args: Any, **kwargs: Any) -> Any:
-        ids, mask = kwargs.get("input_ids"), kwargs.get("attention_mask")
+        ids: Any = kwargs.get("input_ids")
+        mask: Any = kwargs.get("attention_mask")
         plain = not args and ids is not None and mask is not None
         if plain and ids.shape[1] > 1 and "past_key_values" not in kwargs:
             with torch.no_grad():

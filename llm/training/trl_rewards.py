@@ -191,12 +191,13 @@ class TrlRewards:
     def _scored(self, texts: Sequence[str], chosen: Sequence[int], lengths: Any) -> Scores:
         """Scores of `texts`, each on the entry of `instances` beside it."""
         budgets_s = self._budgets_s
+        anchors: Any = {name: [of(i) for i in chosen] for name, of in self._anchors.items()}
         scores = self._score(
             texts,
             [self.instances[i] for i in chosen],
             lengths=lengths,
             budget_s=None if budgets_s is None else [budgets_s[i] for i in chosen],
-            **{name: [of(i) for i in chosen] for name, of in self._anchors.items()},
+            **anchors,
         )
         for i, total, status in zip(chosen, scores.total, scores.status, strict=True):
             if status != UNFINISHED and not np.isfinite(total):
