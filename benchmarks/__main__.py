@@ -13,6 +13,7 @@ NAMES = (
     "rewards",
     "agents",
     "prompts",
+    "prefix",
     "shared_prompt",
 )
 

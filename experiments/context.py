@@ -79,12 +79,12 @@ def prepare(config: Config) -> options.Prepared[Config]:
         identity=(*AXES, "method", "realization"),
         resume=config.resume,
     )
-    from experiments import methods
+    from experiments import language_model, methods
     from experiments.study import Study
 
     resources = contextlib.ExitStack()
     resources.enter_context(folder)
-    model, box = methods.open_model(
+    model, box = language_model.open_model(
         config.model, resources, folder.metadata, paradigm=config.paradigm
     )
     study = Study(cells=cells(config, model, box), seed=config.seed, reference=methods.RANDOM)
@@ -93,7 +93,7 @@ def prepare(config: Config) -> options.Prepared[Config]:
 
 def cells(config: Config, model: "Model", box: "Sandbox | None") -> "list[Cell]":
     """A cell per budget and detail, all with the same instances."""
-    from experiments import methods
+    from experiments import language_model, methods
     from experiments.study import Cell
 
     switches = {**lsa.SETTINGS[config.setting], "objective": config.objective}
@@ -101,7 +101,7 @@ def cells(config: Config, model: "Model", box: "Sandbox | None") -> "list[Cell]"
     found = []
     for budget in config.budgets:
         for detail in config.details:
-            asked = methods.from_language_model(
+            asked = language_model.from_language_model(
                 model,
                 box,
                 prompt_tokens=budget,

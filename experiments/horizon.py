@@ -91,7 +91,7 @@ def prepare(config: Config) -> options.Prepared[Config]:
         identity=("size", "method", "realization"),
         resume=config.resume,
     )
-    from experiments import horizon_policies, methods
+    from experiments import horizon_policies, language_model, methods
     from experiments.study import Cell, Study
 
     resources = contextlib.ExitStack()
@@ -101,7 +101,7 @@ def prepare(config: Config) -> options.Prepared[Config]:
         methods.from_solver(methods.GREEDY, lsa.solvers.greedy),
         methods.from_solver(horizon_policies.MAX_RATE, lsa.solvers.hungarian),
     ]
-    by_slot = methods.with_model(others, config, resources, folder.metadata)
+    by_slot = language_model.with_model(others, config, resources, folder.metadata)
     compared = [*map(horizon_policies.of_one_slot, by_slot), *horizon_policies.over_slots()]
     policies = {policy.name: policy for policy in compared}
     study = Study(

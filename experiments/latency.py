@@ -88,13 +88,13 @@ def prepare(config: Config) -> options.Prepared[Config]:
         identity=("size", "method", "realization"),
         resume=config.resume,
     )
-    from experiments import methods
+    from experiments import language_model, methods
     from experiments.study import Cell, Study
 
     resources = contextlib.ExitStack()
     resources.enter_context(folder)
     others = small_scale.compared_methods(str(config.objective), config.max_assignments)
-    compared = methods.with_model(others, config, resources, folder.metadata)
+    compared = language_model.with_model(others, config, resources, folder.metadata)
     # What it costs is the same without the repair.
     named = {m.name: dataclasses.replace(m, raw_name=None) for m in compared}
     switches = {**lsa.SETTINGS[config.setting], "objective": config.objective}

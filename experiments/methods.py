@@ -1,27 +1,21 @@
 """What a study compares: a name, and a function from an instance to an outcome.
 
 A study has a plain dict of methods by name. Each is made by one of the functions below: from a
-solver or what an agent's `make_solver(params)` returns, from an anytime solver, or from a language
-model.
+solver or what an agent's `make_solver(params)` returns, from an anytime solver, or, in
+`experiments.language_model`, from a language model.
 """
 
-import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Int32
 
 import lsajax as lsa
-from experiments.config import NO_MODEL, SlotConfig
 from lsajax.runs.cli import Unavailable
-
-if TYPE_CHECKING:
-    from llm.models import Model
-    from llm.sandbox import Sandbox
 
 LLM = "LLM (code)"
 LLM_RAW = "LLM, repair off"
@@ -125,210 +119,6 @@ def from_anytime(name: str, solver: Callable[..., lsa.solvers.Solution]) -> Meth
         jax.block_until_ready(solver(jax.random.key(0), inst, budget_s=1e-3))
 
     return Method(name, run, prepare)
-
-
-def open_model(
-    spec: str,
-    resources: contextlib.ExitStack,
-    metadata: dict[str, Any],
-    *,
-    paradigm: str = "code",
-    check: Callable[["Model"], None] = lambda model: None,
-) -> tuple["Model", "Sandbox | None"]:
-    """The language model of an option `--model`, and a sandbox for its programs.
-
-    Args:
-        spec: see `llm.models.load_model`.
-        resources: closes the sandbox.
-        metadata: of the run; is told the model's name and the sandbox's walls.
-        paradigm: "code" or "text", which has no sandbox.
-        check: of the model, before the sandbox is started; raises ValueError.
-
-    Raises:
-        Unavailable: there is no such model, or no sandbox on this machine.
-        ValueError: of `check`.
-    """
-    from llm.models import ModelUnavailable, load_model
-    from llm.sandbox import Limits, Sandbox, SandboxUnavailable
-
-    try:
-        model = load_model(spec)
-        check(model)
-        box = None
-        if paradigm == "code":
-            # Its own CPU limit is loose beside the milliseconds that an exact solver takes.
-            limits = Limits(wall_s=10.0, cpu_s=5.0, memory_mb=1024)
-            box = resources.enter_context(Sandbox(workers=1, limits=limits))
-    except (ModelUnavailable, SandboxUnavailable) as error:
-        raise Unavailable(str(error)) from error
-    metadata |= {"model": model.name, "sandbox": None if box is None else box.metadata}
-    return model, box
-
-
-def check_budget(model: "Model", budget: int) -> None:
-    """Raises ValueError where the budget is too small for any prompt, or leaves no room."""
-    from llm.decision.serialize import serialize
-
-    # No prompt is shorter than that of one user and one channel.
-    try:
-        serialize(lsa.make_instance(np.array([1e-9]), np.array([1e7])), model.count_tokens, budget)
-    except ValueError as error:
-        raise ValueError(f"--prompt-tokens is too small: {error}") from None
-    context = getattr(model, "context", None)
-    if context is not None and budget + model.max_new_tokens > context:
-        raise ValueError(
-            f"--prompt-tokens must be at most {context - model.max_new_tokens}, the model's "
-            f"context of {context} less {model.max_new_tokens} for its answer, got {budget}"
-        )
-
-
-def from_language_model(
-    model: "Model",
-    box: "Sandbox | None",
-    *,
-    name: str = LLM,
-    raw_name: str | None = LLM_RAW,
-    prompt_tokens: int | None = None,
-    prompt_detail: float | None = None,
-    temperature: float = 0.0,
-    time_budget_s: float | None = None,
-    paradigm: str = "code",
-    constrain: bool = False,
-) -> Method:
-    """A language model that decides about each instance, alone in its batch.
-
-    Its seconds are a latency: prompt, completion, program and repair.
-
-    Args:
-        model: from `llm.models.load_model`.
-        box: runs the programs; None in the text paradigm.
-        name: of its rows.
-        raw_name: of the rows with the raw assignment; None for none.
-        prompt_tokens: prompt budget; None takes the model's own.
-        prompt_detail: share of it for numbers of users and channels, see `serialize`.
-        temperature: 0 is greedy.
-        time_budget_s: CPU seconds that the prompt states and a program is held to; None for the
-            limit of the box.
-        paradigm: "code" (a program for each instance) or "text" (the mapping itself).
-        constrain: of mappings, see `llm.decision.policy.decide`.
-    """
-    from llm.decision.mapping import CompletionTooLongError, mapping_limit
-    from llm.decision.namespace import check_size
-    from llm.decision.policy import decide
-    from llm.decision.serialize import serialize
-    from llm.decision.slot import host_slot
-    from llm.models import ModelUnavailable
-    from llm.sandbox import SandboxUnavailable
-
-    budget = model.prompt_budget if prompt_tokens is None else prompt_tokens
-
-    def decisions(key: jax.Array, instances: list[lsa.Instance]) -> list[Any]:
-        try:
-            return decide(
-                model,
-                box,
-                instances,
-                budget=budget,
-                detail=prompt_detail,
-                temperature=temperature,
-                seed=int(jax.random.bits(key)) >> 1,
-                time_budget_s=time_budget_s,
-                paradigm=paradigm,
-                constrain=constrain,
-            )
-        except (ModelUnavailable, SandboxUnavailable) as error:
-            raise Unavailable(str(error)) from error
-
-    def batch(keys: jax.Array, instances: lsa.Instance) -> Any:
-        rows = range(keys.shape[0])
-        return decisions(keys[0], [jax.tree.map(lambda x: x[i], instances) for i in rows])  # noqa: B023
-
-    def run(key: jax.Array, inst: lsa.Instance, budget_s: float) -> Outcome:
-        (decision,) = decisions(key, [inst])
-        columns = _columns(decision)
-        return Outcome(
-            decision.assignment, decision.total_s, decision.status, decision.raw, columns
-        )
-
-    def skip(inst: lsa.Instance) -> str | None:
-        try:
-            prompt = serialize(
-                inst, model.count_tokens, budget, paradigm=paradigm, detail=prompt_detail
-            )
-        except ValueError as error:
-            return f"prompt: {error}"
-        context = getattr(model, "context", None)
-        if context is not None and prompt.tokens + model.max_new_tokens > context:
-            return (
-                f"prompt: {prompt.tokens} tokens and {model.max_new_tokens} of the answer exceed "
-                f"the model's context of {context}"
-            )
-        try:
-            if paradigm == "text":
-                mapping_limit(model, [(host_slot(inst), prompt.tokens)])
-            else:
-                check_size(host_slot(inst))
-        except CompletionTooLongError as error:
-            return f"completion: {error}"
-        except ValueError as error:
-            return f"data: {error}"
-        return None
-
-    return Method(name, run, skip=skip, raw_name=raw_name, batch=batch)
-
-
-def _columns(decision: Any) -> dict[str, Any]:
-    stages = {f"{name}_s": value for name, value in decision.seconds._asdict().items()}
-    return {
-        "raw_valid": decision.valid,
-        "raw_served": int((decision.raw >= 0).sum()),
-        "prompt_tokens": decision.prompt_tokens,
-        "static_tokens": decision.prompt.static_tokens,
-        "prompt_levels": " ".join(decision.prompt.levels),
-        "completion_tokens": decision.completion_tokens,
-        "finish_reason": decision.finish_reason,
-        "detail": decision.detail,
-        "completion": decision.completion,
-        **stages,
-    }
-
-
-def with_model(
-    others: list[Method],
-    config: SlotConfig,
-    resources: contextlib.ExitStack,
-    metadata: dict[str, Any],
-) -> list[Method]:
-    """`others` behind the language model of a study's options, where they name one.
-
-    It comes first since its seconds are the budget of the anytime methods.
-
-    Raises:
-        Unavailable: there is no such model, or no sandbox on this machine.
-        ValueError: the prompt budget is too small for the instructions, or leaves no room for the
-            answer in the model's context.
-    """
-    if config.model == NO_MODEL:
-        return others
-
-    def check(model: "Model") -> None:
-        asked = config.prompt_tokens
-        check_budget(model, model.prompt_budget if asked is None else asked)
-
-    model, box = open_model(
-        config.model, resources, metadata, paradigm=config.paradigm, check=check
-    )
-    method = from_language_model(
-        model,
-        box,
-        prompt_tokens=config.prompt_tokens,
-        prompt_detail=config.prompt_detail,
-        temperature=config.temperature,
-        time_budget_s=config.time_budget_s,
-        paradigm=config.paradigm,
-        constrain=config.constrain,
-    )
-    return [method, *others]
 
 
 def classical(objective: str) -> list[Method]:

@@ -84,7 +84,10 @@ def of_latency(table: pd.DataFrame) -> str:
     theirs = table[table["paper_s"].notna() & table["method"].str.startswith("LLM")]
     if len(theirs):
         ratio = (theirs["paper_s"] / theirs["seconds"]).median()
-        said += f" The embedded model decides {number(ratio, 2)} times as fast as the paper's."
+        said += (
+            f" The embedded model, which is no code model, is {number(ratio, 2)} times as fast as "
+            "the paper's LLM."
+        )
     return said
 
 

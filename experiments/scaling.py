@@ -86,14 +86,14 @@ def prepare(config: Config) -> options.Prepared[Config]:
         resume=config.resume,
     )
     # Here and not above: what these import takes seconds, and the options are good now.
-    from experiments import methods
+    from experiments import language_model, methods
     from experiments.study import Study
 
     resources = contextlib.ExitStack()
     resources.enter_context(folder)
     objective = str(config.objective)
     others = [*methods.classical(objective), *methods.agents(objective)]
-    compared = methods.with_model(others, config, resources, folder.metadata)
+    compared = language_model.with_model(others, config, resources, folder.metadata)
     study = Study(
         cells=cells(config, {method.name: method for method in compared}),
         seed=config.seed,

@@ -85,13 +85,13 @@ def prepare(config: Config) -> options.Prepared[Config]:
         identity=("triple", "method", "realization"),
         resume=config.resume,
     )
-    from experiments import methods
+    from experiments import language_model, methods
     from experiments.study import Study
 
     resources = contextlib.ExitStack()
     resources.enter_context(folder)
     others = compared_methods(str(config.objective), config.max_assignments)
-    compared = methods.with_model(others, config, resources, folder.metadata)
+    compared = language_model.with_model(others, config, resources, folder.metadata)
     study = Study(
         cells=cells(config, {method.name: method for method in compared}),
         seed=config.seed,

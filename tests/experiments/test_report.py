@@ -293,7 +293,7 @@ def study_table(study):
 @pytest.mark.parametrize(
     ("study", "figures", "said"),
     [
-        ("latency", 1, "decides 100 times as fast"),
+        ("latency", 1, "is 100 times as fast"),
         ("context", 1, "repaired, are 4.1 ± 6.4 % (512 tokens, detail 1) to 13.5 ± 7.0 % (2048"),
         ("horizon", 2, "the fairest is Random, 46"),
         ("power_control", 1, "The most that is gained over equal powers, by problem: alone: "),

@@ -18,7 +18,7 @@ import pytest
 import llm.models
 import lsajax as lsa
 from experiments import __main__ as listing
-from experiments import config, methods, scaling, study
+from experiments import config, language_model, methods, scaling, study
 from experiments.scaling import Config
 from llm.decision import namespace
 from llm.models import Completion
@@ -93,7 +93,7 @@ def test_a_language_model_where_slots_may_be_empty(tmp_path):
         Sandbox(workers=1) as box,
         RunFolder(tmp_path, {}, identity=("triple", "method", "realization"), resume=False) as f,
     ):
-        model = methods.from_language_model(KnownModel(), box, temperature=1.0)
+        model = language_model.from_language_model(KnownModel(), box, temperature=1.0)
         cell = study.Cell({"triple": "a"}, scenario, {model.name: model}, "poisson")
         what = study.Study([cell], seed=0, reference=model.name)
         rows = study.run(what, f, 6)
@@ -103,9 +103,9 @@ def test_a_language_model_where_slots_may_be_empty(tmp_path):
 
 def test_a_prompt_that_does_not_fit_is_skipped_with_the_reason():
     _, inst = study.instance(0, lsa.SMALL_SCALES[5, 5, 1], 0)
-    method = methods.from_language_model(KnownModel(), None, prompt_tokens=20)
+    method = language_model.from_language_model(KnownModel(), None, prompt_tokens=20)
     assert "budget must be at least" in method.skip(inst)
-    assert methods.from_language_model(KnownModel(), None).skip(inst) is None
+    assert language_model.from_language_model(KnownModel(), None).skip(inst) is None
 
 
 def test_mappings_that_outgrow_the_context_are_skipped_with_the_tokens_they_need():
@@ -119,13 +119,13 @@ def test_mappings_that_outgrow_the_context_are_skipped_with_the_tokens_they_need
             return super().generate(prompts, **options)
 
     model = Writes()
-    method = methods.from_language_model(model, None, paradigm="text", constrain=True)
+    method = language_model.from_language_model(model, None, paradigm="text", constrain=True)
     assert method.skip(inst) is None
     outcome = method.run(jax.random.key(0), inst, 1.0)
     assert outcome.columns["raw_valid"] is False  # it writes programs
     assert len(model.options["constraints"][0].users) == 2
     _, large = study.instance(0, lsa.SCALES["I"], 0)
-    reason = methods.from_language_model(model, None, paradigm="text").skip(large)
+    reason = language_model.from_language_model(model, None, paradigm="text").skip(large)
     assert re.match(r"completion: a mapping of 200 users takes up to \d+ tokens, and a p", reason)
 
 
@@ -153,7 +153,7 @@ def test_how_much_of_the_budget_shows_numbers_is_a_choice():
 
     with Sandbox(workers=1) as box:
         for detail in (0.0, 1.0):
-            method = methods.from_language_model(
+            method = language_model.from_language_model(
                 Reads(), box, prompt_tokens=2048, prompt_detail=detail
             )
             method.run(jax.random.key(0), inst, 1.0)
@@ -163,7 +163,7 @@ def test_how_much_of_the_budget_shows_numbers_is_a_choice():
 
 def test_data_that_would_not_fit_are_skipped_with_the_reason(monkeypatch):
     _, inst = study.instance(0, lsa.SMALL_SCALES[5, 5, 1].replace(fading=True), 0)
-    method = methods.from_language_model(KnownModel(), None)
+    method = language_model.from_language_model(KnownModel(), None)
     assert method.skip(inst) is None
     monkeypatch.setattr(namespace.check_size, "__defaults__", (8,))
     assert method.skip(inst).startswith("data: the data of a program needs")
