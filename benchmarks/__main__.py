@@ -13,7 +13,6 @@ NAMES = (
     "rewards",
     "agents",
     "prompts",
-    "shared_prompt",
 )
 
 if __name__ == "__main__":
