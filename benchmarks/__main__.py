@@ -14,7 +14,6 @@ NAMES = (
     "agents",
     "prompts",
     "prefix",
-    "shared_prompt",
 )
 
 if __name__ == "__main__":
