@@ -167,7 +167,7 @@ def _before_after(parts: "list[pd.DataFrame]", name: str) -> str:
     digits = 2 if name == "gap" else 0
     shown = []
     for part in parts:
-        values = 100 * part[name].dropna()
+        values = 100 * part[name].dropna().clip(lower=0)  # an optimum but for rounding
         text = "–" if values.empty else f"{values.mean() + 0.0:.{digits}f}"
         if len(values) > 1 and values.max() - values.min() >= 0.5 * 10**-digits:
             text += f" ({values.min():.{digits}f}–{values.max():.{digits}f})"
