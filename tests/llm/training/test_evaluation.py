@@ -95,6 +95,7 @@ def test_what_is_right_is_measured(box, samples):
         assert own["right"].equals(expected)
 
 
+@pytest.mark.slow
 def test_a_short_budget_makes_the_cheap_program_right(box):
     """At 1200 users a LAP on all pairs takes longer than that; sorting does not."""
     found = [
