@@ -29,27 +29,37 @@ PAGES = (
 _TABLE = re.compile(r"(<!-- table: (\S+)(?: (\w+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
-def scaling_table(summary: pd.DataFrame) -> str:
+def scaling_table(summary: pd.DataFrame, axis: str = "scale") -> str:
     """Markdown of a summary of the scaling study: a row per method, the paper's in brackets."""
-    scales = list(summary["scale"].unique())
-    last = scales[-1]
-    head = [summary["unit"].iloc[0], *scales, f"gap at {last}, %", f"ms at {last}"]
+    places = list(summary[axis].unique())
+    last = places[-1]
+    head = [summary["unit"].iloc[0], *places, f"gap at {last}, %", f"ms at {last}"]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for method, own in summary.groupby("method", sort=False):
-        own = own.set_index("scale")
-        end = own.loc[last]
+        own = own.set_index(axis)
         cells = [str(method)]
-        for scale in scales:
-            paper = own.loc[scale, "paper_mean"]
-            mean = own.loc[scale, "mean"]
+        for place in places:
+            paper = own.loc[place, "paper_mean"]
+            mean = own.loc[place, "mean"]
             shown = "N/A" if pd.isna(mean) else f"{mean:.0f}"
             cells.append(shown if pd.isna(paper) else f"{shown} ({paper:.0f})")
+        end = own.loc[last]
         gap = round(end["gap_percent"], 2) + 0.0  # no minus before a zero
         cells.append("–" if pd.isna(gap) else f"{gap:.2f} ± {end['gap_half_percent']:.2f}")
-        milliseconds = 1e3 * end["seconds"]
-        cells.append(f"{milliseconds:{'.0f' if milliseconds >= 10 else '.2g'}}")
+        ms = 1e3 * end["seconds"]
+        cells.append("–" if pd.isna(ms) else f"{ms:{'.0f' if ms >= 10 else '.2g'}}")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def small_table(summary: pd.DataFrame) -> str:
+    """Markdown of a summary of the small-scale study, and why a method has no number."""
+    skipped = summary.dropna(subset="skipped")
+    reasons = [
+        f"- {row['method']}, {row['triple']}: {row['skipped']}\n"
+        for row in skipped.to_dict("records")
+    ]
+    return scaling_table(summary, "triple") + "\nN/A:\n\n" + "".join(reasons)
 
 
 def choice_table(summary: pd.DataFrame) -> str:
@@ -223,6 +233,7 @@ _PARTS = {
 # By the first word of the file.
 _TABLES = {
     "scaling": scaling_table,
+    "small": small_table,
     "choice": choice_table,
     "rewards": rewards.markdown,
     "prompts": prompts_table,
