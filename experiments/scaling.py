@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from experiments.methods import Method
     from experiments.study import Cell, Study
 
-TIME = "a minute on 2 cores; a minute and a half with --objective coupled"
+TIME = "two minutes on 2 cores"
 
 _PAPER = {
     "LLM (code)": (26545, 41891, 55099),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from experiments.methods import Method
     from experiments.study import Cell, Study
 
-TIME = "some minutes on 2 cores"
+TIME = "a quarter of an hour on 2 cores"
 
 TRIPLES = {f"({N},{M},{K})": (N, M, K) for N, M, K in lsa.SMALL_SCALES}
 _PAPER = {
