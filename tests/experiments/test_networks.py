@@ -275,7 +275,7 @@ def test_a_wrong_assignment_is_not_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("objective", ["throughput", "fair"])
+@pytest.mark.parametrize("objective", ["throughput", pytest.param("fair", marks=pytest.mark.slow)])
 def test_the_scaling_study_of_a_network(tmp_path, capsys, objective):
     path = write(tmp_path / "mine.npz", fields())
     options = {"network": path, "model": "none", "objective": objective, "budget_s": 0.01}

@@ -226,6 +226,7 @@ def test_it_reads_real_prompts_of_any_size(embedded, kind):
             assert prompt.tokens + embedded.max_new_tokens <= embedded.context
 
 
+@pytest.mark.slow
 def test_sampled_programs_are_valid_as_often_as_the_card_says(box, embedded):
     scenario = lsa.SMALL_SCALES[(15, 20, 8)]
     slots = [
