@@ -7,6 +7,7 @@ from typing import NoReturn
 from experiments import train_agent
 from experiments.methods import Method
 from lsajax.agents.joint import ActionSpaceTooLarge
+from lsajax.runs.training import BudgetTooSmall
 
 
 def trained(config: train_agent.Config, folder: pathlib.Path) -> Method:
@@ -24,11 +25,7 @@ def trained(config: train_agent.Config, folder: pathlib.Path) -> Method:
     try:
         agent = train_agent.make_agent(config)
         found = agent.methods(train_agent.train(config, agent, folder))
-    except ActionSpaceTooLarge as error:
-        return _skipped(name, str(error))
-    except ValueError as error:
-        if "budget_s" not in str(error):
-            raise
+    except (ActionSpaceTooLarge, BudgetTooSmall) as error:
         return _skipped(name, str(error))
     return dataclasses.replace(found[0], name=name)
 

@@ -1,1 +1,1 @@
-"""Rewards of completions, as arrays and in the form that TRL takes."""
+"""Rewards of completions, as arrays and for TRL; SFT, GRPO, and what was learned."""

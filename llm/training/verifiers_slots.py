@@ -1,7 +1,4 @@
-"""Slots as a taskset of verifiers 0.4 (`verifiers.v1`): programs, with rewards of the form ranked.
-
-Where it is wanted: `pip install "verifiers>=0.4,<0.5"`.
-"""
+"""Slots as a taskset of verifiers (`pip install "verifiers>=0.4,<0.5"`), rewards form ranked."""
 
 import asyncio
 import functools
@@ -18,7 +15,6 @@ from llm.sandbox import Sandbox
 from llm.training.rewards import Terms, score
 from lsajax.hashing import named_key
 
-_TERMS = Terms(form="ranked")
 _box = functools.cache(lambda: Sandbox(workers=2))
 
 
@@ -38,7 +34,9 @@ class SlotConfig(vf.TasksetConfig):
         return lsa.sample_instance(key, lsa.Scenario(**changes))
 
 
-class SlotData(vf.TaskData):  # the slot is drawn again where it is scored
+class SlotData(vf.TaskData):
+    """The slot's number and where from: it is drawn again where it is scored."""
+
     slot: int
     drawn: SlotConfig
 
@@ -49,10 +47,12 @@ class SlotTask(vf.Task[SlotData]):
     @vf.reward
     async def total(self, trace: vf.Trace) -> float:
         args = [trace.last_reply], [self.data.drawn.instance(self.data.slot)], _box()
-        return float((await asyncio.to_thread(score, *args, terms=_TERMS)).total[0])
+        return float((await asyncio.to_thread(score, *args, terms=Terms(form="ranked"))).total[0])
 
 
 class SlotTaskset(vf.Taskset[SlotTask, SlotConfig]):
+    """The slots of a configuration, each with its prompt."""
+
     def load(self) -> Iterator[SlotTask]:
         for slot in range(self.config.slots):
             text = serialize(self.config.instance(slot), estimate_tokens, HUB_PROMPT_BUDGET).text

@@ -14,6 +14,10 @@ import numpy as np
 from lsajax.runs import checkpoints
 
 
+class BudgetTooSmall(ValueError):  # noqa: N818 - the budget is at fault, not the code
+    """A budget does not suffice for one update."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Budget:
     """What a training may use; None is no limit.
@@ -85,7 +89,7 @@ def train(
         on_chunk: is shown where the training stands, after each chunk.
 
     Raises:
-        ValueError: the budget is too small for one update.
+        BudgetTooSmall: the budget is too small for one update.
         BadCheckpoint: those in `folder` are of something else.
     """
     affordable = _affordable(num_updates, budget, flops_per_update)
@@ -123,7 +127,7 @@ def _affordable(num_updates: int, budget: Budget, flops_per_update: float) -> in
     if budget.flops is None:
         return num_updates
     if budget.flops < flops_per_update:
-        raise ValueError(
+        raise BudgetTooSmall(
             f"budget_flops must be at least {flops_per_update:.3g}, which one update takes, "
             f"got {budget.flops:.3g}"
         )
@@ -167,7 +171,7 @@ def _no_curve(update: Callable[[Any], Any], state: Any) -> dict[str, np.ndarray]
 
 def _check_seconds(budget: Budget, one_update_s: float) -> None:
     if budget.seconds is not None and one_update_s > budget.seconds:
-        raise ValueError(
+        raise BudgetTooSmall(
             f"budget_s must be at least {one_update_s:.2g} s, which one update takes here, "
             f"got {budget.seconds:g}"
         )
