@@ -228,8 +228,11 @@ def measure_engines(
     return found
 
 
-def measure_overhead(count: int, turns: int, folder: str) -> dict[str, float]:
-    """What summaries in memory, and parts on disk, cost beside the bare chunks."""
+def measure_overhead(count: int, turns: int, folder: str) -> dict[str, Any]:
+    """What summaries in memory, and parts on disk, cost beside the bare chunks: quartiles.
+
+    Single turns differ by 10 % either way, so there are many of them.
+    """
     one, chunk = scenario("fading", 400), chunk_of("given", "fading", 400)
     partial = functools.partial(measure, what="given")
     key = jax.random.key(0)
@@ -260,10 +263,16 @@ def measure_overhead(count: int, turns: int, folder: str) -> dict[str, float]:
             on_disk.parts.write(out, "benchmark", part, merging.result(), None)
 
     seconds = interleave({"bare": alone, "memory": in_memory, "files": with_files}, turns)
+
+    def quartiles(name: str) -> list[float]:
+        share = np.quantile(seconds[name] / seconds["bare"], (0.25, 0.5, 0.75))
+        return [float(percent) for percent in 100 * (share - 1)]
+
     return {
-        "summaries_percent": 100 * (ratio(seconds["memory"], seconds["bare"]) - 1),
-        "files_percent": 100 * (ratio(seconds["files"], seconds["bare"]) - 1),
+        "summaries_percent": quartiles("memory"),
+        "files_percent": quartiles("files"),
         "part_s": float(np.median(seconds["files"]) / 4),
+        "turns": turns,
     }
 
 
@@ -347,11 +356,13 @@ def main(config: Config) -> None:
                     )
                 for name, share in weak[what].items():
                     print(f"K = 400 {what:8s} weak scaling, {name}: {100 * share:.0f} %")
-        overhead = measure_overhead(2**14 if config.quick else 2**18, turns, folder)
-    print(
-        f"beside bare chunks: summaries and sketches {overhead['summaries_percent']:+.1f} %, parts "
-        f"on disk of {overhead['part_s']:.1f} s {overhead['files_percent']:+.1f} % in all"
-    )
+    # After the engines are closed: their processes take some of the machine even when idle.
+    with tempfile.TemporaryDirectory() as folder:
+        size, count = (2**14, turns) if config.quick else (2**17, 21)
+        overhead = measure_overhead(size, count, folder)
+    for name in ("summaries", "files"):
+        low, middle, high = overhead[f"{name}_percent"]
+        print(f"beside bare chunks, {name}: {middle:+.1f} % (quartiles {low:+.1f}, {high:+.1f})")
     memory = measure_memory(10**5 if config.quick else 10**6)
     (_, early), (_, late) = memory["mib"][0], memory["mib"][-1]
     print(

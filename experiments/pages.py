@@ -202,15 +202,19 @@ def monte_carlo_engines(record: dict[str, Any]) -> str:
 def monte_carlo_costs(record: dict[str, Any]) -> str:
     """Markdown of the same: what summaries, parts and memory cost, and 10^9 realisations."""
     overhead, memory, found = record["overhead"], record["memory"], record["engines"]
+    summaries, files = (
+        f"{middle:+.1f} % (quartiles {low:+.1f} and {high:+.1f})"
+        for low, middle, high in (overhead["summaries_percent"], overhead["files_percent"])
+    )
     (first, early), (_, late) = memory["mib"][0], memory["mib"][-1]
     per_core = found["optimum"]["two processes"] / 2
     core_hours = {
         what: 1e9 / (values["two processes"] / 2) / 3600 for what, values in found.items()
     }
     return (
-        f"- **Summaries and sketches** cost {overhead['summaries_percent']:+.1f} % beside bare "
-        "chunks of a given assignment, the cheapest measure there is; with parts on disk of "
-        f"{overhead['part_s']:.1f} s each it is {overhead['files_percent']:+.1f} % in all.\n"
+        f"- **Summaries and sketches** cost {summaries} beside bare chunks of a given assignment, "
+        f"the cheapest measure there is; with parts on disk of {overhead['part_s']:.1f} s each it is "
+        f"{files} in all, over {overhead['turns']} interleaved turns.\n"
         f"- **Memory** of a study (N = M = 32, with a sketch): {early:.0f} MiB after "
         f"{_large(first)} realisations, {late:.0f} MiB after {_large(memory['realizations'])}; "
         f"peak {memory['peak_mib']:.0f} MiB.\n"
