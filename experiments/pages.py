@@ -213,8 +213,8 @@ def monte_carlo_costs(record: dict[str, Any]) -> str:
     }
     return (
         f"- **Summaries and sketches** cost {summaries} beside bare chunks of a given assignment, "
-        f"the cheapest measure there is; with parts on disk of {overhead['part_s']:.1f} s each it is "
-        f"{files} in all, over {overhead['turns']} interleaved turns.\n"
+        f"the cheapest measure there is; with parts on disk of {overhead['part_s']:.1f} s each it "
+        f"is {files} in all, over {overhead['turns']} interleaved turns.\n"
         f"- **Memory** of a study (N = M = 32, with a sketch): {early:.0f} MiB after "
         f"{_large(first)} realisations, {late:.0f} MiB after {_large(memory['realizations'])}; "
         f"peak {memory['peak_mib']:.0f} MiB.\n"
