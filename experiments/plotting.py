@@ -59,16 +59,16 @@ _RC: Any = {
 
 
 @contextlib.contextmanager
-def figure(stem: pathlib.Path, columns: int) -> Iterator[Sequence[Axes]]:
-    """A row of panels in the common style; written as `stem`.png and `stem`.pdf at the end."""
+def figure(stem: pathlib.Path, columns: int, rows: int = 1) -> Iterator[Sequence[Axes]]:
+    """Panels in the common style, row by row; written as `stem`.png and `stem`.pdf at the end."""
     matplotlib.use("Agg")
     with plt.rc_context(_RC):
-        drawn, axes = plt.subplots(
-            1, columns, figsize=(4.75 * columns, 3.8), layout="constrained", squeeze=False
-        )
-        yield list(axes[0])
+        size = (4.75 * columns, 3.8 * rows)
+        drawn, grid = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+        panels = list(grid.flat)
+        yield panels
         # A method has one entry, however many panels it is in.
-        named = {label: line for ax in axes[0] for line, label in zip(*_legend(ax), strict=True)}
+        named = {label: line for ax in panels for line, label in zip(*_legend(ax), strict=True)}
         drawn.legend(named.values(), named.keys(), loc="outside lower center", ncols=4)
         _write(drawn, stem)
 
@@ -144,6 +144,32 @@ def gap_panel(axes: Axes, table: pd.DataFrame, best: str, *, named: bool = False
     axes.set_yscale("symlog", linthresh=1e-3)
     axes.set_ylim(bottom=-3e-4, top=100)
     axes.set_xlabel("Seconds per decision (median); larger markers, larger scales")
+    axes.set_ylabel(f"Gap to {best} [%]")
+
+
+def time_panel(axes: Axes, table: pd.DataFrame, best: str) -> None:
+    """Gap by time: a step where a method has something better, with its interval as a band.
+
+    Args:
+        axes: where to draw.
+        table: `method`, `by_s`, `gap_percent` and `gap_half_percent`, to the same last time.
+        best: what the gap is measured to.
+    """
+    for name, own in table.groupby("method", sort=False):
+        own = own.sort_values("by_s")
+        colour, marker = _STYLE.get(str(name), _AGENT)
+        gap, half = own["gap_percent"], own["gap_half_percent"].fillna(0)
+        axes.step(own["by_s"], gap, where="post", color=colour, lw=1.2)
+        axes.fill_between(
+            own["by_s"], gap - half, gap + half, step="post", color=colour, alpha=0.2, lw=0
+        )
+        # The first answer; a step alone does not say where it begins.
+        first = {"color": colour, "marker": marker, "ms": 5, "ls": ""}
+        axes.plot(own["by_s"].iloc[:1], gap.iloc[:1], label=str(name), **first)
+    axes.set_xscale("log")
+    axes.set_yscale("symlog", linthresh=1e-3)
+    axes.set_ylim(bottom=-3e-4)
+    axes.set_xlabel("Seconds")
     axes.set_ylabel(f"Gap to {best} [%]")
 
 

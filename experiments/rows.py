@@ -50,6 +50,8 @@ COLUMNS = {
     "detail": "why it failed or was skipped, in a line; empty otherwise",
     "assigned_channel_id": "channel of each user in the ids of the file, -1 for none",
     "budget_s": "time given to an anytime method [s]",
+    "curve_s": "seconds of an anytime method with each of several budgets [s]",
+    "curve_value": "the objective of what it answered with each",
     "rounds": "looks of an anytime method at its clock: one per partition or chunk of steps",
     "agent": "algorithm and head of an agent",
     "agent_seed": "which of its seeds it was trained with",

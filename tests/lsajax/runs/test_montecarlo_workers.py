@@ -124,7 +124,8 @@ def test_workers_and_drivers_are_killed_at_random_moments(tmp_path, expected, se
     process = start(out=str(out), workers=2)
     while process.poll() is None and sum(kills.values()) < 6:
         time.sleep(rng.uniform(0.2, 6))
-        if rng.random() < 0.6:
+        # Five deaths without one part between them, on a slow machine, end a study with a sentence.
+        if rng.random() < 0.6 and kills["worker"] < 4:
             victims = workers_of(process)
             if victims:
                 os.kill(rng.choice(victims), signal.SIGKILL)
