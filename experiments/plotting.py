@@ -205,6 +205,42 @@ def sweep_panel(
     axes.set_ylabel(quantity)
 
 
+def points_panel(
+    axes: Axes, table: pd.DataFrame, axis: str, quantity: str, *, order: Sequence[str]
+) -> None:
+    """Mean and interval of every method by place, side by side.
+
+    Args:
+        axes: where to draw.
+        table: `method`, `mean`, `half` and the place.
+        axis: the column whose values are the places on the x axis.
+        quantity: what the values are, with its unit.
+        order: of the methods, which gives them their colours.
+    """
+    places = list(table[axis].unique())
+    styles = {name: _OTHERS[i % len(_OTHERS)] for i, name in enumerate(order)}
+    for i, name in enumerate(order):
+        own = table[table["method"] == name].set_index(axis).reindex(places)
+        x = np.arange(len(places)) + 0.8 * ((i + 0.5) / len(order) - 0.5)
+        colour, marker = styles[name]
+        half = own["half"].fillna(0)
+        filled = "none" if i >= len(_OTHERS) else colour
+        axes.errorbar(
+            x,
+            own["mean"],
+            yerr=half,
+            color=colour,
+            marker=marker,
+            mfc=filled,
+            ls="",
+            ms=5,
+            capsize=2,
+            label=name,
+        )
+    axes.set_xticks(range(len(places)), places)
+    axes.set_ylabel(quantity)
+
+
 def seconds_panel(axes: Axes, table: pd.DataFrame, axis: str) -> None:
     """Median seconds of every method by cell, a whisker up to the 95 % quantile; `paper_s` beside.
 
