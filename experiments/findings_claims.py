@@ -146,59 +146,6 @@ def context() -> Finding:
     )
 
 
-def adaptation() -> Finding:
-    """No rows of moves to sizes, settings and objectives."""
-    small, large = (
-        at("agents_fading.csv", "PPO, sequential", size=size) for size in ("50,40,20", "III")
-    )
-    optimum = at("scaling_fading.csv", "Exact optimum", scale="III")
-    raise NotMeasured(
-        "experiments.adaptation",
-        "What there is: an agent that serves one user at a time was trained on slots of 50 "
-        f"users ({gap(small)} below the optimum) and serves scale III, 40 times as many, "
-        f"without further training ({gap(large)}). So the need for a new network is one of the "
-        "joint output layer alone. A solver computes its matrix anew, in "
-        f"{milliseconds(optimum['seconds'])} with the assignment; under Eq. (8) it has to be "
-        "another solver, which is where a prompt would have its chance.",
-    )
-
-
-def validity() -> Finding:
-    """Raw answers of the model that ships here."""
-    found = rows(_PLAIN)
-    own = found[found["method"] == "LLM (code)"]["raw_valid_percent"]
-    text = rows("text_validity.csv")
-    text = text[text["samples"] > 0]
-    free, bound = (text[text["constrained"].astype(bool) == kind] for kind in (False, True))
-    raise NotMeasured(
-        "experiments.ablation",
-        f"Mappings in text of {text['model'].nunique()} small models before GRPO, at two triples: "
-        f"{free['valid'].sum():.0f} of {free['samples'].sum():.0f} are valid, and "
-        f"{bound['valid'].sum():.0f} of {bound['samples'].sum():.0f} where a grammar bounds the "
-        "sampling ([text_validity.csv](results/text_validity.csv)): validity needs no training. "
-        f"Of the programs of the model that ships here {own.min():.0f} to {own.max():.0f} % "
-        f"at scales I to III are valid. {TRAINED_MODEL}.",
-    )
-
-
-def ablation() -> Finding:
-    """No rows of reward terms left out."""
-    raise NotMeasured(
-        "experiments.ablation", f"For the small model; for the paper's: {_for_theirs()}."
-    )
-
-
-def dynamics() -> Finding:
-    """No rows of weightings over the steps of a training."""
-    raise NotMeasured(
-        "experiments.dynamics", f"For the small model; for the paper's: {_for_theirs()}."
-    )
-
-
-def _for_theirs() -> str:
-    return f"{TRAINED_MODEL[0].lower()}{TRAINED_MODEL[1:]}, for each setting"
-
-
 def punished() -> Finding:
     """Invalid programs against an honest random one, in the paper's form."""
     found = rows("rewards_forms.csv")
