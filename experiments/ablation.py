@@ -19,10 +19,7 @@ from lsajax.runs import cli
 from lsajax.runs.folder import RunFolder
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from experiments.methods import Method
-    from experiments.study import Study
 
 TIME = "three hours on 2 cores; with --steps 40 three quarters of an hour"
 
@@ -58,11 +55,7 @@ _CHANGES: dict[Variant, dict[str, Any]] = {
     "text": {"paradigm": "text"},
 }
 _SFT_BATCH = 8
-_PAPER_SIZE = "I"
-PAPER_MBPS = {NAMES["full"]: 26545.0, NAMES["text"]: 22893.0}
-PAPER_VALID_PERCENT = {NAMES["full"]: 100.0, NAMES["text"]: 78.0}
-PAPER_VALID_PERCENT |= {NAMES["no-structure"]: 0.0, NAMES["no-depth"]: 0.0}
-"""Table VIII of the paper, scale I, repair off."""
+PAPER_SIZE = "I"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,7 +167,7 @@ def prepare(config: Config) -> Prepared:
     check(config)
     small: dict[str, Any] = {"steps": 4, "seeds": 1, "sft_steps": 20, "realizations": 3}
     config = options.quickened(config, **small, variants=("full", "no-structure", "text"))
-    sizes = config.sizes or (",".join(map(str, config.triple)), _PAPER_SIZE)
+    sizes = config.sizes or (",".join(map(str, config.triple)), PAPER_SIZE)
     config = dataclasses.replace(config, sizes=sizes)
     out = config.out or options.folder_of("ablation", config)
     without = (*trainings.FREE, "seeds", "variants", "sizes", "realizations")
@@ -187,10 +180,7 @@ def prepare(config: Config) -> Prepared:
     from experiments import methods
     from experiments.study import Cell, Study
 
-    resources = contextlib.ExitStack()
-    resources.enter_context(folder)
     found = compared(config)
-    trainings.check_all(found, out / trainings.FOLDER, resume=config.resume)
     cells = [
         Cell(
             {"setting": setting, "size": size},
@@ -202,7 +192,10 @@ def prepare(config: Config) -> Prepared:
         for setting in config.settings
     ]
     study = Study(cells=cells, seed=config.seed, reference=methods.RANDOM)
-    return Prepared(config, study, folder, resources, found)
+    with contextlib.ExitStack() as resources:
+        resources.enter_context(folder)
+        trainings.check_all(found, out / trainings.FOLDER, resume=config.resume)
+        return Prepared(config, study, folder, resources.pop_all(), found)
 
 
 def answering(config: Config, compared: list[Training], root: pathlib.Path) -> list[Answering]:
@@ -221,7 +214,7 @@ def answering(config: Config, compared: list[Training], root: pathlib.Path) -> l
 
 def run(prepared: Prepared) -> None:
     """All trainings and answers that are not on disk yet, then summary.csv, table and figure."""
-    from experiments import methods, outputs
+    from experiments import ablation_tables, methods, outputs
 
     config, folder = prepared.config, prepared.folder
     root = folder.path / trainings.FOLDER
@@ -244,9 +237,9 @@ def run(prepared: Prepared) -> None:
     outputs.report(
         dataclasses.replace(prepared, study=study),
         "ablation",
-        table=functools.partial(table, study, models, spent),
-        figure=figure,
-        show=lambda summary, rows: print_table(config, summary),
+        table=functools.partial(ablation_tables.table, study, models, spent),
+        figure=ablation_tables.figure,
+        show=lambda summary, rows: ablation_tables.print_table(config, summary),
     )
 
 
@@ -280,122 +273,6 @@ def with_models(prepared: Prepared, models: list[Answering]) -> "list[Method]":
             )
         )
     return found
-
-
-def table(
-    study: "Study", models: list[Answering], spent: dict[str, list[float]], rows: "pd.DataFrame"
-) -> "pd.DataFrame":
-    """A row per setting, size and kind of model, and one per seed behind it.
-
-    Value, gap and validity are those of the raw answers; `repaired_gap_percent` is that of the same
-    answers, repaired. Of a kind with seeds, intervals are over them; else over instances.
-    """
-    import pandas as pd
-
-    from experiments.summary import summarise
-
-    each = summarise(rows, axes=study.axes, reference=study.reference, paper={})
-    each = each.set_index([*study.axes, "method"])
-    made = []
-    for cell in study.cells:
-        place = tuple(cell.axes.values())
-        for kind in dict.fromkeys(model.kind for model in models):
-            own = [
-                {
-                    **cell.axes,
-                    "method": kind,
-                    **each.loc[(*place, model.raw_name)].to_dict(),
-                    "repaired_gap_percent": each.loc[(*place, model.name), "gap_percent"],
-                    "repaired_gap_half_percent": each.loc[(*place, model.name), "gap_half_percent"],
-                    "seconds": each.loc[(*place, model.name), "seconds"],
-                    "agent_seed": model.seed,
-                    "seeds": 1,
-                }
-                for model in models
-                if model.kind == kind
-            ]
-            made.append(_together(own, spent.get(kind, []), place))
-            made += own if len(own) > 1 else []
-        random = each.loc[(*place, study.reference)].to_dict()
-        made.append({**cell.axes, "method": study.reference, **random, "agent_seed": None})
-    columns = ["difference", "difference_half"]
-    return pd.DataFrame(made).drop(columns=columns)
-
-
-def _together(own: list[dict[str, Any]], spent: list[float], place: tuple[Any, ...]) -> dict:
-    """The row of all seeds of a kind."""
-    import pandas as pd
-
-    from experiments.summary import mean_interval
-
-    each = pd.DataFrame(own)
-    row = {**own[0], "seeds": len(own), "agent_seed": None}
-    if len(own) > 1:
-        for mean, half in (
-            ("mean", "mean_half"),
-            ("gap_percent", "gap_half_percent"),
-            ("raw_valid_percent", "raw_valid_half_percent"),
-            ("repaired_gap_percent", "repaired_gap_half_percent"),
-        ):
-            row[mean], row[half] = mean_interval(each[mean])
-        row["raw_valid_low_percent"] = each["raw_valid_percent"].min()
-    if spent:
-        row["training_s"] = sum(spent) / len(spent)
-    if place == ("plain", _PAPER_SIZE):
-        row["paper_mean"] = PAPER_MBPS.get(row["method"], float("nan"))
-        row["paper_valid_percent"] = PAPER_VALID_PERCENT.get(row["method"], float("nan"))
-    return row
-
-
-def print_table(config: Config, summary: "pd.DataFrame") -> None:
-    """Validity and value without the repair, and the gap with it."""
-    from experiments import tables
-    from experiments.tables import Column
-
-    shown = summary[summary["agent_seed"].isna()]
-    columns = [
-        Column("Valid,\n%", "raw_valid_percent", "raw_valid_half_percent", ".0f", ".1f"),
-        Column("Worst\nseed, %", "raw_valid_low_percent", None, ".0f", ".1f"),
-        Column("Mean", "mean", "mean_half", ".0f", ".1f"),
-        Column("Gap, %", "gap_percent", "gap_half_percent", ".1f", ".2f"),
-        Column("Repaired,\n%", "repaired_gap_percent", "repaired_gap_half_percent", ".1f", ".2f"),
-        Column("Train,\ns", "training_s", None, ".0f", ".1f"),
-        Column("Paper", "paper_mean", None, ".0f", ".0f"),
-        Column("Paper,\nvalid", "paper_valid_percent", None, ".0f", ".0f"),
-    ]
-    for name in ("paper_mean", "paper_valid_percent", "training_s", "raw_valid_half_percent"):
-        if name not in shown:
-            shown = shown.assign(**{name: float("nan")})
-    if "raw_valid_low_percent" not in shown:
-        shown = shown.assign(raw_valid_low_percent=float("nan"))
-    tables.print_columns(
-        shown,
-        axes=["setting", "size"],
-        title=f"Terms of the reward, {config.model}, {config.steps} steps, repair off",
-        columns=columns,
-        caption=f"Mbit/s; ± half width of the 95 % t interval over {config.seeds} seeds, or over "
-        "instances where there is one model",
-        notes=["Repaired: the gap of the same answers after the repair. Train: of a seed."],
-    )
-
-
-def figure(summary: "pd.DataFrame", stem: pathlib.Path) -> None:
-    """Validity, and gaps without and with the repair, by setting and size."""
-    from experiments import plotting
-
-    own = summary[summary["agent_seed"].isna()]
-    place = own["setting"] + "\n" + own["size"].astype(str)
-    names = list(own["method"].unique())
-    panels = (
-        ("raw_valid_percent", "raw_valid_half_percent", "Valid answers, repair off [%]"),
-        ("gap_percent", "gap_half_percent", "Gap to the optimum, repair off [%]"),
-        ("repaired_gap_percent", "repaired_gap_half_percent", "The same, repaired [%]"),
-    )
-    with plotting.figure(stem, columns=len(panels)) as axes:
-        for ax, (value, half, title) in zip(axes, panels, strict=True):
-            halves = own[half] if half in own else float("nan")
-            shown = own.assign(place=place, mean=own[value], half=halves)
-            plotting.points_panel(ax, shown[shown["mean"].notna()], "place", title, order=names)
 
 
 if __name__ == "__main__":

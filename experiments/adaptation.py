@@ -107,10 +107,6 @@ def prepare(config: Config) -> Prepared:
     from experiments import language_model, methods
     from experiments.study import Cell, Study
 
-    resources = contextlib.ExitStack()
-    resources.enter_context(folder)
-    model, box = language_model.open_model(config.model, resources, folder.metadata)
-    assert box is not None, "programs run in it"
     places = {move: place_of(move) for move in (HOME, *config.moves)}
     study = Study(
         cells=[Cell({"move": m}, p.scenario, {}, p.setting) for m, p in places.items()],
@@ -119,7 +115,11 @@ def prepare(config: Config) -> Prepared:
         budget_s=config.budget_s,
         budget_from=methods.LLM,
     )
-    return Prepared(config, study, folder, resources, model, box)
+    with contextlib.ExitStack() as resources:
+        resources.enter_context(folder)
+        model, box = language_model.open_model(config.model, resources, folder.metadata)
+        assert box is not None, "programs run in it"
+        return Prepared(config, study, folder, resources.pop_all(), model, box)
 
 
 def place_of(move: str) -> "Place":

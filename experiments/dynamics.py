@@ -117,11 +117,11 @@ def prepare(config: Config) -> Prepared:
         identity=("method", "agent_seed", "step"),
         resume=config.resume,
     )
-    resources = contextlib.ExitStack()
-    resources.enter_context(folder)
     found = compared(config)
-    trainings.check_all(found, out / trainings.FOLDER, resume=config.resume)
-    return Prepared(config, found, folder, resources)
+    with contextlib.ExitStack() as resources:
+        resources.enter_context(folder)
+        trainings.check_all(found, out / trainings.FOLDER, resume=config.resume)
+        return Prepared(config, found, folder, resources.pop_all())
 
 
 def run(prepared: Prepared) -> None:
@@ -235,7 +235,7 @@ def print_table(config: Config, summary: "pd.DataFrame") -> None:
         lowest=100 * valid["last_low"],
     )
     shown = shown.loc[list(last["method"].unique())].reset_index()
-    shown["steps"] = config.steps
+    shown = shown.assign(steps=config.steps, skipped=None)
     columns = [
         Column(part.capitalize(), part, f"{part}_half", ".1f", ".2f")
         for part in ("reward", "structure", "performance", "depth")

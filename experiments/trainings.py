@@ -144,6 +144,7 @@ def common(config: Config) -> dict[str, Any]:
         "gradient_accumulation_steps": 1,
         "max_completion_length": config.max_completion_tokens,
         "max_steps": config.steps,
+        "warmup_steps": min(10, max(1, config.steps // 10)),
         "save_steps": config.save_every,
         "save_total_limit": 1,
         "eval_realizations": 0,

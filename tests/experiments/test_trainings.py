@@ -109,7 +109,7 @@ def test_a_finished_study_asked_again_prints_its_table(whole, capsys):
 
 
 def test_another_configuration_is_one_sentence(copy):
-    with pytest.raises(BadRun, match="factor was 3.0, now 2.0"):
+    with pytest.raises(BadRun, match=r"factor was 3\.0, now 2\.0"):
         run(copy, resume=True, factor=2.0)
     with pytest.raises(BadRun, match="holds results already; give --resume"):
         run(copy)
@@ -133,7 +133,7 @@ def test_half_written_rows_and_missing_models_are_one_sentence(copy):
     rows.write_bytes(whole[:100])
     with pytest.raises(BadRun, match="cannot be read"):
         run(copy, resume=True)
-    with pytest.raises(BadRun, match="cannot be read .*; remove the folder, and --resume"):
+    with pytest.raises(BadRun, match=r"cannot be read .*; remove the folder, and --resume"):
         trainings.rows(folder, 2)
 
 
