@@ -149,7 +149,7 @@ def run(prepared: Prepared) -> None:
 
 
 def cells(prepared: Prepared) -> "list[Cell]":
-    """The study's cells with their methods; no agent is trained for rows that are on disk."""
+    """The study's cells with their methods; nothing is made for rows that are on disk."""
     from experiments import adaptation_methods as moved
     from experiments.study import is_done
 
@@ -163,15 +163,9 @@ def cells(prepared: Prepared) -> "list[Cell]":
     found = []
     for cell in prepared.study.cells:
         move = str(cell.axes["move"])
-        compared = without_agents(prepared, place_of(move))
-        names = [
-            a.name + end
-            for a in agents
-            for end in (("",) if move == HOME else ("", moved.RETRAINED))
-        ]
-        stubs = [moved.not_applicable(name, "its row is on disk") for name in names]
-        whole = _with(cell, compared + stubs)
+        whole = _with(cell, _stubs(move, [own.name for own in agents]))
         if not is_done(prepared.folder, whole, config.realizations):
+            compared = without_agents(prepared, place_of(move))
             for own in agents:
                 if own.name not in at_home:
                     at_home[own.name] = own.trained(place_of(HOME))
@@ -181,6 +175,18 @@ def cells(prepared: Prepared) -> "list[Cell]":
             whole = _with(cell, compared)
         found.append(whole)
     return found
+
+
+def _stubs(move: str, agents: list[str]) -> "list[Method]":
+    """What has the names of a cell's methods, and decides nothing."""
+    from experiments import adaptation_methods as moved
+    from experiments import methods
+
+    ends = ("",) if move == HOME else ("", moved.RETRAINED)
+    names = [methods.LLM, *moved.SOURCES, moved.RIGHT, methods.EVOLUTION, methods.LOCAL_SEARCH]
+    names += [methods.RANDOM, *(name + end for name in agents for end in ends)]
+    stubs = [moved.not_applicable(name, "its row is on disk") for name in names]
+    return [dataclasses.replace(stubs[0], raw_name=methods.LLM_RAW), *stubs[1:]]
 
 
 def _with(cell: "Cell", compared: "list[Method]") -> "Cell":
@@ -236,6 +242,7 @@ def table(study: "Study", rows: "pd.DataFrame") -> "pd.DataFrame":
 
     summary = summarise(rows, axes=study.axes, reference=study.reference, paper={})
     share = rows.set_index(["move", "method", "realization"]).eval("100 * value / bound")
+    share = share.sort_index()
     by_method = rows.groupby(["move", "method"])
     costs = {name: by_method[name].first() for name in _COSTS if name in rows}
     gaps = summary.set_index(["move", "method"])["gap_percent"]

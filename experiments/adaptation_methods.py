@@ -115,7 +115,7 @@ def right_family(box: "Sandbox", place: Place, *, seed: int) -> str:
     from llm.training.prompts import Cell
 
     cell = Cell(place.setting, place.objective, ",".join(map(str, place.triple)), 5.0)
-    found = right_families(box, [cell], realizations=16, seed=seed)[cell]
+    found = right_families(box, [cell], seed=seed)[cell]
     if not found:
         raise ValueError(f"no program is valid in {cell} on this machine")
     return found[0]

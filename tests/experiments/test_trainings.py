@@ -1,6 +1,7 @@
 """Studies that train: a kill goes on to the same numbers, and what is wrong is one sentence."""
 
 import dataclasses
+import pathlib
 import shutil
 
 import numpy as np
@@ -82,15 +83,18 @@ def test_a_killed_study_resumes_to_the_same_numbers(whole, tmp_path, monkeypatch
         trainer.add_callback(Stop())
         return trainer, rows
 
+    # The first training had ended.
+    first = pathlib.Path(trainings.FOLDER) / "a-baseline-0"
+    shutil.copytree(whole[0] / first, tmp_path / "run" / first)
     with monkeypatch.context() as patch:
         patch.setattr(grpo, "build", stopping)
         with pytest.raises(Interrupted):
-            run(tmp_path / "run")
+            run(tmp_path / "run", resume=True)
     assert not (tmp_path / "run" / "rows.parquet").exists()
     with pytest.raises(BadRun, match="holds trainings already; give --resume"):
         run(tmp_path / "run")
-    # The first training is not taken again.
-    finished = tmp_path / "run" / trainings.FOLDER / "a-baseline-0" / "rows.parquet"
+    # It is not taken again.
+    finished = tmp_path / "run" / first / "rows.parquet"
     written = finished.stat().st_mtime_ns
     found = run(tmp_path / "run", resume=True)
     assert finished.stat().st_mtime_ns == written
@@ -205,7 +209,7 @@ def test_what_is_trained():
     assert len({training.folder for training in compared}) == len(compared)
     assert {training.seed for training in compared} == {3, 4}
     text = next(t for t in compared if t.sft is not None)
-    before, after = trainings.stages(text, trainings.pathlib.Path("x"))
+    before, after = trainings.stages(text, pathlib.Path("x"))
     assert (before.kind, after.kind) == ("sft", "grpo")
     assert after.options["model"] == "x/text-sft-then-grpo-3-sft/model"
     assert after.options["paradigm"] == before.options["paradigm"] == "text"
@@ -241,6 +245,7 @@ def ablate(out, **changes):
     return pd.read_csv(out / "summary.csv").set_index(["size", "method"])
 
 
+@pytest.mark.slow
 def test_an_ablation_at_its_smallest(tmp_path, capsys):
     summary = ablate(tmp_path / "run")
     kinds = [ablation.BEFORE, "Without depth", ablation.SFT_ALONE, "Text, SFT then GRPO", "Random"]
