@@ -214,7 +214,7 @@ def test_what_is_trained():
     assert after.options["model"] == "x/text-sft-then-grpo-3-sft/model"
     assert after.options["paradigm"] == before.options["paradigm"] == "text"
     # From a folder it would have the rate of any other model.
-    assert after.options["learning_rate"] == 1e-3
+    assert after.options["learning_rate"] == 5e-4
     assert trainings.words({"terms": {"depth": 0.0}, "scales": ["I", "II"], "seed": 1}) == [
         "--terms",
         '{"depth": 0.0}',
