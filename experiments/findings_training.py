@@ -134,10 +134,11 @@ def ablation() -> Finding:
     own, where = _ablation()
     before = own.loc["Before GRPO", "raw_valid_percent"]
     names = ("Without structure", "Without depth")
+    ranked = [name for name in own.index if name.startswith("Ranked")]
     fallen = [name for name in names if own.loc[name, "raw_valid_percent"] < before]
     shown = ", ".join(
         f"'{name}' {_valid(own, name)}"
-        for name in ("Full reward", *names, "Without performance", "Ranked, without structure")
+        for name in ("Full reward", *names, "Without performance", *ranked)
     )
     gaps = ", ".join(
         f"'{name}' {_percent(own.loc[name], 'repaired_gap')}"
