@@ -29,19 +29,20 @@ if TYPE_CHECKING:
 TIME = "a quarter of an hour on 2 cores"
 
 HOME = "home"
-_SMALL, _TWICE, _LARGE = (8, 10, 4), (15, 20, 8), (1000, 1000, 200)
+_SMALL, _LARGER, _LARGEST = (7, 10, 2), (15, 20, 8), (1000, 1000, 200)
 _MOVES: dict[str, tuple[str, str, tuple[int, int, int]]] = {
     HOME: ("plain", "throughput", _SMALL),
-    "twice the size": ("plain", "throughput", _TWICE),
-    "scale I": ("plain", "throughput", _LARGE),
+    "larger": ("plain", "throughput", _LARGER),
+    "scale I": ("plain", "throughput", _LARGEST),
     "fading": ("fading", "throughput", _SMALL),
     "multipath": ("multipath", "throughput", _SMALL),
     "fair": ("plain", "fair", _SMALL),
     "coupled": ("plain", "coupled", _SMALL),
     "multipath, fair": ("multipath", "fair", _SMALL),
-    "all at once": ("fading", "coupled", _TWICE),
+    "larger, coupled": ("plain", "coupled", _LARGER),
+    "all at once": ("fading", "coupled", _LARGER),
 }
-"""Move -> setting, objective and sizes there; home's are both of the paper's Table III."""
+"""Move -> setting, objective and sizes there, of the paper's Tables III and V."""
 MOVES = tuple(name for name in _MOVES if name != HOME)
 _AGENTS = (("ppo", "joint"), ("dqn", "joint"), ("ppo", "sequential"))
 _COSTS = ("adapt_s", "adapt_samples", "lines_changed", "prompt_lines", "retrained")
@@ -49,11 +50,11 @@ _COSTS = ("adapt_s", "adapt_samples", "lines_changed", "prompt_lines", "retraine
 
 @dataclasses.dataclass(frozen=True)
 class Config(options.RunConfig):
-    """Moves from home, (8,10,4) in plain with throughput, to other places.
+    """Moves from home, (7,10,2) in plain with throughput, to other places.
 
     Args:
-        moves: which: "twice the size", "scale I", fading, multipath, fair, coupled,
-            "multipath, fair", "all at once".
+        moves: which: larger, "scale I", fading, multipath, fair, coupled, "multipath, fair",
+            "larger, coupled", "all at once".
         model: the language model; see `python -m experiments.scaling --help`.
         temperature: of its sampling; 0 is greedy.
         train_s: seconds of each training of an agent, at home and after each move; 0 leaves the

@@ -24,7 +24,7 @@ class Sorts(KnownModel):
 
 
 def run(path, **options):
-    options = {"moves": ("fading", "coupled"), "train_s": 0.0, "realizations": 2, **options}
+    options = {"moves": ("fading", "larger, coupled"), "train_s": 0.0, "realizations": 2, **options}
     adaptation.run(adaptation.prepare(Config(model="known", budget_s=0.02, out=path, **options)))
     return pd.read_csv(path / "summary.csv").set_index(["move", "method"])
 
@@ -45,9 +45,9 @@ def test_moves_without_agents(tmp_path, monkeypatch, capsys):
     )
     lines = summary["lines_changed"]
     assert lines[HOME, "Sort both"] == 0 < lines["fading", "Sort both"]
-    assert lines["coupled", "LAP on values"] >= 5
-    assert summary.loc[("coupled", methods.LLM), "prompt_lines"] >= 1
-    coupled = summary.xs("coupled", level="move")
+    assert lines["larger, coupled", "LAP on values"] >= 5
+    assert summary.loc[("larger, coupled", methods.LLM), "prompt_lines"] >= 1
+    coupled = summary.xs("larger, coupled", level="move")
     assert (coupled["home_gap_percent"].drop(methods.RANDOM) < 5).all()
     rows = pd.read_parquet(tmp_path / "rows.parquet")
     both = rows[rows["method"].isin([methods.LLM, "Sort both"])]
@@ -73,17 +73,17 @@ def test_lines_of_a_diff():
 @pytest.mark.slow
 def test_agents_that_are_moved_and_trained_again(tmp_path, monkeypatch):
     monkeypatch.setattr(llm.models, "load_model", lambda name: Sorts())
-    moves = ("twice the size", "fading", "coupled")
+    moves = ("larger", "fading", "coupled")
     summary = run(tmp_path, moves=moves, train_s=2.0, realizations=2)
     joint = summary.xs("PPO, joint", level="method")
     assert joint["gap_percent"].isna().to_dict() == {
         HOME: False,
-        "twice the size": True,
+        "larger": True,
         "fading": False,
         "coupled": True,
     }
-    reason = joint["skipped"]["twice the size"]
-    assert "5040 outputs, and 8 users on 20 channels need 5079110400" in reason
+    reason = joint["skipped"]["larger"]
+    assert "90 outputs, and 8 users on 20 channels need 5079110400" in reason
     assert "; trained there: a joint head for (15,20,8) has 5079110400 outputs" in reason
     assert "does not take what it is shown there" in joint["skipped"]["coupled"]
     assert joint["adapt_samples"]["fading"] > 0 and joint["retrained"]["fading"] == 1
@@ -100,7 +100,7 @@ def test_agents_that_are_moved_and_trained_again(tmp_path, monkeypatch):
     ("options", "message"),
     [
         ({"model": "none"}, "--model must be a language model, got 'none'"),
-        ({"moves": ("faded",)}, "--moves must name one or more of twice the size"),
+        ({"moves": ("faded",)}, "--moves must name one or more of larger"),
         ({"train_s": -1.0}, "--train-s must be at least 0 seconds"),
         ({"budget_s": 0.0}, "--budget-s must be above 0"),
         ({"temperature": -1.0}, "--temperature must be at least 0"),
