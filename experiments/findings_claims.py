@@ -87,11 +87,26 @@ def above_grouped() -> Finding:
 
 
 def text_scale() -> Finding:
-    """No rows of the text paradigm."""
-    raise NotMeasured(
-        "experiments.scaling",
-        "That is, with the text paradigm beside the code paradigm. A mapping of K users has K "
-        "entries, 400 at scale III, whatever model writes it; a program has a few lines.",
+    """Where the small model has mappings, and where it has programs."""
+    found = rows(_PLAIN)
+    text = found[found["method"] == "LLM (text)"].set_index("scale")
+    if text.empty:
+        raise NotMeasured(
+            "experiments.scaling",
+            "That is, with the text paradigm beside the code paradigm. A mapping of K users has K "
+            "entries, 400 at scale III, whatever model writes it; a program has a few lines.",
+        )
+    ended = text[text["skipped"].notna()]
+    reasons = "; ".join(f"{scale}: {why}" for scale, why in ended["skipped"].items())
+    programs = found[(found["method"] == "LLM (code)") & found["mean"].notna()]
+    as_theirs = set(ended.index) == {"II", "III"}
+    return Finding(
+        HOLDS if as_theirs else PARTLY if len(ended) else FAILS,
+        f"A mapping grows with its users, a program does not. The small model that ships here has "
+        f"programs at {len(programs)} of {len(text)} scales, and mappings at "
+        f"{len(text) - len(ended)}. Why not: {reasons or 'none'}. Where it ends is the model's "
+        "context, not the paradigm: a model with room for it writes a longer one.",
+        (_PLAIN,),
     )
 
 
