@@ -66,8 +66,8 @@ class Config(trainings.Config, options.RunConfig):
         variants: what is trained; all if not given. no-...: with that weight at 0; ranked: the form
             of the reward that puts every valid answer above every other; text: mappings.
         sft_steps: of the text variant, before its GRPO.
-        sizes: where the models answer afterwards: N,M,K, or I, II, III; the first is that of the
-            training if none is given, the second the paper's.
+        sizes: where the models answer afterwards: N,M,K, or I, II, III; that of the training and
+            the paper's scale I if none is given.
         temperature: of their answers; 0 is greedy.
         realizations: instances of each setting and size; every model sees the same ones.
     """

@@ -260,7 +260,7 @@ def figure(summary: "pd.DataFrame", stem: pathlib.Path) -> None:
     from experiments import plotting
 
     names = list(summary["method"].unique())
-    with plotting.figure(stem, columns=len(_SHOWN)) as panels:
+    with plotting.figure(stem, columns=len(_SHOWN), width_in=3.2) as panels:
         for axes, (part, title) in zip(panels, _SHOWN.items(), strict=True):
             own = summary[summary["part"] == part].rename(columns={"mean_half": "half"})
             plotting.sweep_panel(axes, own, "step", title, order=names)

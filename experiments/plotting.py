@@ -60,12 +60,12 @@ _RC: Any = {
 
 
 @contextlib.contextmanager
-def figure(stem: pathlib.Path, columns: int) -> Iterator[Sequence[Axes]]:
+def figure(stem: pathlib.Path, columns: int, *, width_in: float = 4.75) -> Iterator[Sequence[Axes]]:
     """A row of panels in the common style; written as `stem`.png and `stem`.pdf at the end."""
     matplotlib.use("Agg")
     with plt.rc_context(_RC):
         drawn, axes = plt.subplots(
-            1, columns, figsize=(4.75 * columns, 3.8), layout="constrained", squeeze=False
+            1, columns, figsize=(width_in * columns, 3.8), layout="constrained", squeeze=False
         )
         yield list(axes[0])
         # A method has one entry, however many panels it is in.
