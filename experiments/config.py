@@ -22,11 +22,10 @@ EMBEDDED = "embedded"
 
 
 @dataclasses.dataclass(frozen=True)
-class RunConfig:
+class FolderConfig:
     """Options of everything that writes rows.
 
     Args:
-        realizations: instances per cell of the study; every method sees the same ones.
         seed: realisation i of a seed is the same instance, whatever else is asked for.
         out: folder for rows.parquet, run.json, summary.csv and the figure; by default a folder of
             its own under results/ for each study, objective, setting, model, paradigm and seed.
@@ -35,11 +34,21 @@ class RunConfig:
             folder is another.
     """
 
-    realizations: int = 8
     seed: int = 0
     out: pathlib.Path | None = None
     resume: bool = False
     quick: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig(FolderConfig):
+    """Options of everything that compares on instances.
+
+    Args:
+        realizations: instances per cell of the study; every method sees the same ones.
+    """
+
+    realizations: int = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +94,7 @@ class SlotConfig(RunConfig):
 
 
 RunConfigT = TypeVar("RunConfigT", bound=RunConfig)
+FolderConfigT = TypeVar("FolderConfigT", bound=FolderConfig)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +118,11 @@ def check_run(config: RunConfig) -> None:
     """Raises ValueError, naming the option, on a value that no study accepts."""
     if config.realizations < 1:
         raise ValueError(f"--realizations must be at least 1, got {config.realizations}")
+    check_seed(config)
+
+
+def check_seed(config: FolderConfig) -> None:
+    """Raises ValueError on a seed out of range."""
     if not 0 <= config.seed < 2**31:
         raise ValueError(f"--seed must be within 0..2^31 - 1, got {config.seed}")
 
@@ -178,7 +193,7 @@ def resolved(config: WithSetting) -> WithSetting:
     return dataclasses.replace(config, objective=config.objective or "throughput")
 
 
-def folder_of(study: str, config: RunConfig) -> pathlib.Path:
+def folder_of(study: str, config: FolderConfig) -> pathlib.Path:
     """Where the rows of a study go that has one folder, or two with that of `--quick`."""
     return pathlib.Path("results") / (f"{study}-quick" if config.quick else study)
 
@@ -200,7 +215,7 @@ def out_folder(study: str, config: SlotConfig) -> pathlib.Path:
     return pathlib.Path("results") / study / "-".join(parts)
 
 
-def quickened(config: RunConfigT, **small: Any) -> RunConfigT:
+def quickened(config: FolderConfigT, **small: Any) -> FolderConfigT:
     """With `--quick` the values of `small` where an option has its default, else the same."""
     if not config.quick:
         return config
@@ -212,7 +227,7 @@ def quickened(config: RunConfigT, **small: Any) -> RunConfigT:
     return dataclasses.replace(config, **own)
 
 
-def record(study: str, config: RunConfig, *, without: Collection[str]) -> dict[str, Any]:
+def record(study: str, config: FolderConfig, *, without: Collection[str]) -> dict[str, Any]:
     """What determines a run's numbers: all options but `without` and where the rows go."""
     left_out = {"out", "resume", "quick", *without}
     fields = dataclasses.asdict(config).items()

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 
 from experiments import findings_claims as claims
-from experiments import findings_repair, findings_small
+from experiments import findings_repair, findings_small, findings_training
 from experiments.findings_rows import ROOT, Finding, NotMeasured
 
 PAGE = ROOT / "docs" / "findings.md"
@@ -100,22 +100,22 @@ CLAIMS: dict[str, Claim] = {
         "Table VII",
         "A new topology, size or objective needs another prompt alone, where DQN and PPO need a "
         "new network and training.",
-        claims.adaptation,
+        findings_training.adaptation,
     ),
     "validity": Claim(
         "Table VIII",
         "After GRPO all programs are valid without repair; of text answers 78 % are.",
-        claims.validity,
+        findings_training.validity,
     ),
     "ablation": Claim(
         "Table VIII",
         "Without the structural or the depth term training diverges.",
-        claims.ablation,
+        findings_training.ablation,
     ),
     "dynamics": Claim(
         "Figure 2",
         "Weighting structure or depth up converges fastest; weighting performance up collapses.",
-        claims.dynamics,
+        findings_training.dynamics,
     ),
     "punished": Claim(
         "Eq. (12)", "With the repair off an invalid answer is punished.", claims.punished

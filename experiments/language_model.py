@@ -9,7 +9,7 @@ import numpy as np
 
 import lsajax as lsa
 from experiments.config import NO_MODEL, SlotConfig
-from experiments.methods import LLM, LLM_RAW, Method, Outcome
+from experiments.methods import LLM, LLM_RAW, LLM_TEXT, Method, Outcome
 from lsajax.runs.cli import Unavailable
 
 if TYPE_CHECKING:
@@ -188,10 +188,13 @@ def with_model(
     config: SlotConfig,
     resources: contextlib.ExitStack,
     metadata: dict[str, Any],
+    *,
+    text: bool = False,
 ) -> list[Method]:
     """`others` behind the language model of a study's options, where they name one.
 
-    It comes first since its seconds are the budget of the anytime methods.
+    It comes first since its seconds are the budget of the anytime methods. With `text`, a model
+    that is asked for programs is asked for mappings too, at the end.
 
     Raises:
         Unavailable: there is no such model, or no sandbox on this machine.
@@ -218,4 +221,15 @@ def with_model(
         paradigm=config.paradigm,
         constrain=config.constrain,
     )
-    return [method, *others]
+    if not text or config.paradigm == "text":
+        return [method, *others]
+    mappings = from_language_model(
+        model,
+        None,
+        name=LLM_TEXT,
+        raw_name=None,
+        prompt_tokens=config.prompt_tokens,
+        temperature=config.temperature,
+        paradigm="text",
+    )
+    return [method, *others, mappings]

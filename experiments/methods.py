@@ -19,6 +19,7 @@ from lsajax.runs.cli import Unavailable
 
 LLM = "LLM (code)"
 LLM_RAW = "LLM, repair off"
+LLM_TEXT = "LLM (text)"
 RANDOM = "Random"
 REPAIRED = "Random, repaired"
 GROUPED = "Grouped-KM"

@@ -8,6 +8,7 @@ import pandas as pd
 
 from experiments import study
 from experiments.config import Prepared
+from lsajax.runs.folder import RunFolder
 
 
 def report(
@@ -33,19 +34,42 @@ def report(
         measure: computes the rows of a realisation; `study.run_instance` if not given.
         warm_up: compiles a cell; `study.prepare` if not given.
     """
-    folder = prepared.folder
     with prepared.resources:
         found = study.run(
             prepared.study,
-            folder,
+            prepared.folder,
             prepared.config.realizations,
             measure=measure,
             warm_up=warm_up,
         )
-        summary = table(found)
-        summary.to_csv(folder.path / "summary.csv", index=False)
-        figure(summary, folder.path / name)
-        names = ["rows.parquet", "run.json", "summary.csv", f"{name}.png", f"{name}.pdf"]
-        names += more(found)
+        leave(prepared.folder, name, found, table=table, figure=figure, show=show, more=more)
+
+
+def leave(
+    folder: RunFolder,
+    name: str,
+    found: pd.DataFrame,
+    *,
+    table: Callable[[pd.DataFrame], pd.DataFrame],
+    figure: Callable[[pd.DataFrame, pathlib.Path], None],
+    show: Callable[[pd.DataFrame, pd.DataFrame], None],
+    more: Callable[[pd.DataFrame], Sequence[str]] = lambda found: (),
+) -> None:
+    """Summary, figure and printed table of rows that are all there.
+
+    Args:
+        folder: of the rows.
+        name: see `report`, as for the others.
+        found: the rows.
+        table: see `report`.
+        figure: see `report`.
+        show: see `report`.
+        more: see `report`.
+    """
+    summary = table(found)
+    summary.to_csv(folder.path / "summary.csv", index=False)
+    figure(summary, folder.path / name)
+    names = ["rows.parquet", "run.json", "summary.csv", f"{name}.png", f"{name}.pdf"]
+    names += more(found)
     show(summary, found)
     print(f"wrote {', '.join(names)} in {folder.path}/")

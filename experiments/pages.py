@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments import learning, rewards
+from experiments import learning, pages_training, rewards
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = (
@@ -24,6 +24,7 @@ PAGES = (
     "docs/agents.md",
     "docs/clusters.md",
     "docs/learning.md",
+    "docs/ablations.md",
     "docs/findings.md",
 )
 _TABLE = re.compile(r"(<!-- table: (\S+)(?: (\w+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
@@ -245,6 +246,9 @@ _TABLES = {
     "text": text_table,
     "learning": learning.markdown,
     "repair": repair_table,
+    "adaptation": pages_training.adaptation_table,
+    "ablation": pages_training.ablation_table,
+    "dynamics": pages_training.dynamics_table,
 }
 
 

@@ -21,6 +21,7 @@ from experiments.summary import mean_interval
 _STYLE = {
     methods.LLM: ("#D55E00", "o"),
     methods.LLM_RAW: ("#D55E00", "$o$"),
+    methods.LLM_TEXT: ("#D55E00", "+"),
     methods.RANDOM: ("#999999", "v"),
     methods.REPAIRED: ("#D55E00", "x"),
     methods.GREEDY: ("#E69F00", "^"),
@@ -59,11 +60,13 @@ _RC: Any = {
 
 
 @contextlib.contextmanager
-def figure(stem: pathlib.Path, columns: int, rows: int = 1) -> Iterator[Sequence[Axes]]:
+def figure(
+    stem: pathlib.Path, columns: int, *, rows: int = 1, width_in: float = 4.75
+) -> Iterator[Sequence[Axes]]:
     """Panels in the common style, row by row; written as `stem`.png and `stem`.pdf at the end."""
     matplotlib.use("Agg")
     with plt.rc_context(_RC):
-        size = (4.75 * columns, 3.8 * rows)
+        size = (width_in * columns, 3.8 * rows)
         drawn, grid = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
         panels = list(grid.flat)
         yield panels
@@ -228,6 +231,42 @@ def sweep_panel(
     if labels is not None:
         axes.set_xticks(range(len(labels)), labels)
     axes.set_xlabel(name)
+    axes.set_ylabel(quantity)
+
+
+def points_panel(
+    axes: Axes, table: pd.DataFrame, axis: str, quantity: str, *, order: Sequence[str]
+) -> None:
+    """Mean and interval of every method by place, side by side.
+
+    Args:
+        axes: where to draw.
+        table: `method`, `mean`, `half` and the place.
+        axis: the column whose values are the places on the x axis.
+        quantity: what the values are, with its unit.
+        order: of the methods, which gives them their colours.
+    """
+    places = list(table[axis].unique())
+    styles = {name: _OTHERS[i % len(_OTHERS)] for i, name in enumerate(order)}
+    for i, name in enumerate(order):
+        own = table[table["method"] == name].set_index(axis).reindex(places)
+        x = np.arange(len(places)) + 0.8 * ((i + 0.5) / len(order) - 0.5)
+        colour, marker = styles[name]
+        half = own["half"].fillna(0)
+        filled = "none" if i >= len(_OTHERS) else colour
+        axes.errorbar(
+            x,
+            own["mean"],
+            yerr=half,
+            color=colour,
+            marker=marker,
+            mfc=filled,
+            ls="",
+            ms=5,
+            capsize=2,
+            label=name,
+        )
+    axes.set_xticks(range(len(places)), places)
     axes.set_ylabel(quantity)
 
 

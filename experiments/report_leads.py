@@ -130,6 +130,52 @@ def of_horizon(table: pd.DataFrame) -> str:
     )
 
 
+def of_adaptation(table: pd.DataFrame) -> str:
+    moved = table[table["move"] != "home"]
+    parts = []
+    for method in ("LLM, repair off", "LAP on values", "PPO, joint", "PPO, sequential"):
+        own = moved[(moved["method"] == method) & moved["lost_percent"].notna()]
+        ended = int(moved[moved["method"] == method]["gap_percent"].isna().sum())
+        if own.empty and not ended:
+            continue
+        said = "cannot run" if own.empty else ""
+        if len(own):
+            worst = own.loc[own["lost_percent"].idxmax()]
+            lost = interval(max(worst["lost_percent"], 0.0), worst["lost_half_percent"])
+            said = f"at most {lost} % ({worst['move']})"
+        parts.append(f"{method} {said}" + (f", N/A after {ended}" if ended and len(own) else ""))
+    count = moved["move"].nunique()
+    return f"Lost without being adapted, over {count} moves from home: {'; '.join(parts)}."
+
+
+def of_ablation(table: pd.DataFrame) -> str:
+    own = over_seeds(table)
+    own = own[(own["place"] == own["place"].iloc[0]) & own["raw_valid_percent"].notna()]
+    shown = [
+        f"{row['method']} {interval(row['raw_valid_percent'], row['raw_valid_half_percent'])} %"
+        for row in own.to_dict("records")
+    ]
+    return f"Valid answers at {own['place'].iloc[0]}, repair off: {'; '.join(shown)}."
+
+
+def of_dynamics(table: pd.DataFrame) -> str:
+    valid = table[table["part"] == "valid"]
+    first, last = (valid[valid["step"] == s].set_index("method") for s in _ends(valid))
+    shown = [
+        f"{name} {interval(100 * row['mean'], 100 * row['mean_half'])} %"
+        for name, row in last.iterrows()
+    ]
+    return (
+        f"Valid answers in the last of {valid['step'].max():.0f} steps, from "
+        f"{100 * first['mean'].min():.0f} to {100 * first['mean'].max():.0f} % in the first: "
+        f"{'; '.join(shown)}."
+    )
+
+
+def _ends(table: pd.DataFrame) -> tuple[float, float]:
+    return table["step"].min(), table["step"].max()
+
+
 def of_repair(table: pd.DataFrame) -> str:
     found = table[table["what"] == "search"].sort_values("worst_ratio")
     paper = found[found["model"].str.contains("paper")].iloc[0]

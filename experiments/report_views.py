@@ -134,6 +134,57 @@ def _sweep(x: str, x_title: str, what: str, value: str, half: str) -> Callable[.
     return figures
 
 
+def _adaptation_figures(table: pd.DataFrame) -> list[Figure]:
+    moved = table[(table["move"] != "home") & (table["method"] != "Random")]
+    return [
+        charts.dots(
+            moved,
+            title="Gap as it came from home",
+            what="Gap to the best [%]",
+            value="gap_percent",
+            low="gap_percent_low",
+            high="gap_percent_high",
+            label="gap_percent_label",
+            where="Move",
+        ),
+        charts.dots(
+            moved,
+            title="Lost without being adapted",
+            what="Gap as it came minus gap once adapted [%]",
+            value="lost_percent",
+            low="lost_percent_low",
+            high="lost_percent_high",
+            label="lost_percent_label",
+            where="Move",
+        ),
+    ]
+
+
+def _ablation_figures(table: pd.DataFrame) -> list[Figure]:
+    own = leads.over_seeds(table)
+    return [
+        charts.dots(
+            own,
+            title=title,
+            what=what,
+            value=name,
+            low=f"{name}_low",
+            high=f"{name}_high",
+            label=f"{name}_label",
+            where="Setting, size",
+            paper=paper,
+        )
+        for title, what, name, paper in (
+            ("Validity", "Valid answers [%]", "raw_valid_percent", "paper_valid_percent"),
+            ("Value, repair off", "Gap to the exact optimum [%]", "gap_percent", None),
+        )
+    ]
+
+
+def _last_step(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["step"] == table["step"].max()]
+
+
 def _horizon_figures(table: pd.DataFrame) -> list[Figure]:
     return [
         charts.dots(
@@ -210,6 +261,28 @@ VIEWS: dict[str, View] = {
         _sweep(
             "prompt_budget", "Prompt budget [tokens]", "Gap [%]", "gap_percent", "gap_half_percent"
         ),
+    ),
+    "adaptation": View(
+        "Adaptation",
+        "Table VII in numbers: methods that are made for one place and moved to others, as they "
+        "are and adapted.",
+        leads.of_adaptation,
+        _adaptation_figures,
+    ),
+    "ablation": View(
+        "Terms of the reward",
+        "Table VIII: the small model trained with and without them, its own answers on common "
+        "instances.",
+        leads.of_ablation,
+        _ablation_figures,
+        leads.over_seeds,
+    ),
+    "dynamics": View(
+        "Weightings over the steps",
+        "Figure 2: GRPO of the small model under five weightings; parts are without their weights.",
+        leads.of_dynamics,
+        _sweep("step", "Step of GRPO", "Mean over seeds", "mean", "mean_half"),
+        _last_step,
     ),
     "horizon": View(
         "Over many slots",

@@ -35,7 +35,8 @@ PAPER_MBPS = {
     for method, values in _PAPER.items()
     for scale, value in zip(("I", "II", "III"), values, strict=True)
 }
-"""Table V of the paper [Mbit/s]."""
+PAPER_MBPS["I", "LLM (text)"] = 22893.0
+"""Table V of the paper [Mbit/s]; its text paradigm is N/A at scales II and III."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +94,7 @@ def prepare(config: Config) -> options.Prepared[Config]:
     resources.enter_context(folder)
     objective = str(config.objective)
     others = [*methods.classical(objective), *methods.agents(objective)]
-    compared = language_model.with_model(others, config, resources, folder.metadata)
+    compared = language_model.with_model(others, config, resources, folder.metadata, text=True)
     study = Study(
         cells=cells(config, {method.name: method for method in compared}),
         seed=config.seed,

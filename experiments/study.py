@@ -261,6 +261,11 @@ def method_names(cell: Cell) -> list[str]:
     return [n for m in methods for n in (m.name, m.raw_name) if n is not None]
 
 
+def is_done(folder: RunFolder, cell: Cell, realizations: int) -> bool:
+    """Whether all rows of a cell are on disk."""
+    return all(_is_done(folder, cell, realization) for realization in range(realizations))
+
+
 def _is_done(folder: RunFolder, cell: Cell, realization: int) -> bool:
     row = {**cell.axes, "realization": realization}
     return all(folder.has({**row, "method": name}) for name in method_names(cell))

@@ -3,9 +3,11 @@
 import dataclasses
 import math
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from datasets import Dataset
+from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from llm.decision.paradigm import paradigm_named
@@ -107,8 +109,13 @@ def prepare(asked: Asked) -> Job:
     return Job(options, config, base, cells, terms, peft_config, folder)
 
 
-def run(job: Job) -> None:
-    """Trains, and writes the model, its rows, evaluations and curves."""
+def run(job: Job, watching: Sequence[TrainerCallback] = ()) -> None:
+    """Trains, and writes the model, its rows, evaluations and curves.
+
+    Args:
+        job: of `prepare`.
+        watching: callbacks beside the training's own.
+    """
     options, config, base = job.options, job.config, job.base
     cpus = common.start_processes(options, config, base)
     out = pathlib.Path(str(options.out))
@@ -120,6 +127,8 @@ def run(job: Job) -> None:
         if paradigm_named(options.paradigm).runs_programs:
             box = common.open_sandbox(options, cpus)
         trainer, rows = build(job, stream, box)
+        for callback in watching:
+            trainer.add_callback(callback)
         last = callbacks.last_checkpoint(out) if options.resume else None
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     except (SandboxUnavailable, NotFiniteError) as error:

@@ -2,9 +2,11 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from datasets import Dataset
+from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from llm.decision.paradigm import paradigm_named
@@ -71,8 +73,13 @@ def prepare(asked: Asked) -> Job:
     return Job(options, config, base, cells, peft_config, folder)
 
 
-def run(job: Job) -> None:
-    """Makes the examples, trains, and writes the model, its rows, evaluations and curves."""
+def run(job: Job, watching: Sequence[TrainerCallback] = ()) -> None:
+    """Makes the examples, trains, and writes the model, its rows, evaluations and curves.
+
+    Args:
+        job: of `prepare`.
+        watching: callbacks beside the training's own.
+    """
     options, config, base = job.options, job.config, job.base
     cpus = common.start_processes(options, config, base)
     out = pathlib.Path(str(options.out))
@@ -81,6 +88,8 @@ def run(job: Job) -> None:
         if paradigm_named(options.paradigm).runs_programs:
             box = common.open_sandbox(options, cpus)
         trainer, rows = build(job, examples(job, box), box)
+        for callback in watching:
+            trainer.add_callback(callback)
         last = callbacks.last_checkpoint(out) if options.resume else None
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     except SandboxUnavailable as error:

@@ -45,8 +45,8 @@ class ActionSpaceTooLarge(ValueError):  # noqa: N818 - the action space is at fa
         self.needed_bytes, self.available_bytes = needed_bytes, available_bytes
         N, M, K = scenario.num_users, scenario.num_channels, scenario.num_active
         super().__init__(
-            f"a joint head for ({N},{M},{K}) has {math.perm(M, K)} outputs and needs "
-            f"{_size(needed_bytes)} ({needed_bytes} bytes), but {_size(available_bytes)} "
+            f"a joint head for ({N},{M},{K}) has {_count(math.perm(M, K))} outputs and needs "
+            f"{_size(needed_bytes)} ({_count(needed_bytes)} bytes), but {_size(available_bytes)} "
             f"({available_bytes} bytes) are available: use the sequential head"
         )
 
@@ -216,7 +216,7 @@ def make_solver(params: Any, head: nn.Module) -> Callable[[jax.Array, Instance],
         if K > M or math.perm(M, K) != head.num_actions:
             raise ValueError(
                 f"the joint head has {head.num_actions} outputs, and {K} users on {M} channels "
-                f"need {math.perm(M, K)}: it must be trained for these sizes"
+                f"need {_count(math.perm(M, K))}: it must be trained for these sizes"
             )
         order = jnp.argsort(-inst.mean_power_w)
         rows = inst_rows(inst, order)
@@ -253,7 +253,17 @@ def _param_bytes(head: nn.Module, features: int) -> int:
     return sum(int(np.prod(s.shape)) * s.dtype.itemsize for s in jax.tree.leaves(shapes))
 
 
+_LARGEST = 10**15
+"""From here on digits say nothing, and far beyond a float holds no such number."""
+
+
+def _count(number: int) -> str:
+    return str(number) if number < _LARGEST else f"10^{math.log10(number):.0f}"
+
+
 def _size(num_bytes: float) -> str:
+    if num_bytes >= 1000 * _LARGEST:
+        return f"10^{math.log10(num_bytes) - 15:.0f} PB"
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if num_bytes < 1000:
             return f"{num_bytes:.3g} {unit}"

@@ -41,6 +41,7 @@ class KnownModel:
     name: str = "known"
     prompt_budget: int = 512
     max_new_tokens: int = 64
+    context: int | None = 768
 
     def count_tokens(self, text):
         return len(text) // 4
@@ -59,7 +60,11 @@ def run(path, **changes):
 def test_a_run_and_its_rows(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(llm.models, "load_model", lambda name: KnownModel())
     rows = run(tmp_path)
-    assert len(rows) == 3 * 9 and set(rows["scale"]) == {"I"}
+    assert len(rows) == 3 * 10 and set(rows["scale"]) == {"I"}
+    # Its window has no room for a mapping.
+    text = rows[rows["method"] == methods.LLM_TEXT]
+    assert text["value"].isna().all()
+    assert text["detail"].str.contains("a mapping of 200 users takes up to").all()
     value = rows.pivot(index="realization", columns="method", values="value_bps")
     llm_rows = rows[rows["method"] == methods.LLM].set_index("realization")
     collided = llm_rows["completion"] == COLLIDE

@@ -58,6 +58,12 @@ def test_what_does_not_fit_is_refused_before_it_is_made():
             assert part in str(error)
 
 
+def test_more_outputs_than_a_float_can_count_are_a_sentence_too():
+    digits = round((math.lgamma(1001) - math.lgamma(801)) / math.log(10))
+    with pytest.raises(ActionSpaceTooLarge, match=rf"has 10\^{digits} outputs and needs 10\^"):
+        joint.check_memory(lsa.SCALES["I"], CONFIGS["ppo"])
+
+
 def test_the_papers_own_sizes_fit_where_it_has_a_number():
     for triple, scenario in lsa.SMALL_SCALES.items():
         needed = joint.memory(scenario, CONFIGS["ppo"]).total
