@@ -4,14 +4,15 @@
 same prompt: the order of its blocks, its example, an answer that is begun for the model, and the
 temperature. Of each the raw answers are run and valued on sampled slots, repair off, and written
 as CSV as they come: started again, it goes on with the forms that are missing. It takes minutes a
-form on a GPU-less machine.
+form on a GPU-less machine; `--grid short` has the eight forms that tell most.
 """
 
 import dataclasses
 import itertools
+import json
 import pathlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -53,10 +54,12 @@ class Config:
         samples: answers of each form, shared out over the settings.
         settings: of the slots.
         scale: of the slots.
+        grid: "all" 16 forms, or the "short" one of 8.
         new_tokens: of an answer at most.
         temperatures: beside 0.8, of the form that did best.
         quick: two forms, four samples.
         out: file of the CSV.
+        answers: file to which every answer is added, with what became of it, as JSON lines.
     """
 
     model: str
@@ -64,10 +67,12 @@ class Config:
     samples: int = 32
     settings: tuple[str, ...] = ("plain", "fading")
     scale: str = "I"
+    grid: Literal["all", "short"] = "all"
     new_tokens: int = 192
     temperatures: tuple[float, ...] = (0.6, 1.0)
     quick: bool = False
     out: pathlib.Path = pathlib.Path("results/benchmarks/prompt_forms.csv")
+    answers: pathlib.Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,10 +111,22 @@ class Form:
         return "".join([*parts, closing])
 
 
-def forms(quick: bool) -> Iterator[Form]:
+_SHORT = (
+    Form(),
+    Form(begun="fence"),
+    Form(order="example last"),
+    Form(order="example last", begun="fence"),
+    Form(order="example last", example="sorted channels", begun="fence"),
+    Form(order="example last", example="random, rates", begun="rates"),
+    Form(order="state first"),
+    Form(example="sorted channels"),
+)
+
+
+def forms(grid: str, quick: bool) -> Iterator[Form]:
     """Each choice against today's, and orders, examples and beginnings together."""
-    if quick:
-        yield from (Form(), Form(begun="fence"))
+    if quick or grid == "short":
+        yield from _SHORT[: 2 if quick else None]
         return
     for order, example, begun in itertools.product(ORDERS, EXAMPLES, BEGUN):
         changed = (order != ORDERS[0]) + (example != "random") + (begun != "nothing")
@@ -120,9 +137,13 @@ def forms(quick: bool) -> Iterator[Form]:
 
 
 def measure(form: Form, model: Any, box: Any, config: Config) -> dict[str, Any]:
-    """Shares of the answers that are valid, that are a mapping at all, and what valid ones gain."""
+    """Shares of the answers that are valid, that are a mapping at all, and what valid ones gain.
+
+    The gain is 0 for the mean of random answers and 1 for the best.
+    """
     from llm.decision.serialize import serialize
-    from llm.training.rewards import score
+    from llm.training.evaluation import wilson
+    from llm.training.rewards import Terms, score
 
     begun = BEGUN[form.begun]
     model.begun = begun
@@ -143,12 +164,25 @@ def measure(form: Form, model: Any, box: Any, config: Config) -> dict[str, Any]:
         num_samples=each,
     )
     instances = [inst for inst in slots for _ in range(each)]
-    scores = score([begun + completion.text for completion in made], instances, box, budget_s=5.0)
+    whole = [begun + completion.text for completion in made]
+    scores = score(whole, instances, box, terms=Terms(form="ranked"), budget_s=5.0)
     status = np.array(scores.status)
+    if config.answers is not None:
+        with config.answers.open("a") as file:
+            for completion, outcome, detail, gain in zip(
+                made, scores.status, scores.detail, scores.gain.tolist(), strict=True
+            ):
+                found = {"status": outcome, "detail": detail, "gain": gain}
+                file.write(json.dumps(dataclasses.asdict(form) | found | {"text": completion.text}))
+                file.write("\n")
+    valid = float(scores.valid.mean())
+    low, high = wilson(valid, len(made))
     return {
         **dataclasses.asdict(form),
         "samples": len(made),
-        "valid": float(scores.valid.mean()),
+        "valid": valid,
+        "valid_low": low,
+        "valid_high": high,
         "mapped": float((status == "ok").mean()),
         "no_code": float((status == "no code").mean()),
         "gain_of_valid": float(scores.gain[scores.valid].mean()) if scores.valid.any() else np.nan,
@@ -195,7 +229,7 @@ def main(config: Config) -> None:
                 flush=True,
             )
 
-        for form in forms(config.quick):
+        for form in forms(config.grid, config.quick):
             add(form)
         best = found.sort_values(["valid", "mapped"], ascending=False, kind="stable").iloc[0]
         for temperature in () if config.quick else config.temperatures:
