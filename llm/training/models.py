@@ -61,9 +61,9 @@ def load_base(
     """
     from transformers import AutoConfig, AutoTokenizer
 
-    from llm.models.loading import hub_answers, own_defaults
+    from llm.models.loading import hub_answers, located, own_defaults
 
-    source = str(SHIPPED.get(name, name))
+    source = located(str(SHIPPED.get(name, name)))
     local = pathlib.Path(source).is_dir()
     if not local and (source.startswith((".", "/", "~")) or source.count("/") != 1):
         raise Unavailable(
