@@ -1,7 +1,7 @@
 """Seconds that GRPO's shared prompts save: a group's completions and their update, both ways.
 
-`python -m benchmarks.shared_prompt --model FOLDER_OR_NAME` takes the completions of one prompt with a
-LoRA adapter around the model, as `python -m llm.grpo` does: they are generated, then scored with
+`python -m benchmarks.shared_prompt --model FOLDER_OR_NAME` takes the completions of one prompt with
+a LoRA adapter around the model, as `python -m llm.grpo` does: they are generated, then scored with
 gradients. A turn does it with the prompt computed once (`llm.training.shared_prompt`), and the
 plain way, in turn.
 """
@@ -167,9 +167,7 @@ def main(config: Config) -> None:
 
 def of(seconds: dict[bool, list[dict[str, float]]], part: str) -> dict[str, float]:
     """Medians of a part, both ways, and the median of the ratios turn by turn."""
-    shared, plain = (
-        np.array([found[part] for found in seconds[way]]) for way in (True, False)
-    )
+    shared, plain = (np.array([found[part] for found in seconds[way]]) for way in (True, False))
     return {
         "shared_s": float(np.median(shared)),
         "plain_s": float(np.median(plain)),

@@ -1,8 +1,6 @@
 """Checkpoints through `transformers`, on a toy model."""
 
 import copy
-import json
-import shutil
 import time
 
 import peft
@@ -143,64 +141,6 @@ def test_adapters_in_memory_are_left_as_they_were(folder, toy, task):
     assert [c.text for c in made] == [c.text for c in toy.generate(PROMPTS, max_new_tokens=6)]
     assert network.generation_config is settings
     assert wrapped.training and not network.training
-
-
-@pytest.fixture(scope="module")
-def adapter(folder, tmp_path_factory):
-    """The folder of an adapter of the toy that changes what it says."""
-    path = tmp_path_factory.mktemp("adapters") / "qwen-coder-0.5b"
-    network = Qwen2ForCausalLM.from_pretrained(folder)
-    config = peft.LoraConfig(target_modules="all-linear", init_lora_weights=False, lora_alpha=64)
-    torch.manual_seed(1)
-    peft.get_peft_model(network, config).save_pretrained(path)
-    (path / "lsa.json").write_text('{"max_new_tokens": 6}')
-    return path
-
-
-def test_the_folder_of_an_adapter(folder, adapter, toy):
-    model = models.load_model(str(adapter), device="cpu")
-    made = [c.text for c in model.generate(PROMPTS)]
-    network = Qwen2ForCausalLM.from_pretrained(folder)
-    wrapped = peft.PeftModel.from_pretrained(network, str(adapter))
-    expected = LocalModel.of(wrapped, toy.tokenizer).generate(PROMPTS, max_new_tokens=6)
-    assert made == [c.text for c in expected]
-    assert made != [c.text for c in toy.generate(PROMPTS, max_new_tokens=6)]
-    assert not isinstance(model.module, peft.PeftModel)  # merged, which is faster
-    half = models.load_model(str(adapter), device="cpu", dtype="bfloat16")
-    assert isinstance(half.module, peft.PeftModel)
-    assert half.generate(["a"], temperature=1.0)[0].completion_tokens >= 1
-
-
-def test_an_adapter_that_cannot_be_had(adapter, tmp_path):
-    broken = tmp_path / "broken"
-    shutil.copytree(adapter, broken)
-    (broken / "adapter_model.safetensors").unlink()
-    with pytest.raises(models.ModelUnavailable, match="adapter .* cannot be loaded"):
-        models.load_model(str(broken), device="cpu")
-    named = json.loads((broken / "adapter_config.json").read_text())
-    named["base_model_name_or_path"] = "/no/such"
-    (broken / "adapter_config.json").write_text(json.dumps(named))
-    with pytest.raises(models.ModelUnavailable, match="folder '/no/such' does not exist"):
-        models.load_model(str(broken), device="cpu")
-
-
-@pytest.mark.parametrize("ships", [False, True])
-def test_the_code_model_by_its_short_name(folder, adapter, toy, monkeypatch, tmp_path, ships):
-    """From a folder in place of the hub, with the adapter if there is one."""
-    monkeypatch.setenv("LSA_QWEN", str(folder))
-    monkeypatch.setattr(models, "ADAPTERS", tmp_path)
-    if ships:
-        shutil.copytree(adapter, tmp_path / adapter.name)
-        file = tmp_path / adapter.name / "adapter_config.json"
-        named = json.loads(file.read_text())
-        named["base_model_name_or_path"] = models.CODE_MODELS[adapter.name]
-        file.write_text(json.dumps(named))
-    model = models.load_model("qwen-coder-0.5b", device="cpu")
-    assert model.name == "qwen-coder-0.5b"
-    same = [c.text for c in model.generate(PROMPTS, max_new_tokens=6)] == [
-        c.text for c in toy.generate(PROMPTS, max_new_tokens=6)
-    ]
-    assert same != ships
 
 
 def test_options_of_the_chat_template(folder, toy):
