@@ -78,8 +78,8 @@ def load_model(spec: str, **options: Any) -> Model:
             was before reinforcement learning; a folder with a `transformers` checkpoint, or its
             hub name, for example "Qwen/Qwen2.5-Coder-7B-Instruct", or a folder with a LoRA adapter
             of one; "qwen-coder-0.5b", Qwen2.5-Coder-0.5B-Instruct from the hub or from the folder
-            that the environment variable LSA_QWEN names, with the adapter that ships here where
-            one does; or the URL of an OpenAI-compatible server such as vLLM,
+            that the environment variable LSA_QWEN names, in bfloat16, with the adapter that ships
+            here where one does; or the URL of an OpenAI-compatible server such as vLLM,
             "http://host:8000/v1". "#model" behind the URL names the model, which the server need
             not list; without it the first one that the server lists is taken.
         options: for a checkpoint `device`, `dtype`, `batch_size`, `prompt_budget`,
@@ -112,5 +112,5 @@ def load_model(spec: str, **options: Any) -> Model:
     if spec in CODE_MODELS:
         adapter = ADAPTERS / spec
         source = str(adapter) if adapter.is_dir() else CODE_MODELS[spec]
-        return LocalModel(source, name=spec, **options)
+        return LocalModel(source, name=spec, **{"dtype": "bfloat16"} | options)
     return LocalModel(spec, **options)

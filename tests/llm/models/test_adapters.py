@@ -22,7 +22,7 @@ NAME = "qwen-coder-0.5b"
 @pytest.fixture(scope="module")
 def adapter(folder, tmp_path_factory):
     """The folder of an adapter of the toy that changes what it says."""
-    path = tmp_path_factory.mktemp("adapters") / "qwen-coder-0.5b"
+    path = tmp_path_factory.mktemp("adapters") / NAME
     network = Qwen2ForCausalLM.from_pretrained(folder)
     config = peft.LoraConfig(target_modules="all-linear", init_lora_weights=False, lora_alpha=64)
     torch.manual_seed(1)
@@ -69,8 +69,8 @@ def test_the_code_model_by_its_short_name(folder, adapter, toy, monkeypatch, tmp
         named = json.loads(file.read_text())
         named["base_model_name_or_path"] = models.CODE_MODELS[adapter.name]
         file.write_text(json.dumps(named))
-    model = models.load_model("qwen-coder-0.5b", device="cpu")
-    assert model.name == "qwen-coder-0.5b"
+    model = models.load_model(NAME, device="cpu", dtype="float32")
+    assert model.name == NAME
     same = [c.text for c in model.generate(PROMPTS, max_new_tokens=6)] == [
         c.text for c in toy.generate(PROMPTS, max_new_tokens=6)
     ]
@@ -107,7 +107,7 @@ def test_what_ships_is_what_was_trained(finished, adapter, folder, monkeypatch):
     ship.run(ship.check(finished))
     monkeypatch.setenv("LSA_QWEN", str(folder))
     monkeypatch.setattr(models, "ADAPTERS", finished.out)
-    shipped = models.load_model(NAME, device="cpu")
+    shipped = models.load_model(NAME, device="cpu", dtype="float32")
     trained = models.load_model(str(adapter), device="cpu")
     assert shipped.max_new_tokens == 6
     for ours, theirs in zip(shipped.module.parameters(), trained.module.parameters(), strict=True):
