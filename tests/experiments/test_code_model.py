@@ -16,7 +16,7 @@ def config(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"models": ()}, "--models must name a model"),
+        ({"models": ()}, "--models must name a model, or --runs a run"),
         ({"models": ("embedded",)}, "--models must be NAME=MODEL each, got 'embedded'"),
         ({"cells": ("plain",)}, "--cells must be setting/objective/size/seconds"),
         ({"samples": 0}, "must be at least 1, got 2, 8 and 0"),
