@@ -16,6 +16,7 @@ from llm.models.generation import plain_generation
 
 _DEFAULTS_FILE = "lsa.json"
 _ADAPTER_FILE = "adapter_config.json"
+_TEMPLATE_FILE = "chat_template.jinja"
 
 
 def located(source: str) -> str:
@@ -49,6 +50,8 @@ def load_checkpoint(source: str, device: torch.device, dtype: str | None) -> tup
     if (path / _ADAPTER_FILE).is_file():
         base = json.loads((path / _ADAPTER_FILE).read_text())["base_model_name_or_path"]
         tokenizer, module = load_checkpoint(base, device, dtype)
+        if (path / _TEMPLATE_FILE).is_file():
+            tokenizer.chat_template = (path / _TEMPLATE_FILE).read_text(encoding="utf-8")
         return tokenizer, _adapted(module, path)
     looks_local = source.startswith((".", "/", "~")) or source.count("/") != 1
     if looks_local and not path.is_dir():
