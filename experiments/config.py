@@ -65,9 +65,9 @@ class SlotConfig(RunConfig):
         objective: what an assignment is worth, in any setting. throughput, the default: the sum of
             rates, Eq. (4); fair: the sum of log(1 + rate in Mbit/s), proportional fairness;
             coupled: Eq. (8), where users on neighbouring channels disturb each other.
-        model: "embedded" (the small model that ships here), a folder or hub name of a transformers
-            checkpoint, the URL of an OpenAI-compatible server, or "none" for the classical methods
-            alone, which needs no torch.
+        model: "embedded" (the small model that ships here), "qwen-coder-0.5b", a folder or hub name
+            of a transformers checkpoint, the URL of an OpenAI-compatible server, or "none" for the
+            classical methods alone, which needs no torch.
         temperature: of the model's sampling; 0 is greedy.
         prompt_tokens: prompt budget; the model's own if not given.
         prompt_detail: share of the prompt budget for numbers of users and channels, from 0 (sizes

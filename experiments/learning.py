@@ -8,6 +8,7 @@ pretraining nor the runs had.
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lsajax.runs import cli
@@ -175,31 +176,52 @@ def _before_after(parts: "list[pd.DataFrame]", name: str) -> str:
     return " → ".join(shown)
 
 
-def curves(config: Config) -> None:
-    """Reward, validity and entropy of the training steps, a line per run."""
-    import tempfile
+PANELS = {"reward": "Reward", "raw/valid": "Share of valid answers", "entropy": "Entropy, nat"}
+"""Columns of a run's rows that are drawn, and what they are called."""
 
+
+def steps(run: pathlib.Path) -> "pd.DataFrame":
+    """The rows of a run by step, of one that is not finished too."""
     import pandas as pd
+
+    files = [*run.glob("rows.parquet"), *sorted(run.glob("parts/*.parquet"))]
+    if not files:
+        raise ValueError(f"--runs must be runs of python -m llm.grpo, got {run} without rows")
+    table = pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
+    return table.drop_duplicates("step", keep="last").sort_values("step", ignore_index=True)
+
+
+def curves(
+    runs: "Mapping[str, pd.DataFrame]",
+    file: pathlib.Path,
+    panels: Mapping[str, str] = PANELS,
+) -> None:
+    """Running means over ten steps, a panel per column and a line per run.
+
+    Args:
+        runs: name -> rows by step.
+        file: PNG.
+        panels: column -> title.
+    """
+    import tempfile
 
     from experiments import plotting
 
-    panels = {"reward": "Reward", "raw/valid": "Share of valid answers", "entropy": "Entropy, nat"}
     with tempfile.TemporaryDirectory() as folder:
         stem = pathlib.Path(folder) / "curves"
         with plotting.figure(stem, columns=len(panels)) as axes:
-            for k, run in enumerate(config.runs):
-                steps = pd.read_parquet(run / "rows.parquet").sort_values("step")
+            for k, (label, rows_of_run) in enumerate(runs.items()):
                 for axis, (name, title) in zip(axes, panels.items(), strict=True):
-                    smooth = steps[name].rolling(10, min_periods=1).mean()
-                    axis.plot(steps["step"], smooth, color=f"C{k}", label=f"run {k}")
+                    smooth = rows_of_run[name].rolling(10, min_periods=1).mean()
+                    axis.plot(rows_of_run["step"], smooth, color=f"C{k}", label=label)
                     axis.set(title=title, xlabel="Step")
-        config.figure.write_bytes(stem.with_suffix(".png").read_bytes())
+        file.write_bytes(stem.with_suffix(".png").read_bytes())
 
 
 def run(config: Config) -> None:
     """All models, one after the other, then the CSV and the figure."""
     rows(config).to_csv(config.out, index=False, float_format="%.5g")
-    curves(config)
+    curves({f"run {k}": steps(run) for k, run in enumerate(config.runs)}, config.figure)
     print(f"wrote {config.out} and {config.figure}")
 
 

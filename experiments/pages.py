@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments import learning, pages_training, rewards
+from experiments import code_model, learning, pages_training, rewards
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = (
@@ -25,6 +25,7 @@ PAGES = (
     "docs/clusters.md",
     "docs/learning.md",
     "docs/ablations.md",
+    "docs/code_model.md",
     "docs/findings.md",
 )
 _TABLE = re.compile(r"(<!-- table: (\S+)(?: (\w+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
@@ -110,6 +111,23 @@ def text_table(found: pd.DataFrame) -> str:
                 interval = f"{100 * row['valid_low']:.0f} to {100 * row['valid_high']:.0f} %"
                 cells.append(f"{row['valid']:.0f} ({interval})")
             cells.append(f"{bound['gain']:.2f} ± {1.96 * bound['gain_error']:.2f}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def forms_table(found: pd.DataFrame) -> str:
+    """Markdown of `benchmarks.prompt_forms`: a row per form of the prompt."""
+    head = ["order", "example", "numbers of the slot", "answer begun with", "T", "valid, %"]
+    head += ["cut off, %", "gain of valid"]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for row in found.to_dict("records"):
+        shares = [f"{100 * row[name]:.0f}" for name in ("valid", "cut_off")]
+        shares[0] += f" ({100 * row['valid_low']:.0f} to {100 * row['valid_high']:.0f})"
+        gain = "–" if pd.isna(row["gain_of_valid"]) else f"{row['gain_of_valid'] + 0.0:.2f}"
+        what = [row["order"], row["example"], row["detail"], row["begun"]]
+        if row["template"] == "shipped":
+            what = ["chat template of this package", "–", "–", "–"]
+        cells = [*what, f"{row['temperature']:g}", *shares, gain]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -228,7 +246,18 @@ def monte_carlo_costs(record: dict[str, Any]) -> str:
     )
 
 
+def shared_prompt(record: dict[str, Any]) -> str:
+    """Markdown of `benchmarks.shared_prompt`: seconds of a group, both ways."""
+    lines = ["| seconds of a group | prompt once | prompt with each completion | ratio |"]
+    lines.append(f"|{'---|' * 4}")
+    for part, row in record["table"].items():
+        cells = [f"{row[name]:.3g}" for name in ("shared_s", "plain_s", "ratio")]
+        lines.append(f"| {' | '.join([part, *cells])} |")
+    return "\n".join(lines) + "\n"
+
+
 _PARTS = {
+    "shared": shared_prompt,
     "costs": monte_carlo_costs,
     "training": training_speed,
     "chunks": monte_carlo_chunks,
@@ -242,6 +271,8 @@ _TABLES = {
     "choice": choice_table,
     "rewards": rewards.markdown,
     "prompts": prompts_table,
+    "prompt": forms_table,
+    "code": code_model.markdown,
     "agents": agents_table,
     "text": text_table,
     "learning": learning.markdown,

@@ -8,6 +8,7 @@ from llm.models.completion import Completion, ModelUnavailable
 from llm.models.constraint import Constraint
 
 __all__ = [
+    "CODE_MODELS",
     "EMBEDDED",
     "EMBEDDED_BASE",
     "SHIPPED",
@@ -26,6 +27,12 @@ EMBEDDED = pathlib.Path(__file__).parents[1] / "embedded" / "checkpoint"
 
 SHIPPED = {"embedded": EMBEDDED, "embedded-base": EMBEDDED_BASE}
 """What ships here, by name."""
+
+CODE_MODELS = {"qwen-coder-0.5b": "Qwen/Qwen2.5-Coder-0.5B-Instruct"}
+"""Short name -> hub name; with the adapter that ships here, where one does."""
+
+ADAPTERS = pathlib.Path(__file__).parents[1] / "adapters"
+"""A folder per short name that has an adapter."""
 
 
 class Model(Protocol):
@@ -69,10 +76,12 @@ def load_model(spec: str, **options: Any) -> Model:
     Args:
         spec: "embedded", the small model shipped with this package, or "embedded-base", what it
             was before reinforcement learning; a folder with a `transformers` checkpoint, or its
-            hub name, for example "Qwen/Qwen2.5-Coder-7B-Instruct"; or the URL of an
-            OpenAI-compatible server such as vLLM, "http://host:8000/v1". "#model" behind the URL
-            names the model, which the server need not list; without it the first one that the
-            server lists is taken.
+            hub name, for example "Qwen/Qwen2.5-Coder-7B-Instruct", or a folder with a LoRA adapter
+            of one; "qwen-coder-0.5b", Qwen2.5-Coder-0.5B-Instruct from the hub or from the folder
+            that the environment variable LSA_QWEN names, in bfloat16, with the adapter that ships
+            here where one does; or the URL of an OpenAI-compatible server such as vLLM,
+            "http://host:8000/v1". "#model" behind the URL names the model, which the server need
+            not list; without it the first one that the server lists is taken.
         options: for a checkpoint `device`, `dtype`, `batch_size`, `prompt_budget`,
             `max_new_tokens`, `chat_template_kwargs`, `reuse_prefix` (see `llm.models.local`); for
             a server `timeout_s`, `retries`, `concurrency`, `prompt_budget`, `max_new_tokens`,
@@ -100,4 +109,8 @@ def load_model(spec: str, **options: Any) -> Model:
             return LocalModel(str(SHIPPED[spec]), name=spec, **options)
         finally:
             logging.enable_progress_bar()
+    if spec in CODE_MODELS:
+        adapter = ADAPTERS / spec
+        source = str(adapter) if adapter.is_dir() else CODE_MODELS[spec]
+        return LocalModel(source, name=spec, **{"dtype": "bfloat16"} | options)
     return LocalModel(spec, **options)

@@ -1,6 +1,7 @@
 """A checkpoint's tokenizer and network from a folder or the hub, and what goes with them."""
 
 import json
+import os
 import pathlib
 from typing import Any
 
@@ -9,10 +10,23 @@ import huggingface_hub.constants
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from llm.models import CODE_MODELS
 from llm.models.completion import ModelUnavailable
 from llm.models.generation import plain_generation
 
 _DEFAULTS_FILE = "lsa.json"
+_ADAPTER_FILE = "adapter_config.json"
+_TEMPLATE_FILE = "chat_template.jinja"
+
+
+def located(source: str) -> str:
+    """The folder that stands for a hub name on this machine, or else the name or folder itself.
+
+    The environment variable LSA_QWEN names a folder with Qwen2.5-Coder-0.5B-Instruct.
+    """
+    if source == CODE_MODELS["qwen-coder-0.5b"]:
+        return os.environ.get("LSA_QWEN") or source
+    return source
 
 
 def torch_device(device: str | None) -> torch.device:
@@ -25,8 +39,20 @@ def torch_device(device: str | None) -> torch.device:
 
 
 def load_checkpoint(source: str, device: torch.device, dtype: str | None) -> tuple[Any, Any]:
-    """Tokenizer and network. Raises ModelUnavailable, or ValueError on an unknown `dtype`."""
+    """Tokenizer and network; of an adapter's folder, those of its base with the adapter.
+
+    Raises:
+        ModelUnavailable: there is no such checkpoint, or it cannot be loaded.
+        ValueError: `dtype` is not known.
+    """
+    source = located(source)
     path = pathlib.Path(source)
+    if (path / _ADAPTER_FILE).is_file():
+        base = json.loads((path / _ADAPTER_FILE).read_text())["base_model_name_or_path"]
+        tokenizer, module = load_checkpoint(base, device, dtype)
+        if (path / _TEMPLATE_FILE).is_file():
+            tokenizer.chat_template = (path / _TEMPLATE_FILE).read_text(encoding="utf-8")
+        return tokenizer, _adapted(module, path)
     looks_local = source.startswith((".", "/", "~")) or source.count("/") != 1
     if looks_local and not path.is_dir():
         raise ModelUnavailable(f"model folder {source!r} does not exist")
@@ -53,6 +79,24 @@ def load_checkpoint(source: str, device: torch.device, dtype: str | None) -> tup
     module.to(device).eval()
     module.generation_config = plain_generation(module, tokenizer)
     return tokenizer, module
+
+
+def _adapted(module: Any, adapter: pathlib.Path) -> Any:
+    """The network with the LoRA adapter of a folder. Raises ModelUnavailable."""
+    try:
+        from peft import PeftModel
+    except ImportError:
+        raise ModelUnavailable(
+            f"model {str(adapter)!r} is an adapter, which needs peft: install the group train"
+        ) from None
+    try:
+        adapted = PeftModel.from_pretrained(module, str(adapter))
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelUnavailable(f"adapter {str(adapter)!r} cannot be loaded: {reason}") from error
+    if module.dtype == torch.float32:
+        return adapted.merge_and_unload()
+    return adapted.eval()  # merged, half precision would round part of it away
 
 
 def hub_answers() -> bool:

@@ -98,6 +98,7 @@ def prepare(asked: Asked) -> Job:
         options.paradigm,
         prompt_budget=options.prompt_budget,
         max_new_tokens=config.max_completion_length,
+        chat_template=options.chat_template,
     )
     config.max_completion_length = base.max_new_tokens
     config.remove_unused_columns = False

@@ -51,7 +51,12 @@ class Base:
 
 
 def load_base(
-    name: str, paradigm: str, *, prompt_budget: int | None, max_new_tokens: int | None
+    name: str,
+    paradigm: str,
+    *,
+    prompt_budget: int | None,
+    max_new_tokens: int | None,
+    chat_template: str | None = None,
 ) -> Base:
     """The tokenizer and limits of a model by name.
 
@@ -61,9 +66,9 @@ def load_base(
     """
     from transformers import AutoConfig, AutoTokenizer
 
-    from llm.models.loading import hub_answers, own_defaults
+    from llm.models.loading import hub_answers, located, own_defaults
 
-    source = str(SHIPPED.get(name, name))
+    source = located(str(SHIPPED.get(name, name)))
     local = pathlib.Path(source).is_dir()
     if not local and (source.startswith((".", "/", "~")) or source.count("/") != 1):
         raise Unavailable(
@@ -78,6 +83,11 @@ def load_base(
     except (OSError, ValueError, KeyError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise Unavailable(f"--model {name} cannot be loaded: {reason}") from error
+    if chat_template is not None:
+        try:
+            tokenizer.chat_template = pathlib.Path(chat_template).read_text(encoding="utf-8")
+        except OSError as error:
+            raise ValueError(f"--chat_template must be a file to read: {error}") from None
     if not tokenizer.chat_template:
         raise ValueError(
             f"--model must have a chat template in its tokenizer, and {name} has none; "

@@ -58,6 +58,10 @@ class Options:
     prompt_budget: int | None = dataclasses.field(
         default=None, metadata={"help": "Tokens of a prompt at most; None is the model's own."}
     )
+    chat_template: str | None = dataclasses.field(
+        default=None,
+        metadata={"help": "File of a Jinja chat template in place of the model's own."},
+    )
     resume: bool = dataclasses.field(
         default=False, metadata={"help": "Go on from the last whole checkpoint in --out."}
     )

@@ -64,6 +64,7 @@ def prepare(asked: Asked) -> Job:
         options.paradigm,
         prompt_budget=options.prompt_budget,
         max_new_tokens=options.max_new_tokens,
+        chat_template=options.chat_template,
     )
     config.max_length = base.prompt_budget + base.max_new_tokens
     if options.held_out and config.eval_strategy == "no":

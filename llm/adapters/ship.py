@@ -1,0 +1,187 @@
+"""Ships a LoRA adapter: `python -m llm.adapters.ship --run RUN --label LABEL`.
+
+Of a run of `python -m llm.grpo` or `python -m llm.sft`, or of one of its checkpoints, the adapter goes
+into this package in half precision, with a card of what `python -m experiments.code_model` measured of
+it. It is refused where those numbers do not say that it is better than the model without it.
+"""
+# ruff: noqa: E501 - lines of a document
+
+import dataclasses
+import json
+import pathlib
+import shlex
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from lsajax.runs import cli
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_ADAPTER, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+_CARD = """\
+---
+license: apache-2.0
+library_name: peft
+base_model: {hub}
+pipeline_tag: text-generation
+---
+# {name}
+
+A LoRA adapter of rank {rank}, {parameters:.1f} million parameters, for
+[{hub}](https://huggingface.co/{hub}), whose licence it shares. With it the model answers the
+prompt of `llm/decision/paradigm.py` in its code form, for the sizes and settings below; for nothing else.
+
+    load_model("{name}")
+
+takes the base from the hub, or from the folder that the environment variable LSA_QWEN names.
+
+## How
+
+    {command}
+
+{steps} steps; {cells}. The curve, and what it learned and did not, are on the page `docs/code_model.md`. This
+folder is `python -m llm.adapters.ship --run {run} --label "{label}"`.
+
+## Measured
+On held-out instances that it was not trained on, before any repair, 95 % intervals:
+
+{table}
+*Valid*: every user served, no channel unknown, occupied or used twice. *Gap*: what valid answers lack to the
+exact optimum. *Right*: valid, and of a family that is within 1 % of the way from random to best of the best one.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What is shipped.
+
+    Args:
+        run: folder of a finished run, or of a checkpoint.
+        label: of its rows in `rows`.
+        base: of the rows of the model without it.
+        name: short name of the model.
+        rows: written by `python -m experiments.code_model`.
+        out: folder of the adapters.
+    """
+
+    run: pathlib.Path
+    label: str
+    base: str = "zero-shot"
+    name: str = "qwen-coder-0.5b"
+    rows: pathlib.Path = pathlib.Path("docs/results/code_model.csv")
+    out: pathlib.Path = pathlib.Path("llm/adapters")
+
+
+def folder(run: pathlib.Path) -> pathlib.Path:
+    """Where the adapter of a run or checkpoint is."""
+    return run / "adapter" if (run / "adapter").is_dir() else run
+
+
+def check(config: Config) -> Config:
+    """Raises ValueError where there is no adapter, or none that is better than its base."""
+    from llm.models import CODE_MODELS
+
+    if config.name not in CODE_MODELS:
+        raise ValueError(f"--name must be {', '.join(CODE_MODELS)}, got {config.name!r}")
+    for file in (_ADAPTER, _WEIGHTS):
+        if not (folder(config.run) / file).is_file():
+            raise ValueError(f"--run must have an adapter, got {config.run} without {file}")
+    if not config.rows.is_file():
+        raise ValueError(f"--rows must be a file of experiments.code_model, got {config.rows}")
+    better(measured(config), config.label, config.base)
+    return config
+
+
+def measured(config: Config) -> "pd.DataFrame":
+    """The rows of the base and of the adapter. Raises ValueError where one is missing."""
+    import pandas as pd
+
+    table = pd.read_csv(config.rows)
+    for option, label in (("--base", config.base), ("--label", config.label)):
+        if label not in set(table["model"]):
+            raise ValueError(f"{option} must be a model of {config.rows}, got {label!r}")
+    return table[table["model"].isin([config.base, config.label])]
+
+
+def better(table: "pd.DataFrame", label: str, base: str) -> None:
+    """Raises ValueError unless the reward of the samples, over all cells, is higher than the base's."""
+    from experiments.code_model import ALL
+
+    sampled = table[(table["setting"] == ALL) & (table["temperature"] > 0)].set_index("model")
+    before, after = sampled.loc[base, "total"], sampled.loc[label, "total"]
+    if not after > before:
+        raise ValueError(
+            f"--label must be better than {base}: its samples have a mean reward of {after:.2f}, "
+            f"and those of {base} {before:.2f}"
+        )
+
+
+def run(config: Config) -> None:
+    """Writes weights, configuration and card."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from llm.models import CODE_MODELS
+
+    source, out = folder(config.run), config.out / config.name
+    out.mkdir(parents=True, exist_ok=True)
+    weights = load_file(source / _WEIGHTS)
+    halves = {name: value.to(torch.float16).contiguous() for name, value in weights.items()}
+    save_file(halves, out / _WEIGHTS, metadata={"format": "pt"})
+    adapter = json.loads((source / _ADAPTER).read_text())
+    adapter["base_model_name_or_path"] = CODE_MODELS[config.name]
+    (out / _ADAPTER).write_text(json.dumps(adapter, indent=2) + "\n")
+    run_folder = next(path for path in (config.run, *config.run.parents) if _is_run(path))
+    limits = next(run_folder.glob("**/lsa.json"))
+    shutil.copy(limits, out / "lsa.json")
+    parameters = sum(value.numel() for value in halves.values())
+    (out / "README.md").write_text(card(config, run_folder, adapter["r"], parameters))
+    print(f"wrote {out}, {sum(f.stat().st_size for f in out.iterdir()) / 1e6:.1f} MB")
+
+
+def _is_run(path: pathlib.Path) -> bool:
+    return (path / "run.json").is_file()
+
+
+def card(config: Config, run_folder: pathlib.Path, rank: int, parameters: int) -> str:
+    """The text of the card."""
+    from experiments import code_model
+    from llm.models import CODE_MODELS
+    from llm.training.durable import step_of
+
+    record: dict[str, Any] = json.loads((run_folder / "run.json").read_text())
+    own = record["config"]
+    cells = own["cells"] or [
+        f"{' and '.join(own['settings'])}, {' and '.join(own['objectives'])}, "
+        f"{' and '.join(own['scales'])} (users, channels, requests)"
+    ]
+    from_checkpoint = config.run != run_folder and config.run.name.startswith("checkpoint-")
+    steps = step_of(config.run) if from_checkpoint else own["trl"]["max_steps"]
+    return _CARD.format(
+        name=config.name,
+        hub=CODE_MODELS[config.name],
+        rank=rank,
+        parameters=parameters / 1e6,
+        command=_command(record["command"], CODE_MODELS[config.name], run_folder.name),
+        steps=steps,
+        cells="; ".join(cells),
+        run=config.run.name if not from_checkpoint else f"{run_folder.name}/{config.run.name}",
+        label=config.label,
+        table=code_model.markdown(measured(config)),
+    )
+
+
+def _command(given: str, hub: str, out: str) -> str:
+    """The command of a run, with the hub's name and no other folder than its own."""
+    words = shlex.split(given)
+    for option in ("--model", "--out"):
+        if option in words:
+            place = words.index(option)
+            del words[place : place + 2]
+    return shlex.join([*words, "--model", hub, "--out", out])
+
+
+if __name__ == "__main__":
+    cli.main(Config, check, run, __doc__, advice="start it again")

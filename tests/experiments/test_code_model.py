@@ -1,0 +1,75 @@
+"""A code model before and after training: options, and the rows that are shown."""
+
+import dataclasses
+
+import pandas as pd
+import pytest
+
+from experiments import code_model, pages
+
+
+@pytest.fixture
+def config(tmp_path):
+    return code_model.Config(models=("zero-shot=embedded",), out=tmp_path / "rows.csv")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"models": ()}, "--models must name a model, or --runs a run"),
+        ({"models": ("embedded",)}, "--models must be NAME=MODEL each, got 'embedded'"),
+        ({"cells": ("plain",)}, "--cells must be setting/objective/size/seconds"),
+        ({"samples": 0}, "must be at least 1, got 2, 8 and 0"),
+        ({"temperature": 0.0}, "--temperature must be above 0, got 0"),
+    ],
+)
+def test_bad_options(config, changes, message):
+    with pytest.raises(ValueError, match=message):
+        code_model.check(dataclasses.replace(config, **changes))
+
+
+def test_rows_per_cell_and_together(config):
+    """Two cells of two instances: all valid in one, in the other one of two."""
+    answers = pd.DataFrame(
+        {"setting": setting, "objective": "throughput", "size": "15,20,8", "time_budget_s": 1.0}
+        | {"realization": r, "temperature": 0.8, "sample": k, "family": family, "right": False}
+        | {"valid": valid, "gap": gap if valid else None, "program": f"{setting} {r}"}
+        | {"total": 1.0, "structure": 0.4, "performance": 0.6, "completion_tokens": 9}
+        | {"truncated": False}
+        for setting, r, family, valid, gap in (
+            ("plain", 0, "random", True, 0.1),
+            ("plain", 1, "random", True, 0.3),
+            ("fading", 0, "greedy", True, 0.2),
+            ("fading", 1, "greedy", False, 0.0),
+        )
+        for k in range(2)
+    )
+    found = code_model.rows("before", answers)
+    together, plain, fading = found.to_dict("records")
+    assert (together["setting"], together["valid"], together["instances"]) == ("all", 0.75, 4)
+    assert (plain["valid"], fading["valid"]) == (1.0, 0.5)
+    assert together["gap"] == pytest.approx(0.2)
+    assert together["families"] == "random 4, greedy 2"
+    assert fading["families"] == "greedy 2"
+    line = code_model.markdown(found).splitlines()[2]
+    assert line == (
+        "| before | 0.8 | 8 | 75 (30 to 95) | 20.0 ± 24.8 | 0 (0 to 49) | random 4, greedy 2 |"
+    )
+
+
+def test_what_is_measured_is_not_measured_again(config, monkeypatch, capsys):
+    config.out.write_text("model,setting\nzero-shot,all\n")
+    monkeypatch.setattr("llm.training.evaluation.right_families", lambda *_, **__: {})
+    code_model.run(code_model.check(config))
+    assert "zero-shot is in" in capsys.readouterr().out
+
+
+def test_forms_of_the_prompt_as_a_table():
+    row = {"order": "example last", "example": "random", "begun": "fence", "temperature": 0.8}
+    row |= {"valid": 0.25, "valid_low": 0.13, "valid_high": 0.42, "cut_off": 0.125}
+    row |= {"detail": "none", "template": "its own", "gain_of_valid": -0.01}
+    shown = pages.forms_table(pd.DataFrame([row, row | {"template": "shipped"}]))
+    assert shown.splitlines()[2:] == [
+        "| example last | random | none | fence | 0.8 | 25 (13 to 42) | 12 | -0.01 |",
+        "| chat template of this package | – | – | – | 0.8 | 25 (13 to 42) | 12 | -0.01 |",
+    ]

@@ -1,0 +1,131 @@
+"""Folders of LoRA adapters: loaded on their base, found by a short name, shipped with a card."""
+
+import json
+import shutil
+
+import pandas as pd
+import peft
+import pytest
+import torch
+from transformers import Qwen2ForCausalLM
+
+from experiments import code_model
+from llm import models
+from llm.adapters import ship
+from llm.models.local import LocalModel
+from llm.training.prompts import Cell
+
+PROMPTS = ["a", "users and channels " * 9, "sort\n" * 3]
+NAME = "qwen-coder-0.5b"
+
+
+@pytest.fixture(scope="module")
+def adapter(folder, tmp_path_factory):
+    """The folder of an adapter of the toy that changes what it says."""
+    path = tmp_path_factory.mktemp("adapters") / NAME
+    network = Qwen2ForCausalLM.from_pretrained(folder)
+    config = peft.LoraConfig(target_modules="all-linear", init_lora_weights=False, lora_alpha=64)
+    torch.manual_seed(1)
+    peft.get_peft_model(network, config).save_pretrained(path)
+    (path / "lsa.json").write_text('{"max_new_tokens": 6}')
+    return path
+
+
+def test_the_folder_of_an_adapter(folder, adapter, toy):
+    model = models.load_model(str(adapter), device="cpu")
+    made = [c.text for c in model.generate(PROMPTS)]
+    network = Qwen2ForCausalLM.from_pretrained(folder)
+    wrapped = peft.PeftModel.from_pretrained(network, str(adapter))
+    expected = LocalModel.of(wrapped, toy.tokenizer).generate(PROMPTS, max_new_tokens=6)
+    assert made == [c.text for c in expected]
+    assert made != [c.text for c in toy.generate(PROMPTS, max_new_tokens=6)]
+    assert not isinstance(model.module, peft.PeftModel)  # merged, which is faster
+    half = models.load_model(str(adapter), device="cpu", dtype="bfloat16")
+    assert isinstance(half.module, peft.PeftModel)
+    assert half.generate(["a"], temperature=1.0)[0].completion_tokens >= 1
+
+
+def test_an_adapter_that_cannot_be_had(adapter, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(adapter, broken)
+    (broken / "adapter_model.safetensors").unlink()
+    with pytest.raises(models.ModelUnavailable, match=r"adapter .* cannot be loaded"):
+        models.load_model(str(broken), device="cpu")
+    named = json.loads((broken / "adapter_config.json").read_text())
+    named["base_model_name_or_path"] = "/no/such"
+    (broken / "adapter_config.json").write_text(json.dumps(named))
+    with pytest.raises(models.ModelUnavailable, match="folder '/no/such' does not exist"):
+        models.load_model(str(broken), device="cpu")
+
+
+@pytest.mark.parametrize("ships", [False, True])
+def test_the_code_model_by_its_short_name(folder, adapter, toy, monkeypatch, tmp_path, ships):
+    """From a folder in place of the hub, with the adapter if there is one."""
+    monkeypatch.setenv("LSA_QWEN", str(folder))
+    monkeypatch.setattr(models, "ADAPTERS", tmp_path)
+    if ships:
+        shutil.copytree(adapter, tmp_path / adapter.name)
+        file = tmp_path / adapter.name / "adapter_config.json"
+        named = json.loads(file.read_text())
+        named["base_model_name_or_path"] = models.CODE_MODELS[adapter.name]
+        file.write_text(json.dumps(named))
+    model = models.load_model(NAME, device="cpu", dtype="float32")
+    assert model.name == NAME
+    same = [c.text for c in model.generate(PROMPTS, max_new_tokens=6)] == [
+        c.text for c in toy.generate(PROMPTS, max_new_tokens=6)
+    ]
+    assert same != ships
+
+
+@pytest.fixture
+def finished(adapter, tmp_path):
+    """A run with that adapter, and what was measured of it."""
+    run = tmp_path / "run"
+    shutil.copytree(adapter, run / "checkpoint-7")
+    config = {
+        "config": {"cells": ["plain/throughput/15,20,8/1"], "trl": {"max_steps": 60}},
+        "command": "python -m llm.grpo --config c.yaml --model /a/folder --out /b/run --seed 3",
+    }
+    (run / "run.json").write_text(json.dumps(config))
+    answers = [
+        Cell("plain", "throughput", "15,20,8", 1.0)._asdict()
+        | {"realization": r, "temperature": t, "sample": 0, "valid": valid, "right": False}
+        | {"gap": 0.25 if valid else None, "family": "random", "program": "", "truncated": False}
+        | {"total": float(valid), "structure": 0.4, "performance": 0.6, "completion_tokens": 9}
+        for r in range(2)
+        for t in (0.0, 1.0)
+        for valid in (r == 0,)
+    ]
+    worse = pd.DataFrame(answers)
+    better = worse.assign(valid=True, total=1.0, gap=0.25)
+    rows = tmp_path / "code_model.csv"
+    pd.concat([code_model.rows("zero-shot", worse), code_model.rows("GRPO", better)]).to_csv(rows)
+    return ship.Config(run / "checkpoint-7", "GRPO", rows=rows, out=tmp_path / "adapters")
+
+
+def test_what_ships_is_what_was_trained(finished, adapter, folder, monkeypatch):
+    ship.run(ship.check(finished))
+    monkeypatch.setenv("LSA_QWEN", str(folder))
+    monkeypatch.setattr(models, "ADAPTERS", finished.out)
+    shipped = models.load_model(NAME, device="cpu", dtype="float32")
+    trained = models.load_model(str(adapter), device="cpu")
+    assert shipped.max_new_tokens == 6
+    for ours, theirs in zip(shipped.module.parameters(), trained.module.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=2e-3, atol=2e-3)  # of half precision
+    card = (finished.out / NAME / "README.md").read_text()
+    assert "python -m llm.grpo --config c.yaml --seed 3 --model Qwen/" in card
+    assert "\n7 steps; plain/throughput/15,20,8/1." in card
+    assert "| GRPO | 1 | 2 | 100 (34 to 100) | 25.0 ± 0.0 | 0 (0 to 66) | random 2 |" in card
+    assert "/b/" not in card
+
+
+def test_an_adapter_that_is_no_better_does_not_ship(finished):
+    for label, base, message in (
+        ("zero-shot", "GRPO", "--label must be better than GRPO: its samples have .* 0.50"),
+        ("SFT", "GRPO", "--label must be a model of .*, got 'SFT'"),
+    ):
+        config = ship.Config(finished.run, label, base=base, rows=finished.rows)
+        with pytest.raises(ValueError, match=message):
+            ship.check(config)
+    with pytest.raises(ValueError, match="--run must have an adapter"):
+        ship.check(ship.Config(finished.run.parent, "GRPO", rows=finished.rows))
