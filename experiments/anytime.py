@@ -57,7 +57,7 @@ class Config(options.RunConfig):
     budget_s: float = 3.0
     model: str = options.EMBEDDED
     temperature: float = 0.0
-    realizations: int = 3
+    realizations: int = 4
 
 
 def check(config: Config) -> None:
@@ -268,13 +268,18 @@ def print_table(summary: "pd.DataFrame") -> None:
     )
 
 
+def leaders(summary: "pd.DataFrame") -> "pd.DataFrame":
+    """The rows of `table` at which another method goes ahead."""
+    ahead = summary[summary["ahead"]]
+    before = ahead.groupby(list(AXES), sort=False)["method"].shift()
+    return ahead[ahead["method"] != before]
+
+
 def leads(summary: "pd.DataFrame") -> list[str]:
-    """A sentence per cell: which method is ahead, and from when on [s]."""
+    """A sentence per cell: which method is ahead, and from when on."""
     found = []
-    for place, own in summary[summary["ahead"]].groupby(list(AXES), sort=False):
-        own = own.sort_values("by_s")
-        changes = own[own["method"] != own["method"].shift()]
-        steps = [f"{row.method} from {1e3 * row.by_s:.3g} ms" for row in changes.itertuples()]
+    for place, own in leaders(summary).groupby(list(AXES), sort=False):
+        steps = [f"{row.method} from {1e3 * row.by_s:.3g} ms" for row in own.itertuples()]
         found.append(f"{', '.join(map(str, place))}: {', '.join(steps)}.")
     return found
 

@@ -167,8 +167,7 @@ def time_panel(axes: Axes, table: pd.DataFrame, best: str) -> None:
             own["by_s"], gap - half, gap + half, step="post", color=colour, alpha=0.2, lw=0
         )
         # The first answer; a step alone does not say where it begins.
-        first = {"color": colour, "marker": marker, "ms": 5, "ls": ""}
-        axes.plot(own["by_s"].iloc[:1], gap.iloc[:1], label=str(name), **first)
+        axes.scatter(own["by_s"].iloc[:1], gap.iloc[:1], 25, colour, marker=marker, label=str(name))
     axes.set_xscale("log")
     axes.set_yscale("symlog", linthresh=1e-3)
     axes.set_ylim(bottom=-3e-4)

@@ -32,6 +32,7 @@ QUICK = {
     "scaling-coupled": "scaling --objective coupled",
     "small_scale": "small_scale",
     "choice": "choice",
+    "anytime": "anytime",
     "latency": "latency",
     "context": "context",
     "adaptation": "adaptation",

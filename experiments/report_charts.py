@@ -230,6 +230,7 @@ def lines(
     half: str,
     label: str,
     where: str,
+    over_time: bool = False,
 ) -> Figure:
     """Value over a number with its interval, a line per method; a menu over the cells.
 
@@ -243,10 +244,14 @@ def lines(
         half: column of half the interval's width.
         label: column of the text on hover.
         where: label of the menu.
+        over_time: the number is a time, on a logarithmic scale, and the values, which are gaps,
+            hold until the next.
     """
     own = table[table[value].notna()].copy()
     own["low"] = own[value] - own[half].fillna(0)
     own["high"] = own[value] + own[half].fillna(0)
+    if over_time:
+        own["low"] = own["low"].clip(lower=0)
     own = own[["method", "place", x, value, "low", "high", label]]
     names, places = list(own["method"].unique()), list(own["place"].unique())
     legend = _legend()
@@ -260,11 +265,16 @@ def lines(
         fullest = str(own["place"].value_counts(sort=False).idxmax())
         cell = _choice("cell", places, f"{where} ", fullest)
         base = base.add_params(cell).transform_filter(alt.datum.place == cell)
-    at = alt.X(f"{x}:Q", title=x_title, axis=alt.Axis(tickCount=5))
-    y = alt.Y(f"{value}:Q", title=what, scale=alt.Scale(zero=False))
+    scale_x, scale_y = alt.Scale(), alt.Scale(zero=False)
+    if over_time:
+        scale_x, scale_y = alt.Scale(type="log"), alt.Scale(type="symlog", constant=0.01)
+    at = alt.X(f"{x}:Q", title=x_title, axis=alt.Axis(tickCount=5), scale=scale_x)
+    y = alt.Y(f"{value}:Q", title=what, scale=scale_y)
     seen = [alt.Tooltip("method:N"), alt.Tooltip(f"{x}:Q"), alt.Tooltip(f"{label}:N", title=what)]
     chart = alt.layer(
-        base.mark_line(strokeWidth=1.5).encode(x=at, y=y, color=colour),
+        base.mark_line(strokeWidth=1.5, interpolate="step-after" if over_time else "linear").encode(
+            x=at, y=y, color=colour
+        ),
         base.mark_rule(strokeWidth=1.5).encode(x=at, y="low:Q", y2="high:Q", color=colour),
         base.mark_point(filled=True, size=70, opacity=1).encode(
             x=at, y=y, color=colour, tooltip=seen

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from experiments import anytime
 from experiments.report_numbers import interval, number
 from experiments.report_tables import axes_of
 
@@ -53,6 +54,10 @@ def of_choice(table: pd.DataFrame) -> str:
     counts = best["method"].value_counts()
     parts = ", ".join(f"{name} in {count}" for name, count in counts.items())
     return f"Best in time, of {table['place'].nunique()} places: {parts}."
+
+
+def of_anytime(table: pd.DataFrame) -> str:
+    return f"Ahead in {' '.join(anytime.leads(table))}"
 
 
 def over_seeds(table: pd.DataFrame) -> pd.DataFrame:

@@ -61,6 +61,7 @@ SPELLED = {
     "prompt_detail": "detail",
     "tx_power_dbm": "power, dBm",
     "deadline_s": "due in, s",
+    "by_s": "by, s",
 }
 
 

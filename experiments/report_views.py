@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from experiments import anytime
 from experiments import report_charts as charts
 from experiments import report_leads as leads
 from experiments.report_charts import Figure
@@ -111,7 +112,9 @@ def _latency_figures(table: pd.DataFrame) -> list[Figure]:
     ]
 
 
-def _sweep(x: str, x_title: str, what: str, value: str, half: str) -> Callable[..., list[Figure]]:
+def _sweep(
+    x: str, x_title: str, what: str, value: str, half: str, *, over_time: bool = False
+) -> Callable[..., list[Figure]]:
     """Figures of a study whose last axis is a number."""
 
     def figures(table: pd.DataFrame) -> list[Figure]:
@@ -128,6 +131,7 @@ def _sweep(x: str, x_title: str, what: str, value: str, half: str) -> Callable[.
                 half=half,
                 label=f"{value}_label",
                 where=", ".join(SPELLED.get(a, a) for a in rest).capitalize() or "All",
+                over_time=over_time,
             )
         ]
 
@@ -179,6 +183,11 @@ def _ablation_figures(table: pd.DataFrame) -> list[Figure]:
             ("Value, repair off", "Gap to the exact optimum [%]", "gap_percent", None),
         )
     ]
+
+
+def _ahead(table: pd.DataFrame) -> pd.DataFrame:
+    found = anytime.leaders(table)
+    return found.assign(by_s=found["by_s"].map("{:.3g}".format).astype(float))
 
 
 def _last_step(table: pd.DataFrame) -> pd.DataFrame:
@@ -240,6 +249,13 @@ VIEWS: dict[str, View] = {
         "The best method by goal, setting and the time there is.",
         leads.of_choice,
         _choice_figures,
+    ),
+    "anytime": View(
+        "What there is by when",
+        "Each method's gap over wall time, and which is ahead from when on.",
+        leads.of_anytime,
+        _sweep("by_s", "Time [s]", "Gap [%]", "gap_percent", "gap_half_percent", over_time=True),
+        _ahead,
     ),
     "agents": View(
         "Agents",
