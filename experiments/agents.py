@@ -218,6 +218,8 @@ class Agent:
         def solve(params: Any, key: jax.Array, inst: lsa.Instance) -> lsa.solvers.Solution:
             return make_solver(params, network, **self.options)(key, inst)
 
+        solve_all = jax.jit(jax.vmap(solve, (None, 0, 0)))
+
         params = trained.state.params
         one = jax.tree.map(lambda leaf: leaf[0], params)
         spent = {
@@ -229,6 +231,7 @@ class Agent:
             _method(
                 f"{self.name} {i}",
                 solve,
+                solve_all,
                 jax.tree.map(operator.itemgetter(i), params),
                 {**spent, "agent": self.name, "agent_seed": i},
             )
@@ -240,7 +243,11 @@ class Agent:
 
 
 def _method(
-    name: str, solve: Callable[..., lsa.solvers.Solution], params: Any, columns: Mapping[str, Any]
+    name: str,
+    solve: Callable[..., lsa.solvers.Solution],
+    solve_all: Callable[..., lsa.solvers.Solution],
+    params: Any,
+    columns: Mapping[str, Any],
 ) -> Method:
     """Like `methods.from_solver`, but the weights are an argument: all seeds compile once."""
 
@@ -254,4 +261,7 @@ def _method(
     def prepare(inst: lsa.Instance) -> None:
         jax.block_until_ready(solve(params, jax.random.key(0), inst))
 
-    return Method(name, run, prepare)
+    def batch(keys: jax.Array, instances: lsa.Instance) -> Any:
+        return jax.block_until_ready(solve_all(params, keys, instances))
+
+    return Method(name, run, prepare, batch=batch)

@@ -2,12 +2,64 @@
 
 import dataclasses
 import pathlib
-from typing import NoReturn
+from typing import Literal, NoReturn, Protocol
 
 from experiments import train_agent
+from experiments.config import Objective, Setting
 from experiments.methods import Method
+from experiments.study import Study
 from lsajax.agents.joint import ActionSpaceTooLarge
 from lsajax.runs.training import BudgetTooSmall
+
+ALGORITHMS: tuple[Literal["dqn", "ppo"], ...] = ("dqn", "ppo")
+
+
+class Options(Protocol):
+    """What a study's options say of the trainings."""
+
+    @property
+    def setting(self) -> Setting: ...
+
+    @property
+    def objective(self) -> Objective | None: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def train_s(self) -> float: ...
+
+
+def added(config: Options, study: Study, folder: pathlib.Path) -> Study:
+    """The study with the paper's PPO and DQN, trained for the sizes of each cell.
+
+    Args:
+        config: with the seconds of each training; 0 leaves them out.
+        study: its cells' sources are scenarios.
+        folder: of the study; checkpoints are below it.
+    """
+    if not config.train_s:
+        return study
+    more = []
+    for cell in study.cells:
+        triple = cell.source.num_users, cell.source.num_channels, cell.source.num_active
+        found = {}
+        for algorithm in ALGORITHMS:
+            asked = train_agent.Config(
+                algorithm=algorithm,
+                head="joint",
+                triple=triple,
+                setting=config.setting,
+                objective=config.objective,
+                seed=config.seed,
+                seeds=1,
+                budget_s=config.train_s,
+            )
+            name = f"{algorithm}-{'x'.join(map(str, triple))}"
+            method = trained(asked, folder / "agents" / name)
+            found[method.name] = method
+        more.append(dataclasses.replace(cell, methods={**cell.methods, **found}))
+    return dataclasses.replace(study, cells=more)
 
 
 def trained(config: train_agent.Config, folder: pathlib.Path) -> Method:

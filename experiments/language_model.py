@@ -1,6 +1,7 @@
 """A language model as a method of a study: what it writes for each instance, run and repaired."""
 
 import contextlib
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 import lsajax as lsa
 from experiments.config import NO_MODEL, SlotConfig
-from experiments.methods import LLM, LLM_RAW, LLM_TEXT, Method, Outcome
+from experiments.methods import LLM, LLM_COLD, LLM_RAW, LLM_TEXT, Method, Outcome
 from lsajax.runs.cli import Unavailable
 
 if TYPE_CHECKING:
@@ -177,6 +178,7 @@ def _columns(decision: Any) -> dict[str, Any]:
         "prompt_levels": " ".join(decision.prompt.levels),
         "completion_tokens": decision.completion_tokens,
         "finish_reason": decision.finish_reason,
+        "prefill_s": decision.prefill_s,
         "detail": decision.detail,
         "completion": decision.completion,
         **stages,
@@ -190,11 +192,13 @@ def with_model(
     metadata: dict[str, Any],
     *,
     text: bool = False,
+    cold: bool = False,
 ) -> list[Method]:
     """`others` behind the language model of a study's options, where they name one.
 
-    It comes first since its seconds are the budget of the anytime methods. With `text`, a model
-    that is asked for programs is asked for mappings too, at the end.
+    It comes first since its seconds are the budget of the anytime methods. With `cold`, one that
+    keeps prefixes is there once more without; with `text`, one that is asked for programs is asked
+    for mappings too, at the end.
 
     Raises:
         Unavailable: there is no such model, or no sandbox on this machine.
@@ -211,25 +215,22 @@ def with_model(
     model, box = open_model(
         config.model, resources, metadata, paradigm=config.paradigm, check=check
     )
-    method = from_language_model(
-        model,
-        box,
-        prompt_tokens=config.prompt_tokens,
+    asked = functools.partial(
+        from_language_model, prompt_tokens=config.prompt_tokens, temperature=config.temperature
+    )
+    configured = functools.partial(
+        asked,
+        box=box,
         prompt_detail=config.prompt_detail,
-        temperature=config.temperature,
         time_budget_s=config.time_budget_s,
         paradigm=config.paradigm,
         constrain=config.constrain,
     )
-    if not text or config.paradigm == "text":
-        return [method, *others]
-    mappings = from_language_model(
-        model,
-        None,
-        name=LLM_TEXT,
-        raw_name=None,
-        prompt_tokens=config.prompt_tokens,
-        temperature=config.temperature,
-        paradigm="text",
-    )
-    return [method, *others, mappings]
+    found = [configured(model)]
+    if cold and getattr(model, "reuse_prefix", False):
+        without = model.without_prefix()  # type: ignore[attr-defined]
+        found.append(configured(without, name=LLM_COLD, raw_name=None))
+    found += others
+    if text and config.paradigm != "text":
+        found.append(asked(model, box=None, name=LLM_TEXT, raw_name=None, paradigm="text"))
+    return found

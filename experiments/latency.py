@@ -1,12 +1,14 @@
 """Seconds per decision (Table IV): every method, warm, one instance at a time and 64 at once.
 
-Compilation is measured apart. A language model's seconds are those of its stages: the prompt, the
-completion, reading and running the program, and the repair. The anytime methods take the time that
+Compilation is measured apart. A language model's seconds are those of its stages: writing the
+prompt, reading it (prefill), the completion (decode), reading and running the program, and the
+repair; with and without the cache of what prompts share. The anytime methods take the time that
 they are given, which is the model's.
 """
 
 import contextlib
 import dataclasses
+import math
 import pathlib
 import time
 from collections.abc import Iterator
@@ -42,7 +44,7 @@ PAPER_S = {
     if value is not None
 }
 """Table IV of the paper [s]; its Kuhn-Munkres row stands at our exact optimum."""
-STAGES = ("serialize", "generate", "parse", "execute", "repair")
+STAGES = ("serialize", "prefill", "decode", "parse", "execute", "repair")
 _REPEATS = 3  # of a batch, of which the median counts
 
 
@@ -56,6 +58,8 @@ class Config(options.SlotConfig):
         batch: instances that are decided at once; 0 leaves that out.
         slowest_s: solvers whose decision takes longer than this are not run on a batch [s].
         max_assignments: largest count of assignments that are enumerated.
+        train_s: seconds of training of PPO and of DQN with a joint head for each size where they
+            fit, as in the paper; what they decide matters little here, and 0 leaves them out.
     """
 
     sizes: tuple[str, ...] = (*_TRIPLES, *lsa.SCALES)
@@ -63,6 +67,7 @@ class Config(options.SlotConfig):
     batch: int = 64
     slowest_s: float = 0.25
     max_assignments: int = 1_000_000
+    train_s: float = 5.0
 
 
 def check(config: Config) -> None:
@@ -75,6 +80,8 @@ def check(config: Config) -> None:
         raise ValueError(f"--slowest-s must be above 0 seconds, got {config.slowest_s}")
     if config.max_assignments < 1:
         raise ValueError(f"--max-assignments must be at least 1, got {config.max_assignments}")
+    if not 0 <= config.train_s < math.inf:
+        raise ValueError(f"--train-s must be at least 0 seconds, finite, got {config.train_s}")
 
 
 def prepare(config: Config) -> options.Prepared[Config]:
@@ -94,7 +101,7 @@ def prepare(config: Config) -> options.Prepared[Config]:
     resources = contextlib.ExitStack()
     resources.enter_context(folder)
     others = small_scale.compared_methods(str(config.objective), config.max_assignments)
-    compared = language_model.with_model(others, config, resources, folder.metadata)
+    compared = language_model.with_model(others, config, resources, folder.metadata, cold=True)
     # What it costs is the same without the repair.
     named = {m.name: dataclasses.replace(m, raw_name=None) for m in compared}
     switches = {**lsa.SETTINGS[config.setting], "objective": config.objective}
@@ -113,13 +120,14 @@ def prepare(config: Config) -> options.Prepared[Config]:
 
 def run(prepared: options.Prepared[Config]) -> None:
     """All instances that are not on disk yet, then summary.csv, the printed table, the figure."""
-    from experiments import outputs
+    from experiments import joint_agents, outputs
 
     config, clock = prepared.config, Clock(prepared.config)
+    study = joint_agents.added(config, prepared.study, prepared.folder.path)
     outputs.report(
-        prepared,
+        dataclasses.replace(prepared, study=study),
         "latency",
-        table=lambda rows: table(prepared.study, rows, config),
+        table=lambda rows: table(study, rows, config),
         figure=figure,
         show=lambda summary, rows: print_tables(config, summary),
         measure=clock.measure,
@@ -155,9 +163,8 @@ class Clock:
         rows = loop.run_instance(study, cell, realization)
         for row in rows:
             row["compile_s"] = self.compile_s.get(row["method"])
-            slow = row["method"] != methods.LLM and (
-                row.get("seconds", 0.0) > self.config.slowest_s
-            )
+            asked = row["method"] in (methods.LLM, methods.LLM_COLD)
+            slow = not asked and row.get("seconds", 0.0) > self.config.slowest_s
             if realization == 0 and self.config.batch and "seconds" in row and not slow:
                 row["batch_per_s"] = self._per_s(study, cell, row["method"])
         return rows
@@ -177,7 +184,7 @@ class Clock:
         keys = jnp.stack([key for key, _ in drawn])
         instances = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(inst for _, inst in drawn))
         repeats = 1
-        if name != methods.LLM:  # which compiles nothing
+        if name not in (methods.LLM, methods.LLM_COLD):  # which compile nothing
             decide(keys, instances)
             repeats = _REPEATS
         seconds = []
@@ -192,6 +199,11 @@ def table(study: "Study", rows: "pd.DataFrame", config: Config) -> "pd.DataFrame
     """A row per size and method: of `summarise`, with quantiles, compilation, batch and stages."""
     from experiments.summary import summarise
 
+    if "generate_s" in rows:
+        # A server says nothing of the prompt's share.
+        prefill = rows["prefill_s"].astype(float) if "prefill_s" in rows else math.nan
+        rows = rows.assign(prefill_s=prefill)
+        rows["decode_s"] = rows["generate_s"] - rows["prefill_s"].fillna(0.0)
     summary = summarise(rows, axes=study.axes, reference=study.reference, paper={})
     by_cell = rows.groupby(["size", "method"])
     places = summary.set_index(["size", "method"]).index
@@ -245,8 +257,8 @@ def print_tables(config: Config, summary: "pd.DataFrame") -> None:
         caption=f"warm, n = {count}",
         notes=_notes(),
     )
-    llm = shown[(shown["method"] == methods.LLM) & shown["skipped"].isna()]
-    if len(llm) and "generate_ms" in llm:
+    llm = shown[shown["method"].isin((methods.LLM, methods.LLM_COLD)) & shown["skipped"].isna()]
+    if len(llm) and "decode_ms" in llm:
         columns = [Column(s.capitalize(), f"{s}_ms", None, ".0f", ".2g") for s in STAGES]
         tables.print_columns(
             llm,

@@ -20,6 +20,7 @@ from lsajax.runs.cli import Unavailable
 LLM = "LLM (code)"
 LLM_RAW = "LLM, repair off"
 LLM_TEXT = "LLM (text)"
+LLM_COLD = "LLM, no prefix cache"
 RANDOM = "Random"
 REPAIRED = "Random, repaired"
 GROUPED = "Grouped-KM"

@@ -22,6 +22,7 @@ _STYLE = {
     methods.LLM: ("#D55E00", "o"),
     methods.LLM_RAW: ("#D55E00", "$o$"),
     methods.LLM_TEXT: ("#D55E00", "+"),
+    methods.LLM_COLD: ("#D55E00", "*"),
     methods.RANDOM: ("#999999", "v"),
     methods.REPAIRED: ("#D55E00", "x"),
     methods.GREEDY: ("#E69F00", "^"),

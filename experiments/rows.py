@@ -83,6 +83,7 @@ COLUMNS = {
     "completion": "what the model wrote",
     "serialize_s": "seconds to write the prompt [s]",
     "generate_s": "seconds of the model [s]",
+    "prefill_s": "of these, until the first token was there [s]",
     "parse_s": "seconds to read program and action [s]",
     "execute_s": "seconds of the program in the sandbox [s]",
     "repair_s": "seconds of the repair [s]",

@@ -10,7 +10,7 @@ import functools
 import math
 import pathlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import lsajax as lsa
 from experiments import config as options
@@ -35,7 +35,6 @@ _PAPER = {
     "DQN, joint": (127.29, 250.26, 402.83, 499.56, 249.93, 481.40, None, None),
     "PPO, joint": (108.87, 239.58, 380.04, 479.58, 234.12, 467.53, None, None),
 }
-ALGORITHMS: tuple[Literal["dqn", "ppo"], ...] = ("dqn", "ppo")
 PAPER_MBPS = {
     (triple, method): value
     for method, values in _PAPER.items()
@@ -142,41 +141,12 @@ def cells(config: Config, compared: "dict[str, Method]") -> "list[Cell]":
     ]
 
 
-def with_joint_agents(config: Config, study: "Study", folder: pathlib.Path) -> "Study":
-    """The study with the paper's PPO and DQN, trained for each triple."""
-    from experiments import joint_agents, train_agent
-
-    more = []
-    for cell in study.cells:
-        triple = str(cell.axes["triple"])
-        found = [
-            joint_agents.trained(
-                train_agent.Config(
-                    algorithm=algorithm,
-                    head="joint",
-                    triple=TRIPLES[triple],
-                    setting=config.setting,
-                    objective=config.objective,
-                    seed=config.seed,
-                    seeds=1,
-                    budget_s=config.train_s,
-                ),
-                folder / "agents" / f"{algorithm}-{triple.strip('()').replace(',', 'x')}",
-            )
-            for algorithm in ALGORITHMS
-        ]
-        methods = {**cell.methods, **{method.name: method for method in found}}
-        more.append(dataclasses.replace(cell, methods=methods))
-    return dataclasses.replace(study, cells=more)
-
-
 def run(prepared: options.Prepared[Config]) -> None:
     """All instances that are not on disk yet, then summary.csv, the printed table, the figure."""
-    from experiments import outputs, tables
+    from experiments import joint_agents, outputs, tables
 
     config, study = prepared.config, prepared.study
-    if config.train_s:
-        study = with_joint_agents(config, study, prepared.folder.path)
+    study = joint_agents.added(config, study, prepared.folder.path)
     outputs.report(
         dataclasses.replace(prepared, study=study),
         "small_scale",

@@ -73,6 +73,7 @@ class Decision:
         completion_tokens: tokens generated.
         finish_reason: of the completion; "length" where the token limit cut it off.
         seconds: wall time by stage.
+        prefill_s: of the completion, see there.
     """
 
     assignment: Int32[np.ndarray, "users"]
@@ -88,6 +89,7 @@ class Decision:
     completion_tokens: int
     finish_reason: str
     seconds: Seconds
+    prefill_s: float | None = None
 
     @property
     def total_s(self) -> float:
@@ -256,6 +258,7 @@ def _finish(ask: _Ask, completion: Completion, result: ActionResult, repair_rule
         completion_tokens=completion.completion_tokens,
         finish_reason=completion.finish_reason,
         seconds=Seconds(serialize_s, completion.seconds, parse_s, result.execute_s, repair_s),
+        prefill_s=completion.prefill_s,
     )
 
 

@@ -24,6 +24,8 @@ class Completion:
             one measure latency); of a server, the time of this request.
         finish_reason: "stop" where the model ended its answer, "length" where the token limit
             did; a server may have other words, and "" where it says nothing.
+        prefill_s: of `seconds`, what passed until the first token was there to be chosen; None
+            where that is not known, as of a server.
     """
 
     text: str
@@ -31,6 +33,7 @@ class Completion:
     completion_tokens: int
     seconds: float
     finish_reason: str = "stop"
+    prefill_s: float | None = None
 
     @property
     def truncated(self) -> bool:

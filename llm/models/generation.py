@@ -1,6 +1,7 @@
 """What `transformers` needs for seeded samples from the softmax alone."""
 
 import contextlib
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -24,6 +25,20 @@ class SeededSampler(LogitsProcessor):
         for row, generator in zip(noise, self.generators, strict=True):
             row.exponential_(generator=generator)
         return scores.float() / self.temperature - noise.log()
+
+
+class FirstToken(LogitsProcessor):
+    """Sees when the scores of the first token are there: the prompt is read by then."""
+
+    def __init__(self) -> None:
+        self.at_s: float | None = None
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if self.at_s is None:
+            if scores.is_cuda:
+                torch.cuda.synchronize(scores.device)
+            self.at_s = time.perf_counter()
+        return scores
 
 
 def plain_generation(module: Any, tokenizer: Any) -> GenerationConfig:

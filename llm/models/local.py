@@ -1,5 +1,6 @@
 """Checkpoints that `transformers` loads: batched, seeded generation on CPU or GPU."""
 
+import copy
 import functools
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from llm.models.completion import (
     sample_seed,
 )
 from llm.models.constraint import Constraint
-from llm.models.generation import SeededSampler, ends_of, generating, plain_generation
+from llm.models.generation import FirstToken, SeededSampler, ends_of, generating, plain_generation
 from llm.models.loading import load_checkpoint, own_defaults, torch_device
 from llm.models.prefix import Prefix, can_reuse
 
@@ -143,6 +144,12 @@ class LocalModel:
         self._prefix = Prefix()
         self._keeps_prefix = True
 
+    def without_prefix(self) -> "LocalModel":
+        """The same network, without `reuse_prefix`."""
+        other = copy.copy(self)
+        other.reuse_prefix = False
+        return other
+
     sampler = SeededSampler
 
     def _ids(self, prompt: str) -> list[int]:
@@ -248,14 +255,14 @@ class LocalModel:
             [[1] * shared + [0] * (width - len(row)) + [1] * (len(row) - shared) for row in ids],
             device=self.device,
         )
-        cached = {}
+        first, cached = FirstToken(), {}
         if shared:
             cached["past_key_values"] = self._prefix.expanded(self.module, len(ids))
         output = self.module.generate(
             tokens,
             attention_mask=mask,
             max_new_tokens=limit,
-            logits_processor=processors,
+            logits_processor=LogitsProcessorList([first, *processors]),
             **cached,
         )[:, width:].tolist()
         ends = ends_of(config)
@@ -266,8 +273,10 @@ class LocalModel:
             for row, n in zip(output, lengths, strict=True)
         ]
         seconds = shared_s + (time.perf_counter() - start) / len(ids)
+        assert first.at_s is not None, "the limit is at least one token"
+        prefill_s = shared_s + (first.at_s - start) / len(ids)
         return [
-            Completion(text, len(prompt), n, seconds, "stop" if end else "length")
+            Completion(text, len(prompt), n, seconds, "stop" if end else "length", prefill_s)
             for text, prompt, n, end in zip(texts, ids, lengths, ended, strict=True)
         ]
 
