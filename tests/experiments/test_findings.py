@@ -79,15 +79,24 @@ def test_verdicts_of_adaptation_follow_the_rows(results):
     assert findings_training.adaptation().verdict == findings_rows.FAILS
 
 
+def take_steps(results, study, steps):
+    file = results / f"{study}.run.json"
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps(record | {"config": record["config"] | {"steps": steps}}))
+
+
 def test_verdicts_of_the_ablation_follow_the_rows(results):
     file = results / "ablation.csv"
     change(file, "Before GRPO", raw_valid_percent=50.0)
+    take_steps(results, "ablation", 300)
     verdicts = {0: findings_rows.HOLDS, 1: findings_rows.PARTLY, 2: findings_rows.FAILS}
     for valid, verdict in verdicts.items():
         change(file, "Without structure", raw_valid_percent=0.0 if valid < 2 else 90.0)
         change(file, "Without depth", raw_valid_percent=0.0 if valid < 1 else 90.0)
         findings_rows._read.cache_clear()
         assert findings_training.ablation().verdict == verdict
+    take_steps(results, "ablation", 20)  # what the first steps do not show is not refuted
+    assert findings_training.ablation().verdict == findings_rows.UNTESTED
     change(file, "Full reward", raw_valid_percent=100.0)
     change(file, "Text, SFT then GRPO", raw_valid_percent=78.0)
     findings_rows._read.cache_clear()
@@ -97,6 +106,7 @@ def test_verdicts_of_the_ablation_follow_the_rows(results):
 
 def test_verdicts_of_the_dynamics_follow_the_rows(results):
     file = results / "dynamics.csv"
+    take_steps(results, "dynamics", 300)
     change(file, "(a) baseline", mean=0.8)
     change(file, "(b) smaller group", mean=0.8)
     for quick, last, verdict in (
