@@ -46,7 +46,8 @@ _SHOWN = {
     "valid": "Valid answers, share",
 }
 """Parts of the summary and the figure."""
-_POINTS = 30  # of a curve
+_POINTS = 30  # of a curve, at most
+_STRETCH = 5  # steps of a point, at least: one alone is mostly noise
 
 TERMS = {"structure": 1.0, "performance": 1.0, "depth": 0.5}
 """Weights of the baseline, those of `llm.training.terms.Terms`."""
@@ -180,7 +181,7 @@ def table(rows: "pd.DataFrame") -> "pd.DataFrame":
 
     from experiments.summary import mean_interval
 
-    width = math.ceil(rows["step"].max() / _POINTS)
+    width = max(_STRETCH, math.ceil(rows["step"].max() / _POINTS))
     rows = rows.assign(step=((rows["step"] - 1) // width + 1) * width)
     rows["step"] = rows["step"].clip(upper=rows["step"].max())
     made = []

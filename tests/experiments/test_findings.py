@@ -12,7 +12,13 @@ import pytest
 
 import lsajax as lsa
 from benchmarks import repair_ratio
-from experiments import findings, findings_claims, findings_repair, findings_rows
+from experiments import (
+    findings,
+    findings_claims,
+    findings_repair,
+    findings_rows,
+    findings_training,
+)
 
 
 def test_the_page_is_current():
@@ -31,8 +37,9 @@ def test_a_page_that_leaves_out_a_claim():
 @pytest.fixture
 def results(tmp_path, monkeypatch):
     """A copy of docs/results that a test may change."""
-    for file in findings_rows.RESULTS.glob("*.csv"):
-        (tmp_path / file.name).write_bytes(file.read_bytes())
+    for pattern in ("*.csv", "*.run.json"):
+        for file in findings_rows.RESULTS.glob(pattern):
+            (tmp_path / file.name).write_bytes(file.read_bytes())
     monkeypatch.setattr(findings_rows, "RESULTS", tmp_path)
     findings_rows._read.cache_clear()
     yield tmp_path
@@ -56,6 +63,66 @@ def test_verdicts_follow_the_rows(results):
     found = findings_claims.intractable()
     assert found.verdict == findings_rows.PARTLY
     assert "100000 ms in `fading`" in found.text
+
+
+def test_verdicts_of_adaptation_follow_the_rows(results):
+    file = results / "adaptation.csv"
+    change(file, "LLM, repair off", lost_percent=0.5)
+    change(file, "PPO, joint", gap_percent=math.nan, lost_percent=math.nan)
+    found = findings_training.adaptation()
+    assert found.verdict == findings_rows.HOLDS and "cannot run after 9 moves" in found.text
+    findings_rows._read.cache_clear()
+    change(file, "PPO, joint", gap_percent=0.0, lost_percent=0.0)
+    assert findings_training.adaptation().verdict == findings_rows.PARTLY
+    findings_rows._read.cache_clear()
+    change(file, "LLM, repair off", lost_percent=20.0)
+    assert findings_training.adaptation().verdict == findings_rows.FAILS
+
+
+def take_steps(results, study, steps):
+    file = results / f"{study}.run.json"
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps(record | {"config": record["config"] | {"steps": steps}}))
+
+
+def test_verdicts_of_the_ablation_follow_the_rows(results):
+    file = results / "ablation.csv"
+    change(file, "Before GRPO", raw_valid_percent=50.0)
+    take_steps(results, "ablation", 300)
+    verdicts = {0: findings_rows.HOLDS, 1: findings_rows.PARTLY, 2: findings_rows.FAILS}
+    for valid, verdict in verdicts.items():
+        change(file, "Without structure", raw_valid_percent=0.0 if valid < 2 else 90.0)
+        change(file, "Without depth", raw_valid_percent=0.0 if valid < 1 else 90.0)
+        findings_rows._read.cache_clear()
+        assert findings_training.ablation().verdict == verdict
+    take_steps(results, "ablation", 20)  # what the first steps do not show is not refuted
+    assert findings_training.ablation().verdict == findings_rows.UNTESTED
+    change(file, "Full reward", raw_valid_percent=100.0)
+    change(file, "Text, SFT then GRPO", raw_valid_percent=78.0)
+    findings_rows._read.cache_clear()
+    found = findings_training.validity()
+    assert found.verdict == findings_rows.HOLDS and "a mapping of 200 users takes" in found.text
+
+
+def test_verdicts_of_the_dynamics_follow_the_rows(results):
+    file = results / "dynamics.csv"
+    take_steps(results, "dynamics", 300)
+    change(file, "(a) baseline", mean=0.8)
+    change(file, "(b) smaller group", mean=0.8)
+    for quick, last, verdict in (
+        (0.99, 0.1, findings_rows.HOLDS),
+        (0.99, 0.9, findings_rows.PARTLY),
+        (0.7, 0.9, findings_rows.FAILS),
+    ):
+        for name in ("(c) structure up", "(e) depth up"):
+            change(file, name, mean=quick)
+        change(file, "(d) performance up", mean=0.5)
+        table = pd.read_csv(file)
+        ends = (table["method"] == "(d) performance up") & (table["step"] == table["step"].max())
+        table.loc[ends, "mean"] = last
+        table.to_csv(file, index=False)
+        findings_rows._read.cache_clear()
+        assert findings_training.dynamics().verdict == verdict, (quick, last)
 
 
 def test_rows_that_are_not_there(results):
