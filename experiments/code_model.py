@@ -17,17 +17,6 @@ ALL = "all"
 """In place of a setting, an objective and a size: the cells taken together."""
 
 
-PANELS = {
-    "reward": "Reward",
-    "raw/valid": "Share of valid answers",
-    "gain of valid": "Gain of valid answers",
-    "entropy": "Entropy, nat",
-}
-"""What is drawn; the gain is 0 for the mean of random answers and 1 for the best."""
-
-_NUMBERS = ("completions/mean_length", "completions/clipped_ratio", "step_time", "train_s")
-
-
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Which models, on what.
@@ -35,8 +24,6 @@ class Config:
     Args:
         models: NAME=MODEL each; a model is a name, a folder of a checkpoint or of an adapter, or a
             hub name.
-        runs: NAME=FOLDER each, of runs of python -m llm.grpo whose curves are drawn, finished or
-            not.
         cells: setting/objective/size/seconds of what is asked.
         realizations: held-out instances of each cell.
         samples: answers at `temperature` of each, beside the greedy one.
@@ -46,13 +33,10 @@ class Config:
         batch_size: answers at a time.
         seed: of instances and samples.
         out: file of the table; `python -m experiments.pages` then puts it into docs.
-        steps: file of the curves' points.
-        figure: of the curves.
         answers: folder for all answers with what became of them, a Parquet file per model.
     """
 
-    models: tuple[str, ...] = ()
-    runs: tuple[str, ...] = ()
+    models: tuple[str, ...]
     cells: tuple[str, ...] = ("plain/throughput/15,20,8/1", "fading/throughput/15,20,8/1")
     realizations: int = 8
     samples: int = 4
@@ -62,8 +46,6 @@ class Config:
     batch_size: int = 32
     seed: int = 1
     out: pathlib.Path = pathlib.Path("docs/results/code_model.csv")
-    steps: pathlib.Path = pathlib.Path("docs/results/code_model_steps.csv")
-    figure: pathlib.Path = pathlib.Path("docs/code_model.png")
     answers: pathlib.Path | None = None
 
 
@@ -71,12 +53,11 @@ def check(config: Config) -> Config:
     """Raises ValueError, naming the option, on a value out of range."""
     from llm.training.prompts import cell_named
 
-    for option, given in (("--models", config.models), ("--runs", config.runs)):
-        for named in given:
-            if not all(named.partition("=")):
-                raise ValueError(f"{option} must be NAME=MODEL each, got {named!r}")
-    if not config.models and not config.runs:
-        raise ValueError("--models must name a model, or --runs a run")
+    for named in config.models:
+        if not all(named.partition("=")):
+            raise ValueError(f"--models must be NAME=MODEL each, got {named!r}")
+    if not config.models:
+        raise ValueError("--models must name a model")
     for text in config.cells:
         cell_named(text)
     if not config.cells or config.realizations < 1 or config.samples < 1:
@@ -92,40 +73,6 @@ def check(config: Config) -> Config:
 
 
 def run(config: Config) -> None:
-    """Asks the models that are not in the table yet, and draws the curves."""
-    if config.models:
-        ask(config)
-    if config.runs:
-        draw(config)
-
-
-def draw(config: Config) -> None:
-    """The runs' reward, validity, quality of valid answers and entropy over the steps."""
-    import pandas as pd
-
-    from experiments import learning
-
-    folders = {label: pathlib.Path(path) for label, _, path in map(_parted, config.runs)}
-    runs = {label: learning.steps(path) for label, path in folders.items()}
-    for label, path in folders.items():
-        own = pd.concat([pd.read_parquet(file) for file in path.glob("completions/*.parquet")])
-        # TRL logs a step's answers under the step before its update.
-        gain = own[own["valid"] == 1].groupby("step")["gain"].mean()
-        runs[label]["gain of valid"] = runs[label]["step"].map(gain)
-        runs[label]["train_s"] = runs[label]["step_time"].cumsum()
-    learning.curves(runs, config.figure, PANELS)
-    table = pd.concat([own.assign(model=label) for label, own in runs.items()])
-    table[["model", "step", *PANELS, *_NUMBERS]].to_csv(
-        config.steps, index=False, float_format="%.5g"
-    )
-    print(f"wrote {config.steps} and {config.figure}")
-
-
-def _parted(named: str) -> tuple[str, str, str]:
-    return named.partition("=")
-
-
-def ask(config: Config) -> None:
     """Asks the models that are not in the table yet, and adds their rows."""
     import pandas as pd
 

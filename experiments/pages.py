@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments import code_model, learning, pages_training, rewards
+from experiments import code_curves, code_model, learning, pages_training, rewards
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = (
@@ -273,6 +273,7 @@ _TABLES = {
     "prompts": prompts_table,
     "prompt": forms_table,
     "code": code_model.markdown,
+    "answers": code_curves.markdown,
     "agents": agents_table,
     "text": text_table,
     "learning": learning.markdown,

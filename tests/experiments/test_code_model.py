@@ -5,7 +5,7 @@ import dataclasses
 import pandas as pd
 import pytest
 
-from experiments import code_model, pages
+from experiments import code_curves, code_model, pages
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def config(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"models": ()}, "--models must name a model, or --runs a run"),
+        ({"models": ()}, "--models must name a model"),
         ({"models": ("embedded",)}, "--models must be NAME=MODEL each, got 'embedded'"),
         ({"cells": ("plain",)}, "--cells must be setting/objective/size/seconds"),
         ({"samples": 0}, "must be at least 1, got 2, 8 and 0"),
@@ -73,3 +73,53 @@ def test_forms_of_the_prompt_as_a_table():
         "| example last | random | none | fence | 0.8 | 25 (13 to 42) | 12 | -0.01 |",
         "| chat template of this package | – | – | – | 0.8 | 25 (13 to 42) | 12 | -0.01 |",
     ]
+
+
+@pytest.fixture
+def grpo(tmp_path):
+    """A run that stopped after three steps of two answers."""
+    run = tmp_path / "run"
+    for folder in ("parts", "completions"):
+        (run / folder).mkdir(parents=True)
+    program = "rows = np.arange(len(users))\ncols = np.argsort(-bandwidth_hz)\n"
+    program += "action = {int(users[i]): int(channels[j]) for i, j in zip(rows, cols)}"
+    for step in (1, 2, 3):
+        row = {"step": step, "reward": 0.5, "raw/valid": 0.5, "entropy": 0.1, "step_time": 2.0}
+        row |= {"completions/mean_length": 50.0, "completions/clipped_ratio": 0.0}
+        pd.DataFrame([row]).to_parquet(run / "parts" / f"{step}.parquet")
+        pd.DataFrame(
+            {
+                "step": step,
+                "completion": [[{"role": "assistant", "content": f"{program}\n```"}]] * 2,
+                "valid": [1.0, float(step > 2)],
+                "gain": [0.5, 0.7],
+            }
+        ).to_parquet(run / "completions" / f"completions_{step:05d}.parquet")
+    return run
+
+
+def test_curves_and_answers_of_a_run_that_is_not_finished(grpo, tmp_path):
+    files = {name: tmp_path / name for name in ("out", "steps", "figure")}
+    config = code_curves.Config(runs=(f"GRPO={grpo}",), block=2, **files)
+    code_curves.run(code_curves.check(config))
+    found = pd.read_csv(files["out"])
+    assert found["valid"].tolist() == [0.5, 1.0]
+    assert found["families"].tolist() == ["sort_channels 2", "sort_channels 2"]
+    lines = code_curves.markdown(found).splitlines()[2:]
+    assert lines == [
+        "| GRPO | 1 to 2 | 4 | 50 (15 to 85) | 0.50 ± 0.00 | 1 | sort channels 2 |",
+        "| GRPO | 3 to 3 | 2 | 100 (34 to 100) | 0.60 ± 1.27 | 1 | sort channels 2 |",
+    ]
+    steps = pd.read_csv(files["steps"])
+    assert steps["gain of valid"].round(6).tolist() == [0.5, 0.5, 0.6]
+    assert steps["train_s"].tolist() == [2.0, 4.0, 6.0]
+    assert files["figure"].read_bytes()[1:4] == b"PNG"
+
+
+def test_runs_that_are_none(tmp_path):
+    for runs, message in (
+        ((), "--runs must name a run"),
+        ((f"GRPO={tmp_path}",), "--runs must be NAME=FOLDER of python -m llm.grpo"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            code_curves.check(code_curves.Config(runs=runs))

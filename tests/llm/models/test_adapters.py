@@ -1,6 +1,8 @@
 """Folders of LoRA adapters: loaded on their base, found by a short name, shipped with a card."""
 
+import copy
 import json
+import re
 import shutil
 
 import pandas as pd
@@ -12,8 +14,11 @@ from transformers import Qwen2ForCausalLM
 from experiments import code_model
 from llm import models
 from llm.adapters import ship
+from llm.decision.serialize import serialize
 from llm.models.local import LocalModel
-from llm.training.prompts import Cell
+from llm.training.evaluation import held_out
+from llm.training.prompts import OBJECTIVES, Cell
+from llm.training.rewards import score
 
 PROMPTS = ["a", "users and channels " * 9, "sort\n" * 3]
 NAME = "qwen-coder-0.5b"
@@ -43,6 +48,53 @@ def test_the_folder_of_an_adapter(folder, adapter, toy):
     half = models.load_model(str(adapter), device="cpu", dtype="bfloat16")
     assert isinstance(half.module, peft.PeftModel)
     assert half.generate(["a"], temperature=1.0)[0].completion_tokens >= 1
+
+
+def test_an_adapter_brings_its_chat_template(adapter, tmp_path):
+    own = tmp_path / "own"
+    shutil.copytree(adapter, own)
+    (own / "chat_template.jinja").write_text("{{ messages[0]['content'] }} sort")
+    plain, told = (models.load_model(str(path), device="cpu") for path in (adapter, own))
+    assert told._ids("a") == told.tokenizer("a sort")["input_ids"] != plain._ids("a")
+
+
+@pytest.fixture(scope="module")
+def asked(toy):
+    """What the shipped chat template makes of a text."""
+    tokenizer = copy.deepcopy(toy.tokenizer)
+    tokenizer.chat_template = (models.ADAPTERS / NAME / "chat_template.jinja").read_text()
+
+    def rendered(text):
+        messages = [{"role": "user", "content": text}]
+        return tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+
+    return rendered
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_shipped_template_tells_what_decides_and_no_numbers(asked, objective):
+    cell = Cell("fading", objective, "15,20,8", 1.0)
+    (inst,) = held_out(cell, 1, seed=0)
+    prompt = serialize(inst, len, 10_000, time_budget_s=1.0)
+    made = asked(prompt.text)
+    assert set(prompt.levels) > {"sizes", "statistics"}
+    for line in ("Objective: maximise", "Setting: fading", "Time budget: 1 s", "rate_bps()"):
+        assert made.count(line) == prompt.text.count(line) + (line == "rate_bps()") * 2
+    for line in ("Sizes:", "Noise:", "Bandwidth in MHz", "Received power in dBm"):
+        assert line in prompt.text and line not in made
+    begun = made.rpartition("<|im_start|>assistant\n")[2]
+    assert begun == "```python\n# users, channels, power_w, bandwidth_hz, rate_bps() are given\n"
+
+
+def test_its_example_is_valid(asked, box):
+    inst = held_out(Cell("plain", "throughput", "15,20,8", 1.0), 1, seed=0)[0]
+    made = asked(serialize(inst, len, 10_000).text)
+    example = re.search(r"```python\n.*?```", made, re.DOTALL)
+    assert score([example[0]], [inst], box).valid.all()
+
+
+def test_other_texts_are_asked_as_they_are(asked):
+    assert asked("Say yes.").startswith("<|im_start|>user\nSay yes.<|im_end|>\n")
 
 
 def test_an_adapter_that_cannot_be_had(adapter, tmp_path):
