@@ -200,7 +200,7 @@ def table(study: "Study", rows: "pd.DataFrame", config: Config) -> "pd.DataFrame
     from experiments.summary import summarise
 
     if "generate_s" in rows:
-        # A server says nothing of the prompt's share.
+        # A server says nothing of the prompt's share, which its decode has then.
         prefill = rows["prefill_s"].astype(float) if "prefill_s" in rows else math.nan
         rows = rows.assign(prefill_s=prefill)
         rows["decode_s"] = rows["generate_s"] - rows["prefill_s"].fillna(0.0)
@@ -273,7 +273,8 @@ def _notes() -> Iterator[str]:
     yield (
         "Compile: the first call, with tracing, compilation and one decision; from a persistent "
         "compilation cache it takes less. Grouped-KM and local search take what time they are "
-        "given. A dash under the batch: one at a time, or too slow for a batch."
+        "given. A dash under the batch: one at a time, or too slow for a batch. Of a server, which "
+        "does not say when it had read the prompt, decode is both."
     )
 
 

@@ -82,7 +82,7 @@ def test_the_best_answer_that_is_there_on_each_instance():
 def test_searches_on_a_small_slot(objective):
     scenario = lsa.SMALL_SCALES[10, 15, 3].replace(fading=True, objective=objective)
     key, inst = study.instance(0, scenario, 0)
-    for method in anytime.classical():
+    for method in anytime.classical(objective):
         outcome = method.run(key, inst, 2e-3)
         value = float(lsa.objective_value(inst, outcome.assignment))
         if method.name in (methods.GROUPED, methods.LOCAL_SEARCH):
