@@ -148,10 +148,10 @@ def ablation() -> Finding:
     seeds = int(own.loc["Full reward", "seeds"])
     return Finding(
         HOLDS if len(fallen) == 2 else PARTLY if fallen else _refuted("ablation"),
-        f"{_SMALL} Valid at {where} after {_steps('ablation')} of the paper's {_PAPER_STEPS} steps, "
-        f"{seeds} seeds each, from {before:.0f} % before: {shown}. Below that beginning, in the mean, are: "
-        f"{', '.join(fallen) or 'none'}. The same answers repaired are so far below the "
-        f"optimum: {gaps}.",
+        f"{_SMALL} Valid at {where} after {_steps('ablation')} of the paper's {_PAPER_STEPS} "
+        f"steps, {seeds} seeds each, from {before:.0f} % before: {shown}. Below that beginning, in "
+        f"the mean, are: {', '.join(fallen) or 'none'}. The same answers repaired are so far below "
+        f"the optimum: {gaps}.",
         ("ablation.csv",),
     )
 
@@ -169,11 +169,8 @@ def dynamics() -> Finding:
     own = valid.loc[RAISED["performance"]]
     collapsed = own["last"] + own["last_half"] < own["first"]
     quick = expected <= set(fastest)
-    low, high = (
-        (valid["last"] - valid["last_half"]).max(),
-        (valid["last"] + valid["last_half"]).min(),
-    )
-    apart = "so that some can be told apart" if low > high else "and their intervals overlap"
+    lows, highs = valid["last"] - valid["last_half"], valid["last"] + valid["last_half"]
+    overlap = "some are apart" if lows.max() > highs.min() else "their intervals overlap"
     shown = "; ".join(
         f"{name} {interval(100 * row['last'], 100 * row['last_half'])} %"
         for name, row in valid.iterrows()
@@ -182,8 +179,8 @@ def dynamics() -> Finding:
         HOLDS if quick and collapsed else PARTLY if quick or collapsed else _refuted("dynamics"),
         f"{_SMALL} In {_steps('dynamics')} of the paper's {_PAPER_STEPS} steps, three seeds each, "
         f"the share of valid answers goes from {100 * valid['first'].min():.0f} to "
-        f"{100 * valid['first'].max():.0f} % to: {shown}; {overlap}. With performance weighted up it "
-        f"{'falls' if collapsed else 'does not fall'}. First above {100 * level:.0f} %: "
+        f"{100 * valid['first'].max():.0f} % to: {shown}; {overlap}. With performance weighted up "
+        f"it {'falls' if collapsed else 'does not fall'}. First above {100 * level:.0f} %: "
         f"{', '.join(fastest) or 'none'}.",
         ("dynamics.csv",),
     )
