@@ -170,7 +170,7 @@ def prepare(config: Config) -> Prepared:
     sizes = config.sizes or (",".join(map(str, config.triple)), PAPER_SIZE)
     config = dataclasses.replace(config, sizes=sizes)
     out = config.out or options.folder_of("ablation", config)
-    without = (*trainings.FREE, "seeds", "variants", "sizes", "realizations")
+    without = ("seeds", "variants", "sizes", "realizations")
     folder = RunFolder(
         out,
         options.record("ablation", config, without=without),

@@ -64,10 +64,6 @@ class Config(options.FolderConfig):
     save_every: int = 20
 
 
-FREE = ("save_every",)
-"""Options that change no number."""
-
-
 def check(config: Config) -> None:
     """Raises ValueError, naming the option, on a value out of range."""
     options.check_seed(config)
@@ -207,13 +203,15 @@ def check_all(trainings: Sequence[Training], root: pathlib.Path, *, resume: bool
 
 def _prepared(stage: Stage) -> tuple[Any, Any]:
     """Module and job of a stage."""
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # a GPU is the trainer's
+    import jax
     import trl
 
     from llm.training import options as known
     from llm.training.processes import quiet
 
     quiet()
+    if "JAX_PLATFORMS" not in os.environ:
+        jax.config.update("jax_platforms", "cpu")  # a GPU is the trainer's
     module = importlib.import_module(f"llm.training.{stage.kind}")
     own, theirs = _CLASSES[stage.kind]
     argv = [*words(stage.options), "--out", str(stage.folder), "--resume"]
