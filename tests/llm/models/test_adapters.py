@@ -115,12 +115,14 @@ def test_the_code_model_by_its_short_name(folder, adapter, toy, monkeypatch, tmp
     """From a folder in place of the hub, with the adapter if there is one."""
     monkeypatch.setenv("LSA_QWEN", str(folder))
     monkeypatch.setattr(models, "ADAPTERS", tmp_path)
+    (tmp_path / NAME).mkdir()
     if ships:
-        shutil.copytree(adapter, tmp_path / adapter.name)
+        shutil.copytree(adapter, tmp_path / NAME, dirs_exist_ok=True)
         file = tmp_path / adapter.name / "adapter_config.json"
         named = json.loads(file.read_text())
         named["base_model_name_or_path"] = models.CODE_MODELS[adapter.name]
         file.write_text(json.dumps(named))
+    (tmp_path / NAME / "chat_template.jinja").write_text(toy.tokenizer.chat_template)
     model = models.load_model(NAME, device="cpu", dtype="float32")
     assert model.name == NAME
     same = [c.text for c in model.generate(PROMPTS, max_new_tokens=6)] == [
@@ -155,8 +157,9 @@ def finished(adapter, tmp_path):
     return ship.Config(run / "checkpoint-7", "GRPO", rows=rows, out=tmp_path / "adapters")
 
 
-def test_what_ships_is_what_was_trained(finished, adapter, folder, monkeypatch):
+def test_what_ships_is_what_was_trained(finished, adapter, folder, toy, monkeypatch):
     ship.run(ship.check(finished))
+    (finished.out / NAME / "chat_template.jinja").write_text(toy.tokenizer.chat_template)
     monkeypatch.setenv("LSA_QWEN", str(folder))
     monkeypatch.setattr(models, "ADAPTERS", finished.out)
     shipped = models.load_model(NAME, device="cpu", dtype="float32")
