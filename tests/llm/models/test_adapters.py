@@ -17,6 +17,7 @@ from llm.adapters import ship
 from llm.decision.serialize import serialize
 from llm.models.local import LocalModel
 from llm.training.evaluation import held_out
+from llm.training.programs import PROGRAMS
 from llm.training.prompts import OBJECTIVES, Cell
 from llm.training.rewards import score
 
@@ -64,9 +65,11 @@ def asked(toy):
     tokenizer = copy.deepcopy(toy.tokenizer)
     tokenizer.chat_template = (models.ADAPTERS / NAME / "chat_template.jinja").read_text()
 
-    def rendered(text):
-        messages = [{"role": "user", "content": text}]
-        return tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    def rendered(text, *answer):
+        messages = [{"role": "user", "content": text}, *answer]
+        return tokenizer.apply_chat_template(
+            messages, add_generation_prompt=not answer, tokenize=False
+        )
 
     return rendered
 
@@ -84,6 +87,13 @@ def test_the_shipped_template_tells_what_decides_and_no_numbers(asked, objective
         assert line in prompt.text and line not in made
     begun = made.rpartition("<|im_start|>assistant\n")[2]
     assert begun == "```python\n# users, channels, power_w, bandwidth_hz, rate_bps() are given\n"
+
+
+@pytest.mark.parametrize("code", PROGRAMS.values(), ids=PROGRAMS)
+def test_an_answer_to_learn_from_goes_on_from_what_is_begun(asked, code):
+    """What SFT trains on is what is generated from."""
+    answer = {"role": "assistant", "content": f"```python\n{code}```"}
+    assert asked("a", answer).startswith(asked("a") + code)
 
 
 def test_its_example_is_valid(asked, box):
