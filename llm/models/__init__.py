@@ -113,6 +113,6 @@ def load_model(spec: str, **options: Any) -> Model:
     if spec in CODE_MODELS:
         own = ADAPTERS / spec
         source = str(own) if (own / "adapter_config.json").is_file() else CODE_MODELS[spec]
-        ours = {"dtype": "bfloat16", "chat_template": own / "chat_template.jinja"}
+        ours: dict[str, Any] = {"dtype": "bfloat16", "chat_template": own / "chat_template.jinja"}
         return LocalModel(source, name=spec, **ours | options)
     return LocalModel(spec, **options)

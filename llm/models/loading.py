@@ -49,10 +49,10 @@ def load_checkpoint(source: str, device: torch.device, dtype: str | None) -> tup
     path = pathlib.Path(source)
     if (path / _ADAPTER_FILE).is_file():
         base = json.loads((path / _ADAPTER_FILE).read_text())["base_model_name_or_path"]
-        tokenizer, module = load_checkpoint(base, device, dtype)
+        tokenizer, network = load_checkpoint(base, device, dtype)
         if (path / _TEMPLATE_FILE).is_file():
             tokenizer.chat_template = (path / _TEMPLATE_FILE).read_text(encoding="utf-8")
-        return tokenizer, _adapted(module, path)
+        return tokenizer, _adapted(network, path)
     looks_local = source.startswith((".", "/", "~")) or source.count("/") != 1
     if looks_local and not path.is_dir():
         raise ModelUnavailable(f"model folder {source!r} does not exist")
