@@ -33,6 +33,7 @@ class Config:
     Args:
         runs: NAME=FOLDER each, of `python -m llm.grpo`.
         block: steps whose answers are a row.
+        window: steps of the curves' running means.
         out: file of what the answers were; `python -m experiments.pages` then puts it into docs.
         steps: file of the curves' points.
         figure: of the curves.
@@ -40,6 +41,7 @@ class Config:
 
     runs: tuple[str, ...]
     block: int = 10
+    window: int = 5
     out: pathlib.Path = pathlib.Path("docs/results/answers_code_model.csv")
     steps: pathlib.Path = pathlib.Path("docs/results/code_model_steps.csv")
     figure: pathlib.Path = pathlib.Path("docs/code_model.png")
@@ -53,8 +55,9 @@ def check(config: Config) -> Config:
         label, _, path = named.partition("=")
         if not label or not (pathlib.Path(path) / "completions").is_dir():
             raise ValueError(f"--runs must be NAME=FOLDER of python -m llm.grpo, got {named!r}")
-    if config.block < 1:
-        raise ValueError(f"--block must be at least 1, got {config.block}")
+    for option in ("block", "window"):
+        if getattr(config, option) < 1:
+            raise ValueError(f"--{option} must be at least 1, got {getattr(config, option)}")
     for option in ("out", "steps", "figure"):
         file = getattr(config, option)
         if not file.parent.is_dir():
@@ -84,7 +87,7 @@ def run(config: Config) -> None:
             runs[label]["gain of valid"] = runs[label]["step"].map(gain)
             runs[label]["train_s"] = runs[label]["step_time"].cumsum()
             blocks.append(by_blocks(own, probe, config.block).assign(model=label))
-    learning.curves(runs, config.figure, PANELS)
+    learning.curves(runs, config.figure, PANELS, window=config.window)
     table = pd.concat([own.assign(model=label) for label, own in runs.items()])
     table[["model", "step", *PANELS, *_NUMBERS]].to_csv(
         config.steps, index=False, float_format="%.5g"
@@ -114,7 +117,7 @@ def by_blocks(answers: "pd.DataFrame", probe: "Probe", steps: int) -> "pd.DataFr
     found = []
     for block, own in answers.groupby((answers["step"] - 1) // steps):
         valid = own[own["valid"] == 1]
-        codes = [parse.code_block(_text(text)).text for text in valid["completion"]]
+        codes = [parse.code_block(_text(text)).text or "" for text in valid["completion"]]
         counts = pd.Series(probe.families(codes), dtype=object).value_counts()
         low, high = wilson(len(valid) / len(own), len(own))
         spread = valid["gain"].std() / np.sqrt(len(valid)) if len(valid) > 1 else np.nan

@@ -195,13 +195,16 @@ def curves(
     runs: "Mapping[str, pd.DataFrame]",
     file: pathlib.Path,
     panels: Mapping[str, str] = PANELS,
+    *,
+    window: int = 10,
 ) -> None:
-    """Running means over ten steps, a panel per column and a line per run.
+    """Running means, with what they are of in thin lines; a panel per column, a line per run.
 
     Args:
         runs: name -> rows by step.
         file: PNG.
         panels: column -> title.
+        window: steps of a mean.
     """
     import tempfile
 
@@ -212,8 +215,10 @@ def curves(
         with plotting.figure(stem, columns=len(panels)) as axes:
             for k, (label, rows_of_run) in enumerate(runs.items()):
                 for axis, (name, title) in zip(axes, panels.items(), strict=True):
-                    smooth = rows_of_run[name].rolling(10, min_periods=1).mean()
-                    axis.plot(rows_of_run["step"], smooth, color=f"C{k}", label=label)
+                    at, values, color = rows_of_run["step"], rows_of_run[name], f"C{k}"
+                    smooth = values.rolling(window, min_periods=1).mean()
+                    axis.plot(at, values, color=color, alpha=0.3, linewidth=0.8)
+                    axis.plot(at, smooth, color=color, label=label)
                     axis.set(title=title, xlabel="Step")
         file.write_bytes(stem.with_suffix(".png").read_bytes())
 

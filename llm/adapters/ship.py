@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ADAPTER, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_TEMPLATE = "chat_template.jinja"
 
 _CARD = """\
 ---
@@ -136,6 +137,8 @@ def run(config: Config) -> None:
     run_folder = next(path for path in (config.run, *config.run.parents) if _is_run(path))
     limits = next(run_folder.glob("**/lsa.json"))
     shutil.copy(limits, out / "lsa.json")
+    if (source / _TEMPLATE).is_file():
+        shutil.copy(source / _TEMPLATE, out / _TEMPLATE)
     parameters = sum(value.numel() for value in halves.values())
     (out / "README.md").write_text(card(config, run_folder, adapter["r"], parameters))
     print(f"wrote {out}, {sum(f.stat().st_size for f in out.iterdir()) / 1e6:.1f} MB")

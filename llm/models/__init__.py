@@ -32,7 +32,7 @@ CODE_MODELS = {"qwen-coder-0.5b": "Qwen/Qwen2.5-Coder-0.5B-Instruct"}
 """Short name -> hub name; with the adapter that ships here, where one does."""
 
 ADAPTERS = pathlib.Path(__file__).parents[1] / "adapters"
-"""A folder per short name that has an adapter."""
+"""A folder per short name: its chat template, and an adapter where one won."""
 
 
 class Model(Protocol):
@@ -78,14 +78,15 @@ def load_model(spec: str, **options: Any) -> Model:
             was before reinforcement learning; a folder with a `transformers` checkpoint, or its
             hub name, for example "Qwen/Qwen2.5-Coder-7B-Instruct", or a folder with a LoRA adapter
             of one; "qwen-coder-0.5b", Qwen2.5-Coder-0.5B-Instruct from the hub or from the folder
-            that the environment variable LSA_QWEN names, in bfloat16, with the adapter that ships
-            here where one does; or the URL of an OpenAI-compatible server such as vLLM,
-            "http://host:8000/v1". "#model" behind the URL names the model, which the server need
-            not list; without it the first one that the server lists is taken.
+            that the environment variable LSA_QWEN names, in bfloat16, with the chat template and,
+            where one ships, the adapter of `llm/adapters`; or the URL of an OpenAI-compatible
+            server such as vLLM, "http://host:8000/v1". "#model" behind the URL names the model,
+            which the server need not list; without it the first one that the server lists is taken.
         options: for a checkpoint `device`, `dtype`, `batch_size`, `prompt_budget`,
-            `max_new_tokens`, `chat_template_kwargs`, `reuse_prefix` (see `llm.models.local`); for
-            a server `timeout_s`, `retries`, `concurrency`, `prompt_budget`, `max_new_tokens`,
-            `chat_template_kwargs`, `constrain_by` (see `llm.models.server`).
+            `max_new_tokens`, `chat_template`, `chat_template_kwargs`, `reuse_prefix` (see
+            `llm.models.local`); for a server `timeout_s`, `retries`, `concurrency`,
+            `prompt_budget`, `max_new_tokens`, `chat_template_kwargs`, `constrain_by` (see
+            `llm.models.server`).
 
     Raises:
         ModelUnavailable: the folder does not exist or holds no checkpoint, or the hub or the
@@ -110,7 +111,8 @@ def load_model(spec: str, **options: Any) -> Model:
         finally:
             logging.enable_progress_bar()
     if spec in CODE_MODELS:
-        adapter = ADAPTERS / spec
-        source = str(adapter) if adapter.is_dir() else CODE_MODELS[spec]
-        return LocalModel(source, name=spec, **{"dtype": "bfloat16"} | options)
+        own = ADAPTERS / spec
+        source = str(own) if (own / "adapter_config.json").is_file() else CODE_MODELS[spec]
+        ours: dict[str, Any] = {"dtype": "bfloat16", "chat_template": own / "chat_template.jinja"}
+        return LocalModel(source, name=spec, **ours | options)
     return LocalModel(spec, **options)

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import pathlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ class LocalModel:
         prompt_budget: default prompt length [tokens]; None takes 2048, or what the checkpoint's
             own `lsa.json` says.
         max_new_tokens: default completion length [tokens]; None likewise, 768.
+        chat_template: file of a Jinja chat template in place of the checkpoint's own.
         chat_template_kwargs: what the chat template is told besides the prompt, for example
             `{"enable_thinking": False}`.
         reuse_prefix: what all prompts of a call share from their start is computed once, and what
@@ -62,11 +64,14 @@ class LocalModel:
         batch_size: int = 16,
         prompt_budget: int | None = None,
         max_new_tokens: int | None = None,
+        chat_template: pathlib.Path | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
         reuse_prefix: bool = True,
     ):
         _check_sizes(batch_size, prompt_budget, max_new_tokens)
         tokenizer, module = load_checkpoint(source, torch_device(device), dtype)
+        if chat_template is not None:
+            tokenizer.chat_template = chat_template.read_text(encoding="utf-8")
         own = own_defaults(source)
         self._hold(
             module,

@@ -136,7 +136,9 @@ def finish(trainer: Any, folder: RunFolder | None, rows: callbacks.Rows, base: B
     save_whole(trainer, out)
     if folder is None:
         return
-    (out / "model" / LIMITS_FILE).write_text(json.dumps(base.limits, indent=2) + "\n")
+    for name in ("model", "adapter"):
+        if (out / name).is_dir():
+            (out / name / LIMITS_FILE).write_text(json.dumps(base.limits, indent=2) + "\n")
     rows.flush()
     folder.finish()
     try:
@@ -153,6 +155,8 @@ def save_whole(trainer: Any, out: pathlib.Path) -> None:
         trainer.save_model(str(out / "model"))
     elif trainer.accelerator.is_main_process:
         model.save_pretrained(out / "adapter", selected_adapters=["default"])
+        template = trainer.processing_class.chat_template  # it was trained with no other
+        (out / "adapter" / "chat_template.jinja").write_text(template, encoding="utf-8")
         model.merge_and_unload().save_pretrained(out / "model")
         trainer.processing_class.save_pretrained(out / "model")
     trainer.accelerator.wait_for_everyone()

@@ -17,6 +17,7 @@ from llm.adapters import ship
 from llm.decision.serialize import serialize
 from llm.models.local import LocalModel
 from llm.training.evaluation import held_out
+from llm.training.programs import PROGRAMS
 from llm.training.prompts import OBJECTIVES, Cell
 from llm.training.rewards import score
 
@@ -64,9 +65,11 @@ def asked(toy):
     tokenizer = copy.deepcopy(toy.tokenizer)
     tokenizer.chat_template = (models.ADAPTERS / NAME / "chat_template.jinja").read_text()
 
-    def rendered(text):
-        messages = [{"role": "user", "content": text}]
-        return tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    def rendered(text, *answer):
+        messages = [{"role": "user", "content": text}, *answer]
+        return tokenizer.apply_chat_template(
+            messages, add_generation_prompt=not answer, tokenize=False
+        )
 
     return rendered
 
@@ -84,6 +87,13 @@ def test_the_shipped_template_tells_what_decides_and_no_numbers(asked, objective
         assert line in prompt.text and line not in made
     begun = made.rpartition("<|im_start|>assistant\n")[2]
     assert begun == "```python\n# users, channels, power_w, bandwidth_hz, rate_bps() are given\n"
+
+
+@pytest.mark.parametrize("code", PROGRAMS.values(), ids=PROGRAMS)
+def test_an_answer_to_learn_from_goes_on_from_what_is_begun(asked, code):
+    """What SFT trains on is what is generated from."""
+    answer = {"role": "assistant", "content": f"```python\n{code}```"}
+    assert asked("a", answer).startswith(asked("a") + code)
 
 
 def test_its_example_is_valid(asked, box):
@@ -115,12 +125,14 @@ def test_the_code_model_by_its_short_name(folder, adapter, toy, monkeypatch, tmp
     """From a folder in place of the hub, with the adapter if there is one."""
     monkeypatch.setenv("LSA_QWEN", str(folder))
     monkeypatch.setattr(models, "ADAPTERS", tmp_path)
+    (tmp_path / NAME).mkdir()
     if ships:
-        shutil.copytree(adapter, tmp_path / adapter.name)
+        shutil.copytree(adapter, tmp_path / NAME, dirs_exist_ok=True)
         file = tmp_path / adapter.name / "adapter_config.json"
         named = json.loads(file.read_text())
         named["base_model_name_or_path"] = models.CODE_MODELS[adapter.name]
         file.write_text(json.dumps(named))
+    (tmp_path / NAME / "chat_template.jinja").write_text(toy.tokenizer.chat_template)
     model = models.load_model(NAME, device="cpu", dtype="float32")
     assert model.name == NAME
     same = [c.text for c in model.generate(PROMPTS, max_new_tokens=6)] == [
@@ -155,8 +167,9 @@ def finished(adapter, tmp_path):
     return ship.Config(run / "checkpoint-7", "GRPO", rows=rows, out=tmp_path / "adapters")
 
 
-def test_what_ships_is_what_was_trained(finished, adapter, folder, monkeypatch):
+def test_what_ships_is_what_was_trained(finished, adapter, folder, toy, monkeypatch):
     ship.run(ship.check(finished))
+    (finished.out / NAME / "chat_template.jinja").write_text(toy.tokenizer.chat_template)
     monkeypatch.setenv("LSA_QWEN", str(folder))
     monkeypatch.setattr(models, "ADAPTERS", finished.out)
     shipped = models.load_model(NAME, device="cpu", dtype="float32")
