@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import functools
 import math
-import pathlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from lsajax.runs.folder import RunFolder
 if TYPE_CHECKING:
     from experiments.adaptation_methods import Agents, Place
     from experiments.methods import Method
-    from experiments.study import Cell, Study
+    from experiments.study import Cell
     from llm.models import Model
     from llm.sandbox import Sandbox
 
