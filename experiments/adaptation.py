@@ -167,9 +167,9 @@ def cells(prepared: Prepared) -> "list[Cell]":
 
 def _stub(name: str) -> "Method":
     """What has the name of a method, and the rows, and decides nothing."""
-    from experiments import adaptation_methods, methods
+    from experiments import methods
 
-    stub = adaptation_methods.not_applicable(name, "its row is on disk")
+    stub = methods.not_applicable(name, "its row is on disk")
     return dataclasses.replace(stub, raw_name=methods.LLM_RAW if name == methods.LLM else None)
 
 

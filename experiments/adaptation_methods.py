@@ -4,14 +4,14 @@ import dataclasses
 import difflib
 import pathlib
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 
 import lsajax as lsa
 from experiments import train_agent
-from experiments.methods import Method, Outcome
+from experiments.methods import Method, Outcome, not_applicable
 from lsajax.agents.joint import ActionSpaceTooLarge
 from lsajax.runs.training import BudgetTooSmall
 
@@ -224,12 +224,3 @@ def from_home(agents: Agents, home: "Trained | str") -> Method:
         return None
 
     return dataclasses.replace(method, name=agents.name, skip=skip)
-
-
-def not_applicable(name: str, reason: str) -> Method:
-    """A method that skips every instance."""
-
-    def run(*_: object) -> NoReturn:
-        raise AssertionError(f"{name} is skipped: {reason}")
-
-    return Method(name, run, skip=lambda inst: reason)

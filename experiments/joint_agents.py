@@ -2,10 +2,9 @@
 
 import dataclasses
 import pathlib
-from typing import NoReturn
 
 from experiments import train_agent
-from experiments.methods import Method
+from experiments.methods import Method, not_applicable
 from lsajax.agents.joint import ActionSpaceTooLarge
 from lsajax.runs.training import BudgetTooSmall
 
@@ -26,12 +25,5 @@ def trained(config: train_agent.Config, folder: pathlib.Path) -> Method:
         agent = train_agent.make_agent(config)
         found = agent.methods(train_agent.train(config, agent, folder))
     except (ActionSpaceTooLarge, BudgetTooSmall) as error:
-        return _skipped(name, str(error))
+        return not_applicable(name, str(error))
     return dataclasses.replace(found[0], name=name)
-
-
-def _skipped(name: str, reason: str) -> Method:
-    def run(*_: object) -> NoReturn:
-        raise AssertionError(f"{name} is skipped: {reason}")
-
-    return Method(name, run, skip=lambda inst: reason)
