@@ -244,12 +244,13 @@ def run(prepared: Prepared) -> None:
 
 
 def with_models(prepared: Prepared, models: list[Answering]) -> "list[Method]":
-    """The models as methods, with a sandbox for programs.
+    """The models as methods, with a sandbox for programs; none is loaded whose rows are on disk.
 
     Raises:
         Unavailable: a model is not there, or there is no sandbox on this machine.
     """
-    from experiments import language_model
+    from experiments import language_model, methods
+    from experiments.study import is_done
     from llm.models import ModelUnavailable, load_model
     from lsajax.runs.cli import Unavailable
 
@@ -258,6 +259,12 @@ def with_models(prepared: Prepared, models: list[Answering]) -> "list[Method]":
     )
     found = []
     for own in models:
+        stub = methods.not_applicable(own.name, "its row is on disk")
+        stub = dataclasses.replace(stub, raw_name=own.raw_name)
+        alone = [dataclasses.replace(c, methods={own.name: stub}) for c in prepared.study.cells]
+        if all(is_done(prepared.folder, c, prepared.config.realizations) for c in alone):
+            found.append(stub)
+            continue
         try:
             model = load_model(own.source)
         except ModelUnavailable as error:

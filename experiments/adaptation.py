@@ -7,9 +7,9 @@ run again. Each move costs seconds, samples and lines, and loses value where not
 
 import contextlib
 import dataclasses
+import functools
 import math
-import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import lsajax as lsa
@@ -18,19 +18,15 @@ from lsajax.runs import cli
 from lsajax.runs.folder import RunFolder
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from experiments.adaptation_methods import Place
+    from experiments.adaptation_methods import Agents, Place
     from experiments.methods import Method
-    from experiments.study import Cell, Study
+    from experiments.study import Cell
     from llm.models import Model
     from llm.sandbox import Sandbox
 
 TIME = "a quarter of an hour on 2 cores"
 
 HOME = "home"
-RIGHT_WITHIN = 1.0
-"""What a program may lose that is right as it came [%]."""
 _SMALL, _LARGER, _LARGEST = (7, 10, 2), (15, 20, 8), (1000, 1000, 200)
 _MOVES: dict[str, tuple[str, str, tuple[int, int, int]]] = {
     HOME: ("plain", "throughput", _SMALL),
@@ -47,7 +43,6 @@ _MOVES: dict[str, tuple[str, str, tuple[int, int, int]]] = {
 """Move -> setting, objective and sizes there, of the paper's Tables III and V."""
 MOVES = tuple(name for name in _MOVES if name != HOME)
 _AGENTS = (("ppo", "joint"), ("dqn", "joint"), ("ppo", "sequential"))
-_COSTS = ("adapt_s", "adapt_samples", "lines_changed", "prompt_lines", "retrained")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +129,7 @@ def place_of(move: str) -> "Place":
 
 def run(prepared: Prepared) -> None:
     """All trainings and instances that are not on disk yet, then summary.csv, table and figure."""
+    from experiments import adaptation_tables as tables
     from experiments import outputs
 
     config = prepared.config
@@ -145,206 +141,119 @@ def run(prepared: Prepared) -> None:
     outputs.report(
         dataclasses.replace(prepared, study=study),
         "adaptation",
-        table=lambda rows: table(study, rows),
-        figure=figure,
-        show=lambda summary, rows: print_table(config, summary),
+        table=lambda rows: tables.table(study, rows),
+        figure=tables.figure,
+        show=lambda summary, rows: tables.print_table(config, summary),
     )
 
 
 def cells(prepared: Prepared) -> "list[Cell]":
-    """The study's cells with their methods; nothing is made for rows that are on disk."""
-    from experiments import adaptation_methods as moved
+    """The study's cells with their methods; none is made whose rows are on disk."""
     from experiments.study import is_done
 
-    config = prepared.config
-    agents = [
-        moved.Agents(algorithm, head, config.train_s, config.seed, prepared.folder.path / "agents")
-        for algorithm, head in _AGENTS
-        if config.train_s
-    ]
     at_home: dict[str, Any] = {}
     found = []
     for cell in prepared.study.cells:
-        move = str(cell.axes["move"])
-        whole = _with(cell, _stubs(move, [own.name for own in agents]))
-        if not is_done(prepared.folder, whole, config.realizations):
-            compared = without_agents(prepared, place_of(move))
-            for own in agents:
-                if own.name not in at_home:
-                    at_home[own.name] = own.trained(place_of(HOME))
-                compared.append(moved.from_home(own, at_home[own.name]))
-                if move != HOME:
-                    compared.append(moved.retrained(own, own.trained(place_of(move))))
-            whole = _with(cell, compared)
-        found.append(whole)
+        makers = _makers(prepared, str(cell.axes["move"]), at_home)
+        compared = []
+        for name, make in makers.items():
+            stub = _stub(name)
+            alone = dataclasses.replace(cell, methods={name: stub})
+            there = is_done(prepared.folder, alone, prepared.config.realizations)
+            compared.append(stub if there else make())
+        found.append(dataclasses.replace(cell, methods={m.name: m for m in compared}))
     return found
 
 
-def _stubs(move: str, agents: list[str]) -> "list[Method]":
-    """What has the names of a cell's methods, and decides nothing."""
-    from experiments import adaptation_methods as moved
+def _stub(name: str) -> "Method":
+    """What has the name of a method, and the rows, and decides nothing."""
     from experiments import methods
 
-    ends = ("",) if move == HOME else ("", moved.RETRAINED)
-    names = [methods.LLM, *moved.SOURCES, moved.RIGHT, methods.EVOLUTION, methods.LOCAL_SEARCH]
-    names += [methods.RANDOM, *(name + end for name in agents for end in ends)]
-    stubs = [moved.not_applicable(name, "its row is on disk") for name in names]
-    return [dataclasses.replace(stubs[0], raw_name=methods.LLM_RAW), *stubs[1:]]
+    stub = methods.not_applicable(name, "its row is on disk")
+    return dataclasses.replace(stub, raw_name=methods.LLM_RAW if name == methods.LLM else None)
 
 
-def _with(cell: "Cell", compared: "list[Method]") -> "Cell":
-    return dataclasses.replace(cell, methods={method.name: method for method in compared})
+def _makers(
+    prepared: Prepared, move: str, at_home: dict[str, Any]
+) -> "dict[str, Callable[[], Method]]":
+    """Name -> what makes the method at home or after a move, in the order of the table.
 
-
-def without_agents(prepared: Prepared, place: "Place") -> "list[Method]":
-    """Language model, programs and searches at a place, with what adapting them costs."""
+    Args:
+        prepared: the run.
+        move: or home.
+        at_home: agents that were trained at home; filled in when one is needed.
+    """
     from experiments import adaptation_methods as moved
-    from experiments import language_model, methods, study
+    from experiments import methods
     from llm.training.programs import PROGRAMS
 
-    seed, model, box = prepared.config.seed, prepared.model, prepared.box
+    config, place, box = prepared.config, place_of(move), prepared.box
+    same = {"adapt_s": 0.0, "adapt_samples": 0, "retrained": 0}
+    nothing = {**same, "lines_changed": 0}
+
+    def program(name: str, family: str) -> "Method":
+        return moved.with_columns(moved.from_program(name, PROGRAMS[family], box), **same)
+
+    def best() -> "Method":
+        family = moved.best_family(box, place, seed=config.seed)
+        return moved.from_program(moved.BEST, PROGRAMS[family], box)
+
+    def evolution() -> "Method":
+        return methods.from_solver(methods.EVOLUTION, lsa.solvers.evolution)
+
+    def local_search() -> "Method":
+        return methods.from_anytime(methods.LOCAL_SEARCH, lsa.solvers.local_search)
+
+    found: dict[str, Callable[[], Method]] = {
+        methods.LLM: lambda: moved.with_columns(
+            _language_model(prepared), **nothing, prompt_lines=_prompt_lines(prepared, place)
+        )
+    }
+    for name, family in moved.SOURCES.items():
+        found[name] = functools.partial(program, name, family)
+    found[moved.BEST] = best
+    found[methods.EVOLUTION] = lambda: moved.with_columns(evolution(), **nothing)
+    found[methods.LOCAL_SEARCH] = lambda: moved.with_columns(local_search(), **nothing)
+    found[methods.RANDOM] = lambda: methods.from_solver(methods.RANDOM, lsa.solvers.random)
+    for algorithm, head in _AGENTS if config.train_s else ():
+        own = moved.Agents(
+            algorithm, head, config.train_s, config.seed, prepared.folder.path / "agents"
+        )
+        found[own.name] = functools.partial(_from_home, own, at_home)
+        if move != HOME:
+            found[own.name + moved.RETRAINED] = functools.partial(_retrained, own, place)
+    return found
+
+
+def _from_home(own: "Agents", at_home: dict[str, Any]) -> "Method":
+    from experiments import adaptation_methods
+
+    if own.name not in at_home:
+        at_home[own.name] = own.trained(place_of(HOME))
+    return adaptation_methods.from_home(own, at_home[own.name])
+
+
+def _retrained(own: "Agents", place: "Place") -> "Method":
+    from experiments import adaptation_methods
+
+    return adaptation_methods.retrained(own, own.trained(place))
+
+
+def _language_model(prepared: Prepared) -> "Method":
+    from experiments import language_model
+
+    return language_model.from_language_model(
+        prepared.model, prepared.box, temperature=prepared.config.temperature
+    )
+
+
+def _prompt_lines(prepared: Prepared, place: "Place") -> int:
+    from experiments import adaptation_methods, study
+
+    seed = prepared.config.seed
     _, at_home = study.instance(seed, place_of(HOME).scenario, 0)
     _, there = study.instance(seed, place.scenario, 0)
-    asked = language_model.from_language_model(model, box, temperature=prepared.config.temperature)
-    nothing = {"adapt_s": 0.0, "adapt_samples": 0, "lines_changed": 0, "retrained": 0}
-    right = PROGRAMS[moved.right_family(box, place, seed=seed)]
-    programs = [
-        moved.with_columns(
-            moved.from_program(name, PROGRAMS[family], box),
-            **{**nothing, "lines_changed": moved.lines_changed(PROGRAMS[family], right)},
-        )
-        for name, family in moved.SOURCES.items()
-    ]
-    searches = [
-        methods.from_solver(methods.EVOLUTION, lsa.solvers.evolution),
-        methods.from_anytime(methods.LOCAL_SEARCH, lsa.solvers.local_search),
-    ]
-    lines = moved.prompt_lines(model, at_home, there)
-    return [
-        moved.with_columns(asked, **nothing, prompt_lines=lines),
-        *programs,
-        moved.from_program(moved.RIGHT, right, box),
-        *(moved.with_columns(search, **nothing) for search in searches),
-        methods.from_solver(methods.RANDOM, lsa.solvers.random),
-    ]
-
-
-def table(study: "Study", rows: "pd.DataFrame") -> "pd.DataFrame":
-    """A row per move and method, as it came from home: what it loses, and what adapting it costs.
-
-    `home_gap_percent` is that before the move; `made_gap_percent` that of the method once it is
-    adapted: of a program and of a language model the right program, of an agent the one that was
-    trained there, of a search itself. `lost_percent` is the paired difference of the two, in
-    percent of the exact optimum or bound.
-    """
-    import pandas as pd
-
-    from experiments import methods
-    from experiments.adaptation_methods import RETRAINED, RIGHT, SOURCES
-    from experiments.summary import mean_interval, summarise
-
-    summary = summarise(rows, axes=study.axes, reference=study.reference, paper={})
-    share = rows.set_index(["move", "method", "realization"]).eval("100 * value / bound")
-    share = share.sort_index()
-    by_method = rows.groupby(["move", "method"])
-    costs = {name: by_method[name].first() for name in _COSTS if name in rows}
-    gaps = summary.set_index(["move", "method"])["gap_percent"]
-    why = summary.set_index(["move", "method"])["skipped"]
-    own_way = {methods.LLM, methods.LLM_RAW, *SOURCES}
-    made = []
-    for row in summary.to_dict("records"):
-        move, method = row["move"], row["method"]
-        if method.endswith(RETRAINED):
-            continue  # it stands beside the one from home
-        retrained = f"{method}{RETRAINED}"
-        adapted = RIGHT if method in own_way else method
-        adapted = retrained if (move, retrained) in gaps else adapted
-        lost = (share[move, adapted] - share[move, method]).dropna()
-        found = {name: values.get((move, method)) for name, values in costs.items()}
-        if adapted == retrained:
-            found = {name: values.get((move, retrained)) for name, values in costs.items()}
-            if why[move, retrained] and row["skipped"]:
-                row["skipped"] = f"{row['skipped']}; trained there: {why[move, retrained]}"
-        mean, half = mean_interval(lost) if len(lost) else (math.nan, math.nan)
-        if method in SOURCES and mean < RIGHT_WITHIN:
-            found["lines_changed"] = 0.0  # several programs may be right
-        row |= {
-            "home_gap_percent": gaps.get((HOME, method), math.nan),
-            "made_gap_percent": gaps[move, adapted],
-            "lost_percent": mean,
-            "lost_half_percent": half,
-        }
-        made.append(row | found)
-    return pd.DataFrame(made).drop(columns=["difference", "difference_half", "paper_mean"])
-
-
-def print_table(config: Config, summary: "pd.DataFrame") -> None:
-    """Gaps at home, moved and adapted, and what adapting cost."""
-    from experiments import tables
-    from experiments.tables import Column
-
-    for name in _COSTS:
-        if name not in summary:
-            summary = summary.assign(**{name: math.nan})
-    shown = summary.assign(
-        mean=summary["gap_percent"],  # where N/A stands for a method that was skipped
-        mean_half=summary["gap_half_percent"],
-        ms=1e3 * summary["seconds"],
-        lines_changed=summary["lines_changed"].astype(float),
-        prompt_lines=summary["prompt_lines"].astype(float),
-        adapt_samples=summary["adapt_samples"].astype(float),
-    )
-    tables.print_columns(
-        shown,
-        axes=["move"],
-        title=f"Moved from home, {config.model}, seed {config.seed}",
-        columns=[
-            Column("Home,\n%", "home_gap_percent", None, ".1f", ".2f"),
-            Column("Moved, %", "mean", "mean_half", ".1f", ".2f"),
-            Column("Adapted,\n%", "made_gap_percent", None, ".1f", ".2f"),
-            Column("Lost, %", "lost_percent", "lost_half_percent", "+.1f", "+.2f"),
-            Column("Lines", "lines_changed", None, ".0f", ".0f"),
-            Column("Prompt\nlines", "prompt_lines", None, ".0f", ".0f"),
-            Column("Train,\ns", "adapt_s", None, ".0f", ".1f"),
-            Column("Samples", "adapt_samples", None, ".0f", ".0f"),
-            Column("ms", "ms", None, ".0f", ".2g"),
-        ],
-        caption="gaps to the exact optimum, in coupled to an upper bound; ± half width of the "
-        f"95 % t interval, n = {int(summary['realizations'].max())}",
-        notes=_notes(),
-    )
-
-
-def _notes() -> Iterator[str]:
-    yield (
-        "Home: before the move. Moved: as it came from home. Adapted: a program replaced by the "
-        "simplest that is right there, an agent trained there; beside the language model, whose "
-        "prompt alone is another, stands that program too. Lost: adapted minus moved."
-    )
-    yield (
-        f"Lines: of a program that loses {RIGHT_WITHIN:.0f} % or more, in a diff to the right one. "
-        "Prompt lines: in which the prompt differs from home's; the program that writes prompts "
-        "knew every objective beforehand."
-    )
-
-
-def figure(summary: "pd.DataFrame", stem: pathlib.Path) -> None:
-    """Gap as it came and gap once adapted, by move."""
-    from experiments import methods, plotting
-
-    own = summary[(summary["method"] != methods.RANDOM) & (summary["move"] != HOME)]
-    names = list(own["method"].unique())
-    with plotting.figure(stem, columns=2) as axes:
-        for ax, value, half, title in (
-            (axes[0], "gap_percent", "gap_half_percent", "Gap as it came from home [%]"),
-            (axes[1], "made_gap_percent", None, "Gap once adapted [%]"),
-        ):
-            halves = own[half] if half else math.nan
-            shown = own.assign(mean=own[value].clip(lower=0), half=halves)
-            plotting.points_panel(ax, shown[shown["mean"].notna()], "move", title, order=names)
-            ax.set_yscale("symlog", linthresh=0.01)
-            ax.set_ylim(bottom=-0.002)
-            ax.tick_params(axis="x", rotation=40)
+    return adaptation_methods.prompt_lines(prepared.model, at_home, there)
 
 
 if __name__ == "__main__":

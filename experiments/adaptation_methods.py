@@ -4,14 +4,14 @@ import dataclasses
 import difflib
 import pathlib
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 
 import lsajax as lsa
 from experiments import train_agent
-from experiments.methods import Method, Outcome
+from experiments.methods import Method, Outcome, not_applicable
 from lsajax.agents.joint import ActionSpaceTooLarge
 from lsajax.runs.training import BudgetTooSmall
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from llm.models import Model
     from llm.sandbox import Sandbox
 
-RIGHT = "Right program"
+BEST = "Best program"
 SOURCES = {
     "Sort both": "sort_both",
     "LAP on rates": "assign_rates",
@@ -105,20 +105,34 @@ def from_program(name: str, code: str, box: "Sandbox") -> Method:
     return Method(name, run, prepare)
 
 
-def right_family(box: "Sandbox", place: Place, *, seed: int) -> str:
-    """The simplest family of programs that is right at a place, by running one of each.
+_CANDIDATES = ("sort_both", "assign_rates", "assign_values", "improve")
+_AS_GOOD = 1e-3  # of the way from random to best
+
+
+def best_family(box: "Sandbox", place: Place, *, seed: int) -> str:
+    """The family of programs that is best at a place, by running one of each; of equals the first.
 
     Raises:
         ValueError: none is valid there.
     """
-    from llm.training.evaluation import right_families
+    from llm.training.evaluation import held_out
+    from llm.training.programs import PROGRAMS
     from llm.training.prompts import Cell
+    from llm.training.rewards import Terms, score
 
     cell = Cell(place.setting, place.objective, ",".join(map(str, place.triple)), 5.0)
-    found = right_families(box, [cell], seed=seed)[cell]
-    if not found:
+    slots = held_out(cell, 4, seed)
+    scores = score(
+        [f"```python\n{PROGRAMS[family]}```" for family in _CANDIDATES for _ in slots],
+        [inst for _ in _CANDIDATES for inst in slots],
+        box,
+        terms=Terms(form="ranked"),
+        budget_s=cell.time_budget_s,
+    )
+    gain = np.where(scores.valid, scores.gain, -np.inf).reshape(len(_CANDIDATES), -1).mean(axis=1)
+    if not np.isfinite(gain).any():
         raise ValueError(f"no program is valid in {cell} on this machine")
-    return found[0]
+    return _CANDIDATES[int(np.argmax(gain >= gain.max() - _AS_GOOD))]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,12 +224,3 @@ def from_home(agents: Agents, home: "Trained | str") -> Method:
         return None
 
     return dataclasses.replace(method, name=agents.name, skip=skip)
-
-
-def not_applicable(name: str, reason: str) -> Method:
-    """A method that skips every instance."""
-
-    def run(*_: object) -> NoReturn:
-        raise AssertionError(f"{name} is skipped: {reason}")
-
-    return Method(name, run, skip=lambda inst: reason)

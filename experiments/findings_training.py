@@ -54,7 +54,7 @@ def adaptation() -> Finding:
         HOLDS if all_kept and agents_end else FAILS if kept < count / 2 else PARTLY,
         f"The embedded model, which was trained on these objectives and settings but for one "
         f"combination, gets a prompt that differs in {lines.min():.0f} to {lines.max():.0f} lines. "
-        f"Its own greedy answers are within {_LOST:.0f} % of the right program in {kept} of "
+        f"Its own greedy answers are within {_LOST:.0f} % of the best program in {kept} of "
         f"{count} moves; the most that it loses is {_worst(model)}. But a solver need not be "
         f"rebuilt for a size or a setting: a linear assignment on the objective's values {solver}. "
         f"PPO with a joint head cannot run after {len(ends_at)} moves ({', '.join(ends_at)}), and "
@@ -66,7 +66,7 @@ def adaptation() -> Finding:
         f"{_worst(sequential, 'gap_percent')} below the best. Local search, which only evaluates "
         f"the objective, is at most {_worst(search, 'gap_percent')} below without any change. At "
         f"the slowest place a decision of the model takes {_slowest(moved, 'LLM (code)')} in the "
-        f"median, one of the right program {_slowest(moved, 'Right program')}.",
+        f"median, one of the best program {_slowest(moved, 'Best program')}.",
         ("adaptation.csv",),
     )
 

@@ -2,11 +2,11 @@
 
 import dataclasses
 import pathlib
-from typing import Literal, NoReturn, Protocol
+from typing import Literal, Protocol
 
 from experiments import train_agent
 from experiments.config import Objective, Setting
-from experiments.methods import Method
+from experiments.methods import Method, not_applicable
 from experiments.study import Study
 from lsajax.agents.joint import ActionSpaceTooLarge
 from lsajax.runs.training import BudgetTooSmall
@@ -78,12 +78,5 @@ def trained(config: train_agent.Config, folder: pathlib.Path) -> Method:
         agent = train_agent.make_agent(config)
         found = agent.methods(train_agent.train(config, agent, folder))
     except (ActionSpaceTooLarge, BudgetTooSmall) as error:
-        return _skipped(name, str(error))
+        return not_applicable(name, str(error))
     return dataclasses.replace(found[0], name=name)
-
-
-def _skipped(name: str, reason: str) -> Method:
-    def run(*_: object) -> NoReturn:
-        raise AssertionError(f"{name} is skipped: {reason}")
-
-    return Method(name, run, skip=lambda inst: reason)

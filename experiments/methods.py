@@ -8,7 +8,7 @@ solver or what an agent's `make_solver(params)` returns, from an anytime solver,
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -121,6 +121,15 @@ def from_anytime(name: str, solver: Callable[..., lsa.solvers.Solution]) -> Meth
         jax.block_until_ready(solver(jax.random.key(0), inst, budget_s=1e-3))
 
     return Method(name, run, prepare)
+
+
+def not_applicable(name: str, reason: str) -> Method:
+    """A method that skips every instance."""
+
+    def run(*_: object) -> NoReturn:
+        raise AssertionError(f"{name} is skipped: {reason}")
+
+    return Method(name, run, skip=lambda inst: reason)
 
 
 def classical(objective: str) -> list[Method]:

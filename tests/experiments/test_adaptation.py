@@ -41,7 +41,7 @@ def test_moves_without_agents(tmp_path, monkeypatch, capsys):
     assert lost["fading", methods.LLM_RAW] == pytest.approx(lost["fading", "Sort both"], abs=1e-4)
     assert lost["fading", "LAP on values"] == pytest.approx(0, abs=1)
     assert summary.loc[("fading", "Sort both"), "made_gap_percent"] == pytest.approx(
-        gap["fading", adaptation_methods.RIGHT]
+        gap["fading", adaptation_methods.BEST]
     )
     lines = summary["lines_changed"]
     assert lines[HOME, "Sort both"] == 0 < lines["fading", "Sort both"]
@@ -54,7 +54,7 @@ def test_moves_without_agents(tmp_path, monkeypatch, capsys):
     value = both.pivot(index=["move", "realization"], columns="method", values="value")
     np.testing.assert_allclose(value[methods.LLM], value["Sort both"], rtol=1e-6)
     printed = capsys.readouterr().out
-    assert "Right program" in printed and (tmp_path / "adaptation.png").stat().st_size > 10_000
+    assert "Best program" in printed and (tmp_path / "adaptation.png").stat().st_size > 10_000
     same = ["gap_percent", "lost_percent", "lines_changed"]
     pd.testing.assert_frame_equal(run(tmp_path, resume=True)[same], summary[same])
     with pytest.raises(ValueError, match=r"seed was 0, now 1"):
