@@ -46,6 +46,7 @@ def adaptation() -> Finding:
         for move, row in needs.iterrows()
     )
     solver = f"needs another line in {len(needs)} of {count} moves" + (rebuilt and f": {rebuilt}")
+    ended = ", ".join(f"'{move}'" for move in ends_at)
     all_kept, agents_end = kept == count, len(ends_at) + worse == count
     return Finding(
         HOLDS if all_kept and agents_end else FAILS if kept < count / 2 else PARTLY,
@@ -54,7 +55,7 @@ def adaptation() -> Finding:
         f"Its own greedy answers are within {_LOST:.0f} % of the best program in {kept} of "
         f"{count} moves; the most that it loses is {_worst(model)}. But a solver need not be "
         f"rebuilt for a size or a setting: a linear assignment on the objective's values {solver}. "
-        f"PPO with a joint head cannot run after {len(ends_at)} moves ({', '.join(ends_at)}), and "
+        f"PPO with a joint head cannot run after {len(ends_at)} moves ({ended}), and "
         f"loses at least {_LOST:.0f} % after {worse}; trained there it takes "
         f"{number(trained['adapt_s'].median(), 2)} s and "
         f"{number(trained['adapt_samples'].median(), 3)} steps, where it fits at all. PPO that "
