@@ -110,14 +110,15 @@ def validity() -> Finding:
     large = rows("ablation.csv")
     large = large[(large["method"] == _TEXT) & large["skipped"].notna()]
     why = f" At scale I there is none: {large['skipped'].iloc[0]}." if len(large) else ""
+    words = _listed(own, ("Text, SFT alone", _TEXT))
+    words = f"Of its mappings are valid {words}" if words else "Mappings were not trained yet"
     programs = own.loc["Full reward", "raw_valid_percent"] >= 99
     less = _TEXT in own.index and own.loc[_TEXT, "raw_valid_percent"] < 99
     return Finding(
         HOLDS if programs and less else PARTLY if less else _refuted("ablation"),
         f"{_SMALL} At {where} {own.loc['Before GRPO', 'raw_valid_percent']:.0f} % of its sampled "
         f"programs are valid before GRPO; after {_steps('ablation')} steps of it "
-        f"{_listed(own, ('Full reward', 'Ranked form'))}. Of its mappings are valid "
-        f"{_listed(own, ('Text, SFT alone', _TEXT)) or 'not counted'}.{why} Validity needs no "
+        f"{_listed(own, ('Full reward', 'Ranked form'))}. {words}.{why} Validity needs no "
         f"training: of mappings of {text['model'].nunique()} small models "
         f"{free['valid'].sum():.0f} of {free['samples'].sum():.0f} are valid, and "
         f"{bound['valid'].sum():.0f} of {bound['samples'].sum():.0f} where a grammar bounds the "
