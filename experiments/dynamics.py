@@ -181,9 +181,10 @@ def table(rows: "pd.DataFrame") -> "pd.DataFrame":
 
     from experiments.summary import mean_interval
 
-    width = max(_STRETCH, math.ceil(rows["step"].max() / _POINTS))
-    rows = rows.assign(step=((rows["step"] - 1) // width + 1) * width)
-    rows["step"] = rows["step"].clip(upper=rows["step"].max())
+    last = rows["step"].max()
+    width = max(_STRETCH, math.ceil(last / _POINTS))
+    stretch = ((rows["step"] - 1) // width + 1) * width
+    rows = rows.assign(step=stretch.clip(upper=last))
     made = []
     for part in _SHOWN:
         means = rows.groupby(["method", "step", "agent_seed"], sort=False)[part].mean()
