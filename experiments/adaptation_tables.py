@@ -14,8 +14,7 @@ from experiments.summary import mean_interval, summarise
 from experiments.tables import Column
 from llm.training.programs import PROGRAMS
 
-_NOTHING_LOST = 1.0
-"""A program that loses less stays as it is [%]."""
+_NOTHING = 0.01  # percent of the best that are no loss
 _COSTS = ("adapt_s", "adapt_samples", "lines_changed", "prompt_lines", "retrained")
 
 
@@ -46,15 +45,15 @@ def table(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
         adapted = retrained if (move, retrained) in gaps else adapted
         lost = (share[move, adapted] - share[move, method]).dropna()
         found = {name: values.get((move, method)) for name, values in costs.items()}
+        mean, half = mean_interval(lost) if len(lost) else (math.nan, math.nan)
         if method in SOURCES:
-            found["lines_changed"] = lines_changed(PROGRAMS[SOURCES[method]], best[move])
+            # A program that is as good as the best one stays as it is.
+            lines = lines_changed(PROGRAMS[SOURCES[method]], best[move])
+            found["lines_changed"] = lines if mean > _NOTHING else 0
         if adapted == retrained:
             found = {name: values.get((move, retrained)) for name, values in costs.items()}
-            if why[move, retrained] and row["skipped"]:
+            if isinstance(why[move, retrained], str) and isinstance(row["skipped"], str):
                 row["skipped"] = f"{row['skipped']}; trained there: {why[move, retrained]}"
-        mean, half = mean_interval(lost) if len(lost) else (math.nan, math.nan)
-        if method in SOURCES and mean < _NOTHING_LOST:
-            found["lines_changed"] = 0  # several programs may be right
         row |= {
             "home_gap_percent": gaps.get((HOME, method), math.nan),
             "made_gap_percent": gaps[move, adapted],
@@ -106,9 +105,8 @@ def _notes() -> Iterator[str]:
         "prompt alone is another, stands that program too. Lost: adapted minus moved."
     )
     yield (
-        f"Lines: of a program that loses {_NOTHING_LOST:.0f} % or more, in a diff to the best one "
-        "there. Prompt lines: in which the prompt differs from home's; the program that writes "
-        "prompts knew every objective beforehand."
+        "Lines: of the program, in a diff to the best one there. Prompt lines: in which the prompt "
+        "differs from home's; the program that writes prompts knew every objective beforehand."
     )
 
 

@@ -49,6 +49,7 @@ def adaptation() -> Finding:
         for move, row in needs.iterrows()
     )
     solver = f"needs another line in {len(needs)} of {count} moves" + (rebuilt and f": {rebuilt}")
+    ended = ", ".join(f"'{move}'" for move in ends_at)
     all_kept, agents_end = kept == count, len(ends_at) + worse == count
     return Finding(
         HOLDS if all_kept and agents_end else FAILS if kept < count / 2 else PARTLY,
@@ -57,9 +58,9 @@ def adaptation() -> Finding:
         f"Its own greedy answers are within {_LOST:.0f} % of the best program in {kept} of "
         f"{count} moves; the most that it loses is {_worst(model)}. But a solver need not be "
         f"rebuilt for a size or a setting: a linear assignment on the objective's values {solver}. "
-        f"PPO with a joint head cannot run after {len(ends_at)} moves ({', '.join(ends_at)}), and "
-        f"loses at least {_LOST:.0f} % after {worse}, DQN after {other_ends} "
-        f"and {other_worse}; trained there PPO takes "
+        f"PPO with a joint head cannot run after {len(ends_at)} moves ({ended}), and loses at "
+        f"least {_LOST:.0f} % after {worse}, DQN after {other_ends} and {other_worse}; trained "
+        f"there PPO takes "
         f"{number(trained['adapt_s'].median(), 2)} s and "
         f"{number(trained['adapt_samples'].median(), 3)} steps, where it fits at all. PPO that "
         f"serves one user at a time runs everywhere unchanged and is at most "
@@ -113,14 +114,15 @@ def validity() -> Finding:
     large = rows("ablation.csv")
     large = large[(large["method"] == _TEXT) & large["skipped"].notna()]
     why = f" At scale I there is none: {large['skipped'].iloc[0]}." if len(large) else ""
+    words = _listed(own, ("Text, SFT alone", _TEXT))
+    words = f"Of its mappings are valid {words}" if words else "Mappings were not trained yet"
     programs = own.loc["Full reward", "raw_valid_percent"] >= 99
     less = _TEXT in own.index and own.loc[_TEXT, "raw_valid_percent"] < 99
     return Finding(
         HOLDS if programs and less else PARTLY if less else _refuted("ablation"),
         f"{_SMALL} At {where} {own.loc['Before GRPO', 'raw_valid_percent']:.0f} % of its sampled "
         f"programs are valid before GRPO; after {_steps('ablation')} steps of it "
-        f"{_listed(own, ('Full reward', 'Ranked form'))}. Of its mappings are valid "
-        f"{_listed(own, ('Text, SFT alone', _TEXT)) or 'not counted'}.{why} Validity needs no "
+        f"{_listed(own, ('Full reward', 'Ranked form'))}. {words}.{why} Validity needs no "
         f"training: of mappings of {text['model'].nunique()} small models "
         f"{free['valid'].sum():.0f} of {free['samples'].sum():.0f} are valid, and "
         f"{bound['valid'].sum():.0f} of {bound['samples'].sum():.0f} where a grammar bounds the "

@@ -98,10 +98,15 @@ def test_verdicts_of_the_ablation_follow_the_rows(results):
     take_steps(results, "ablation", 20)  # what the first steps do not show is not refuted
     assert findings_training.ablation().verdict == findings_rows.UNTESTED
     change(file, "Full reward", raw_valid_percent=100.0)
-    change(file, "Text, SFT then GRPO", raw_valid_percent=78.0)
+    table = pd.read_csv(file)
+    table = table[~table["method"].str.startswith("Text")]
+    text = table[(table["method"] == "Full reward") & table["agent_seed"].isna()]
+    skipped = [None if size != "I" else "a mapping of 200 users" for size in text["size"]]
+    text = text.assign(method="Text, SFT then GRPO", raw_valid_percent=78.0, skipped=skipped)
+    pd.concat([table, text]).to_csv(file, index=False)
     findings_rows._read.cache_clear()
     found = findings_training.validity()
-    assert found.verdict == findings_rows.HOLDS and "a mapping of 200 users takes" in found.text
+    assert found.verdict == findings_rows.HOLDS and "a mapping of 200 users" in found.text
 
 
 def test_verdicts_of_the_dynamics_follow_the_rows(results):
