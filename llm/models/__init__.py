@@ -29,7 +29,7 @@ SHIPPED = {"embedded": EMBEDDED, "embedded-base": EMBEDDED_BASE}
 """What ships here, by name."""
 
 CODE_MODELS = {"qwen-coder-0.5b": "Qwen/Qwen2.5-Coder-0.5B-Instruct"}
-"""Short name -> hub name; with the adapter that ships here, where one does."""
+"""Short name -> hub name; with the adapter that ships here, and with "-base" behind it without."""
 
 ADAPTERS = pathlib.Path(__file__).parents[1] / "adapters"
 """A folder per short name: its chat template, and an adapter where one won."""
@@ -79,9 +79,10 @@ def load_model(spec: str, **options: Any) -> Model:
             hub name, for example "Qwen/Qwen2.5-Coder-7B-Instruct", or a folder with a LoRA adapter
             of one; "qwen-coder-0.5b", Qwen2.5-Coder-0.5B-Instruct from the hub or from the folder
             that the environment variable LSA_QWEN names, in bfloat16, with the chat template and,
-            where one ships, the adapter of `llm/adapters`; or the URL of an OpenAI-compatible
-            server such as vLLM, "http://host:8000/v1". "#model" behind the URL names the model,
-            which the server need not list; without it the first one that the server lists is taken.
+            where one ships, the adapter of `llm/adapters`, "qwen-coder-0.5b-base" without that; or
+            the URL of an OpenAI-compatible server such as vLLM, "http://host:8000/v1". "#model"
+            behind the URL names the model, which the server need not list; without it the first one
+            that the server lists is taken.
         options: for a checkpoint `device`, `dtype`, `batch_size`, `prompt_budget`,
             `max_new_tokens`, `chat_template`, `chat_template_kwargs`, `reuse_prefix` (see
             `llm.models.local`); for a server `timeout_s`, `retries`, `concurrency`,
@@ -110,9 +111,11 @@ def load_model(spec: str, **options: Any) -> Model:
             return LocalModel(str(SHIPPED[spec]), name=spec, **options)
         finally:
             logging.enable_progress_bar()
-    if spec in CODE_MODELS:
-        own = ADAPTERS / spec
-        source = str(own) if (own / "adapter_config.json").is_file() else CODE_MODELS[spec]
+    short = spec.removesuffix("-base")
+    if short in CODE_MODELS:
+        own = ADAPTERS / short
+        adapted = spec == short and (own / "adapter_config.json").is_file()
+        source = str(own) if adapted else CODE_MODELS[short]
         ours: dict[str, Any] = {"dtype": "bfloat16", "chat_template": own / "chat_template.jinja"}
         return LocalModel(source, name=spec, **ours | options)
     return LocalModel(spec, **options)

@@ -135,6 +135,8 @@ def test_the_code_model_by_its_short_name(folder, adapter, toy, monkeypatch, tmp
     (tmp_path / NAME / "chat_template.jinja").write_text(toy.tokenizer.chat_template)
     model = models.load_model(NAME, device="cpu", dtype="float32")
     assert model.name == NAME
+    base = models.load_model(f"{NAME}-base", device="cpu", dtype="float32")
+    assert (base.name, base.max_new_tokens) == (f"{NAME}-base", 768)
     same = [c.text for c in model.generate(PROMPTS, max_new_tokens=6)] == [
         c.text for c in toy.generate(PROMPTS, max_new_tokens=6)
     ]
