@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _EMBEDDED_RATE = 5e-4
-"""The recipe's, twice that, is too much for 16 completions a step: two of three seeds of the full
-reward fell from 80 % valid answers to none or a third within 40 steps."""
+"""The recipe's, twice that, is too much for 16 completions a step: some seeds lose validity."""
 
 FOLDER = "trainings"
 """In the folder of a study; those of its trainings are there."""
