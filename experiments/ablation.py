@@ -21,7 +21,7 @@ from lsajax.runs.folder import RunFolder
 if TYPE_CHECKING:
     from experiments.methods import Method
 
-TIME = "three hours on 2 cores; with --steps 20 half an hour"
+TIME = "hours on 2 cores; with --steps 20 an hour"
 
 Variant = Literal[
     "full",

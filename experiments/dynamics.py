@@ -19,7 +19,7 @@ from lsajax.runs.folder import RunFolder
 if TYPE_CHECKING:
     import pandas as pd
 
-TIME = "two hours on 2 cores; with --steps 20 ten minutes"
+TIME = "hours on 2 cores; with --steps 20 half an hour"
 
 BASELINE = "(a) baseline"
 SMALLER = "(b) smaller group"
