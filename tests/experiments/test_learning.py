@@ -40,6 +40,7 @@ def test_groups_of_cells(run):
 def test_the_table_shows_before_and_after():
     before = {"run": "base", "group": "trained", **Cell("fading", "fair", "15,20,8", 1.0)._asdict()}
     before |= {"temperature": 0.0, "valid": 0.5, "right": 0.0, "gap": 0.2, "family": "random"}
+    before["search_gap"] = 0.0123
     after = [
         before | {"run": str(k), "valid": 1.0, "right": right, "gap": 0.0, "family": "greedy"}
         for k, right in enumerate((1.0, 0.5))
@@ -47,7 +48,7 @@ def test_the_table_shows_before_and_after():
     rows = [row | {"temperature": t} for row in (before, *after) for t in (0.0, 1.0)]
     line = learning.markdown(pd.DataFrame(rows)).splitlines()[2]
     assert line == (
-        "| fading, fair | 15, 20, 8 | 1 | 50 → 100 | 0 → 75 (50–100) | 20.00 → 0.00 "
+        "| fading, fair | 15, 20, 8 | 1 | 50 → 100 | 0 → 75 (50–100) | 20.00 → 0.00 | 1.23 "
         "| random → greedy | 0 → 75 (50–100) |"
     )
 
