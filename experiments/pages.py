@@ -25,6 +25,7 @@ PAGES = (
     "docs/clusters.md",
     "docs/learning.md",
     "docs/code_model.md",
+    "docs/training.md",
     "docs/findings.md",
 )
 _TABLE = re.compile(r"(<!-- table: (\S+)(?: (\w+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
