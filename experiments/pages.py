@@ -26,6 +26,7 @@ PAGES = (
     "docs/learning.md",
     "docs/ablations.md",
     "docs/code_model.md",
+    "docs/training.md",
     "docs/findings.md",
 )
 _TABLE = re.compile(r"(<!-- table: (\S+)(?: (\w+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
