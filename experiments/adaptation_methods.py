@@ -13,6 +13,7 @@ import lsajax as lsa
 from experiments import train_agent
 from experiments.methods import Method, Outcome, not_applicable
 from lsajax.agents.joint import ActionSpaceTooLarge
+from lsajax.runs.cli import Unavailable
 from lsajax.runs.training import BudgetTooSmall
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def best_family(box: "Sandbox", place: Place, *, seed: int) -> str:
     """The family of programs that is best at a place, by running one of each; of equals the first.
 
     Raises:
-        ValueError: none is valid there.
+        Unavailable: none is valid there.
     """
     from llm.training.evaluation import held_out
     from llm.training.programs import PROGRAMS
@@ -131,7 +132,7 @@ def best_family(box: "Sandbox", place: Place, *, seed: int) -> str:
     )
     gain = np.where(scores.valid, scores.gain, -np.inf).reshape(len(_CANDIDATES), -1).mean(axis=1)
     if not np.isfinite(gain).any():
-        raise ValueError(f"no program is valid in {cell} on this machine")
+        raise Unavailable(f"no program is valid in {cell} on this machine")
     return _CANDIDATES[int(np.argmax(gain >= gain.max() - _AS_GOOD))]
 
 

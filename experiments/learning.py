@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lsajax.runs import cli
+from lsajax.runs.folder import BadRun
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -212,7 +213,7 @@ def steps(run: pathlib.Path) -> "pd.DataFrame":
 
     files = [*run.glob("rows.parquet"), *sorted(run.glob("parts/*.parquet"))]
     if not files:
-        raise ValueError(f"--runs must be runs of python -m llm.grpo, got {run} without rows")
+        raise BadRun(f"--runs must be runs of python -m llm.grpo, got {run} without rows")
     table = pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
     return table.drop_duplicates("step", keep="last").sort_values("step", ignore_index=True)
 

@@ -89,6 +89,10 @@ def check(config: Config) -> Config:
     for file in (_ADAPTER, _WEIGHTS):
         if not (folder(config.run) / file).is_file():
             raise ValueError(f"--run must have an adapter, got {config.run} without {file}")
+    if _run_folder(config.run) is None:
+        raise ValueError(
+            f"--run must be in the folder of a run of python -m llm.grpo or llm.sft, got {config.run}"
+        )
     if not config.rows.is_file():
         raise ValueError(f"--rows must be a file of experiments.code_model, got {config.rows}")
     better(measured(config), config.label, config.base)
@@ -134,9 +138,10 @@ def run(config: Config) -> None:
     adapter = json.loads((source / _ADAPTER).read_text())
     adapter["base_model_name_or_path"] = CODE_MODELS[config.name]
     (out / _ADAPTER).write_text(json.dumps(adapter, indent=2) + "\n")
-    run_folder = next(path for path in (config.run, *config.run.parents) if _is_run(path))
-    limits = next(run_folder.glob("**/lsa.json"))
-    shutil.copy(limits, out / "lsa.json")
+    run_folder = _run_folder(config.run)
+    assert run_folder is not None, "check() looked for it"
+    for limits in sorted(run_folder.glob("**/lsa.json"))[:1]:
+        shutil.copy(limits, out / "lsa.json")
     if (source / _TEMPLATE).is_file():
         shutil.copy(source / _TEMPLATE, out / _TEMPLATE)
     parameters = sum(value.numel() for value in halves.values())
@@ -144,8 +149,10 @@ def run(config: Config) -> None:
     print(f"wrote {out}, {sum(f.stat().st_size for f in out.iterdir()) / 1e6:.1f} MB")
 
 
-def _is_run(path: pathlib.Path) -> bool:
-    return (path / "run.json").is_file()
+def _run_folder(run: pathlib.Path) -> pathlib.Path | None:
+    """The folder of the training that a run or one of its checkpoints is in."""
+    places = (run, *run.parents)
+    return next((path for path in places if (path / "run.json").is_file()), None)
 
 
 def card(config: Config, run_folder: pathlib.Path, rank: int, parameters: int) -> str:

@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from llm.models import SHIPPED
+from llm.models import ADAPTERS, CODE_MODELS, SHIPPED
 from llm.models.completion import HUB_PROMPT_BUDGET
 from lsajax.runs.cli import Unavailable
 
@@ -68,11 +68,15 @@ def load_base(
 
     from llm.models.loading import hub_answers, located, own_defaults
 
-    source = located(str(SHIPPED.get(name, name)))
+    # A training starts from the network alone, without the adapter that ships.
+    bases = {f"{short}-base": short for short in CODE_MODELS}
+    if name in bases and chat_template is None:
+        chat_template = str(ADAPTERS / bases[name] / "chat_template.jinja")
+    source = located(str(SHIPPED.get(name) or CODE_MODELS.get(bases.get(name, ""), name)))
     local = pathlib.Path(source).is_dir()
     if not local and (source.startswith((".", "/", "~")) or source.count("/") != 1):
         raise Unavailable(
-            f"--model must be {', '.join(SHIPPED)}, a folder or a hub name, got {name!r}"
+            f"--model must be {', '.join([*SHIPPED, *bases])}, a folder or a hub name, got {name!r}"
         )
     offline = local or not hub_answers()
     try:

@@ -17,9 +17,11 @@ from llm.adapters import ship
 from llm.decision.serialize import serialize
 from llm.models.local import LocalModel
 from llm.training.evaluation import held_out
+from llm.training.models import load_base
 from llm.training.programs import PROGRAMS
 from llm.training.prompts import OBJECTIVES, Cell
 from llm.training.rewards import score
+from lsajax.runs.cli import Unavailable
 
 PROMPTS = ["a", "users and channels " * 9, "sort\n" * 3]
 NAME = "qwen-coder-0.5b"
@@ -118,6 +120,16 @@ def test_an_adapter_that_cannot_be_had(adapter, tmp_path):
     (broken / "adapter_config.json").write_text(json.dumps(named))
     with pytest.raises(models.ModelUnavailable, match="folder '/no/such' does not exist"):
         models.load_model(str(broken), device="cpu")
+
+
+def test_a_training_starts_from_the_code_model_without_its_adapter(folder, monkeypatch):
+    monkeypatch.setenv("LSA_QWEN", str(folder))
+    sizes = {"prompt_budget": 64, "max_new_tokens": 8}
+    base = load_base(f"{NAME}-base", "code", **sizes)
+    template = (models.ADAPTERS / NAME / "chat_template.jinja").read_text()
+    assert base.source == str(folder) and base.tokenizer.chat_template == template
+    with pytest.raises(Unavailable, match=f"--model must be embedded, embedded-base, {NAME}-base"):
+        load_base("nothing", "code", **sizes)
 
 
 @pytest.mark.parametrize("ships", [False, True])
