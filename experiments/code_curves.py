@@ -23,6 +23,9 @@ PANELS = {
 }
 """What is drawn; the gain is 0 for the mean of random answers and 1 for the best."""
 
+_PROMPT = ["step", "setting", "objective", "size", "instance"]
+"""Columns of the answers that tell prompts apart."""
+
 _NUMBERS = ("completions/mean_length", "completions/clipped_ratio", "step_time", "train_s")
 
 
@@ -53,8 +56,10 @@ def check(config: Config) -> Config:
         raise ValueError("--runs must name a run")
     for named in config.runs:
         label, _, path = named.partition("=")
-        if not label or not (pathlib.Path(path) / "completions").is_dir():
+        if not label or not list(pathlib.Path(path).glob("completions/*.parquet")):
             raise ValueError(f"--runs must be NAME=FOLDER of python -m llm.grpo, got {named!r}")
+    if len({named.partition("=")[0] for named in config.runs}) < len(config.runs):
+        raise ValueError(f"--runs must have each NAME once, got {', '.join(config.runs)}")
     for option in ("block", "window"):
         if getattr(config, option) < 1:
             raise ValueError(f"--{option} must be at least 1, got {getattr(config, option)}")
@@ -99,18 +104,18 @@ def run(config: Config) -> None:
 def by_blocks(answers: "pd.DataFrame", probe: "Probe", steps: int) -> "pd.DataFrame":
     """A row per block of steps: valid answers, their gain and their families.
 
-    Every step has instances of its own, which are met once: these are the answers of the model as
-    it was then to what it had not seen.
+    Every step has prompts of its own, which are met once: these are the answers of the model as it
+    was then to what it had not seen. Intervals of 95 % take the prompts as trials, since the
+    answers of one are not independent.
 
     Args:
         answers: as TRL logs completions, with the columns that `TrlRewards` adds.
         probe: names the families.
         steps: of a block.
     """
-    import numpy as np
     import pandas as pd
-    from scipy import special
 
+    from experiments.summary import mean_interval
     from llm.decision import parse
     from llm.training.evaluation import wilson
 
@@ -119,12 +124,13 @@ def by_blocks(answers: "pd.DataFrame", probe: "Probe", steps: int) -> "pd.DataFr
         valid = own[own["valid"] == 1]
         codes = [parse.code_block(_text(text)).text or "" for text in valid["completion"]]
         counts = pd.Series(probe.families(codes), dtype=object).value_counts()
-        low, high = wilson(len(valid) / len(own), len(own))
-        spread = valid["gain"].std() / np.sqrt(len(valid)) if len(valid) > 1 else np.nan
+        prompts = own.groupby(_PROMPT).ngroups
+        low, high = wilson(len(valid) / len(own), prompts)
+        gain, gain_half = mean_interval(valid.groupby(_PROMPT)["gain"].mean())
         row = {"first": block * steps + 1, "last": int(own["step"].max()), "answers": len(own)}
+        row |= {"prompts": prompts, "programs": len(set(codes))}
         row |= {"valid": len(valid) / len(own), "valid_low": low, "valid_high": high}
-        row |= {"gain": valid["gain"].mean(), "programs": len(set(codes))}
-        row["gain_half"] = special.stdtrit(max(len(valid) - 1, 1), 0.975) * spread
+        row |= {"gain": gain, "gain_half": gain_half}
         row["families"] = ", ".join(f"{family} {count}" for family, count in counts.items())
         found.append(row)
     return pd.DataFrame(found)
@@ -138,13 +144,25 @@ def markdown(table: "pd.DataFrame") -> str:
     """A row per run and block of steps."""
     import pandas as pd
 
-    head = ["run", "steps", "answers", "valid, %", "gain of valid", "programs", "valid answers are"]
+    head = [
+        "run",
+        "steps",
+        "prompts",
+        "answers",
+        "valid, %",
+        "gain of valid",
+        "programs",
+        "valid answers are",
+    ]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for row in table.to_dict("records"):
-        gain = "–" if pd.isna(row["gain"]) else f"{row['gain']:.2f} ± {row['gain_half']:.2f}"
+        gain = "–" if pd.isna(row["gain"]) else f"{row['gain']:.2f}"
+        if not pd.isna(row["gain_half"]):
+            gain += f" ± {row['gain_half']:.2f}"
         cells = [
             row["model"],
             f"{row['first']} to {row['last']}",
+            str(row["prompts"]),
             str(row["answers"]),
             f"{100 * row['valid']:.0f} ({100 * row['valid_low']:.0f} to "
             f"{100 * row['valid_high']:.0f})",

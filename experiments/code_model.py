@@ -58,6 +58,8 @@ def check(config: Config) -> Config:
             raise ValueError(f"--models must be NAME=MODEL each, got {named!r}")
     if not config.models:
         raise ValueError("--models must name a model")
+    if len({named.partition("=")[0] for named in config.models}) < len(config.models):
+        raise ValueError(f"--models must have each NAME once, got {', '.join(config.models)}")
     for text in config.cells:
         cell_named(text)
     if not config.cells or config.realizations < 1 or config.samples < 1:
@@ -69,7 +71,33 @@ def check(config: Config) -> Config:
         raise ValueError(f"--temperature must be above 0, got {config.temperature:g}")
     if not config.out.parent.is_dir():
         raise ValueError(f"--out must be a file in a folder that exists, got {config.out}")
+    if config.out.is_file():
+        _check_same(config)
     return config
+
+
+def _check_same(config: Config) -> None:
+    """Raises ValueError where the table has answers to something else: rows would not compare."""
+    import pandas as pd
+
+    from llm.training.evaluation import CELL
+    from llm.training.prompts import cell_named
+
+    own = pd.read_csv(config.out)
+    own = own[own["setting"] != ALL].astype({"time_budget_s": float})
+    cells = {tuple(getattr(cell_named(text), name) for name in CELL) for text in config.cells}
+    sampled = own[own["temperature"] > 0]
+    same = (
+        {tuple(row) for row in own[list(CELL)].itertuples(index=False)} == cells
+        and set(own["instances"]) == {config.realizations}
+        and set(sampled["samples"]) == {config.realizations * config.samples}
+        and set(sampled["temperature"]) == {config.temperature}
+    )
+    if not same:
+        raise ValueError(
+            f"--out {config.out} has rows of other cells, realisations, samples or temperature: "
+            "give those, or another file"
+        )
 
 
 def run(config: Config) -> None:

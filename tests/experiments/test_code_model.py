@@ -17,6 +17,7 @@ def config(tmp_path):
     ("changes", "message"),
     [
         ({"models": ()}, "--models must name a model"),
+        ({"models": ("a=embedded", "a=b")}, "--models must have each NAME once"),
         ({"models": ("embedded",)}, "--models must be NAME=MODEL each, got 'embedded'"),
         ({"cells": ("plain",)}, "--cells must be setting/objective/size/seconds"),
         ({"samples": 0}, "must be at least 1, got 2, 8 and 0"),
@@ -58,7 +59,16 @@ def test_rows_per_cell_and_together(config):
 
 
 def test_what_is_measured_is_not_measured_again(config, monkeypatch, capsys):
-    config.out.write_text("model,setting\nzero-shot,all\n")
+    head = "model,setting,objective,size,time_budget_s,temperature,instances,samples"
+    lines = [
+        f'zero-shot,{setting},throughput,"15,20,8",1.0,{temperature},8,{samples}'
+        for setting in ("plain", "fading")
+        for temperature, samples in ((0.0, 8), (0.8, 32))
+    ]
+    config.out.write_text("\n".join([head, *lines]) + "\n")
+    for changes in ({"samples": 5}, {"realizations": 9}, {"temperature": 0.7}):
+        with pytest.raises(ValueError, match="has rows of other cells"):
+            code_model.check(dataclasses.replace(config, **changes))
     monkeypatch.setattr("llm.training.evaluation.right_families", lambda *_, **__: {})
     code_model.run(code_model.check(config))
     assert "zero-shot is in" in capsys.readouterr().out
@@ -93,6 +103,10 @@ def grpo(tmp_path):
                 "completion": [[{"role": "assistant", "content": f"{program}\n```"}]] * 2,
                 "valid": [1.0, float(step > 2)],
                 "gain": [0.5, 0.7],
+                "setting": "plain",
+                "objective": "throughput",
+                "size": "15,20,8",
+                "instance": 0,
             }
         ).to_parquet(run / "completions" / f"completions_{step:05d}.parquet")
     return run
@@ -107,8 +121,9 @@ def test_curves_and_answers_of_a_run_that_is_not_finished(grpo, tmp_path):
     assert found["families"].tolist() == ["sort_channels 2", "sort_channels 2"]
     lines = code_curves.markdown(found).splitlines()[2:]
     assert lines == [
-        "| GRPO | 1 to 2 | 4 | 50 (15 to 85) | 0.50 ± 0.00 | 1 | sort channels 2 |",
-        "| GRPO | 3 to 3 | 2 | 100 (34 to 100) | 0.60 ± 1.27 | 1 | sort channels 2 |",
+        # The trials are the prompts, two and one.
+        "| GRPO | 1 to 2 | 2 | 4 | 50 (9 to 91) | 0.50 ± 0.00 | 1 | sort channels 2 |",
+        "| GRPO | 3 to 3 | 1 | 2 | 100 (21 to 100) | 0.60 | 1 | sort channels 2 |",
     ]
     steps = pd.read_csv(files["steps"])
     assert steps["gain of valid"].round(6).tolist() == [0.5, 0.5, 0.6]
@@ -116,10 +131,11 @@ def test_curves_and_answers_of_a_run_that_is_not_finished(grpo, tmp_path):
     assert files["figure"].read_bytes()[1:4] == b"PNG"
 
 
-def test_runs_that_are_none(tmp_path):
+def test_runs_that_are_none(grpo, tmp_path):
     for runs, message in (
         ((), "--runs must name a run"),
         ((f"GRPO={tmp_path}",), "--runs must be NAME=FOLDER of python -m llm.grpo"),
+        ((f"GRPO={grpo}", f"GRPO={grpo}"), "--runs must have each NAME once"),
     ):
         with pytest.raises(ValueError, match=message):
             code_curves.check(code_curves.Config(runs=runs))
