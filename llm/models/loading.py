@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llm.models import CODE_MODELS
+from llm.models.attention import group_heads
 from llm.models.completion import ModelUnavailable
 from llm.models.generation import plain_generation
 
@@ -77,6 +78,7 @@ def load_checkpoint(source: str, device: torch.device, dtype: str | None) -> tup
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     module.to(device).eval()
+    group_heads(module)
     module.generation_config = plain_generation(module, tokenizer)
     return tokenizer, module
 

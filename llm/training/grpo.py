@@ -11,6 +11,7 @@ from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from llm.decision.paradigm import paradigm_named
+from llm.models.attention import group_heads
 from llm.sandbox import Sandbox, SandboxUnavailable
 from llm.training import callbacks, common, prompts
 from llm.training.durable import DurableCheckpoints
@@ -52,7 +53,9 @@ class Trainer(SharedPrompts, DurableCheckpoints, GRPOTrainer):
         config: Any = self.args
         if not (config.use_vllm or config.gradient_checkpointing):
             model = self.accelerator.unwrap_model(self.model)
-            share_prefill(getattr(model, "get_base_model", lambda: model)())
+            network = getattr(model, "get_base_model", lambda: model)()
+            group_heads(network)
+            share_prefill(network)
 
 
 def generation_cycle(config: Any) -> int:

@@ -1,0 +1,95 @@
+"""Seconds of a decoding step with heads that share keys read together, and as PyTorch does it.
+
+`python -m benchmarks.attention --model FOLDER_OR_NAME` lets a model in half precision go on from
+one prompt in many copies, which are computed once, by `llm.models.attention` and by the plain
+scaled dot-product attention in turn.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from typing import Any
+
+import numpy as np
+import tyro
+
+from benchmarks import timing
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What is measured.
+
+    Attributes:
+        model: a folder or hub name of a transformers checkpoint, or "embedded".
+        cell: setting/objective/size/seconds of the prompt.
+        completions: of the prompt.
+        new_tokens: of each completion; none ends before.
+        turns: both ways once each.
+        threads: of PyTorch.
+        seed: of the prompt, and of the completions.
+        quick: two completions of four tokens, one turn.
+        out: file of the figures.
+    """
+
+    model: str = "embedded"
+    cell: str = "fading/throughput/15,20,8/1"
+    completions: int = 16
+    new_tokens: int = 64
+    turns: int = 3
+    threads: int = 1
+    seed: int = 0
+    quick: bool = False
+    out: pathlib.Path = pathlib.Path("results/benchmarks/attention.json")
+
+
+def decode(network: Any, ids: Any, way: str, config: Config) -> None:
+    """Makes all completions, by one of the ways to attend."""
+    import torch
+
+    torch.manual_seed(config.seed)
+    network.set_attn_implementation(way)
+    with torch.inference_mode():
+        network.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=True,
+            top_k=0,
+            min_new_tokens=config.new_tokens,
+            max_new_tokens=config.new_tokens,
+        )
+
+
+def main(config: Config) -> None:
+    """Prints and writes the medians and their ratio."""
+    import torch
+
+    from benchmarks.shared_prompt import prompt_ids
+    from llm.models.attention import NAME
+    from llm.models.loading import load_checkpoint
+    from llm.training.models import load_base
+    from llm.training.shared_prompt import share_prefill
+
+    if config.quick:
+        config = dataclasses.replace(config, completions=2, new_tokens=4, turns=1)
+    torch.set_num_threads(config.threads)
+    base = load_base(config.model, "code", prompt_budget=None, max_new_tokens=config.new_tokens)
+    _, network = load_checkpoint(base.source, torch.device("cpu"), "bfloat16")
+    share_prefill(network)
+    ids = torch.tensor([prompt_ids(base, config.cell, config.seed)] * config.completions)
+    ways = {way: functools.partial(decode, network, ids, way, config) for way in (NAME, "sdpa")}
+    found = timing.interleave(ways, config.turns)
+    record: dict[str, Any] = dataclasses.asdict(config)
+    del record["out"], record["quick"]
+    record |= {"model": pathlib.Path(config.model).name, "prompt_tokens": ids.shape[1]}
+    record["table"] = {
+        "grouped_s": float(np.median(found[NAME])),
+        "plain_s": float(np.median(found["sdpa"])),
+        "ratio": timing.ratio(found["sdpa"], found[NAME]),
+    }
+    print(", ".join(f"{name} {value:.2f}" for name, value in record["table"].items()))
+    timing.write(config.out, record)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config, prog="python -m benchmarks.attention", description=__doc__))
