@@ -16,8 +16,8 @@ from llm.models.completion import ModelUnavailable
 from llm.models.generation import plain_generation
 
 _DEFAULTS_FILE = "lsa.json"
-_ADAPTER_FILE = "adapter_config.json"
-_TEMPLATE_FILE = "chat_template.jinja"
+ADAPTER_FILE = "adapter_config.json"
+TEMPLATE_FILE = "chat_template.jinja"
 
 
 def located(source: str) -> str:
@@ -48,11 +48,11 @@ def load_checkpoint(source: str, device: torch.device, dtype: str | None) -> tup
     """
     source = located(source)
     path = pathlib.Path(source)
-    if (path / _ADAPTER_FILE).is_file():
-        base = json.loads((path / _ADAPTER_FILE).read_text())["base_model_name_or_path"]
+    if (path / ADAPTER_FILE).is_file():
+        base = json.loads((path / ADAPTER_FILE).read_text())["base_model_name_or_path"]
         tokenizer, network = load_checkpoint(base, device, dtype)
-        if (path / _TEMPLATE_FILE).is_file():
-            tokenizer.chat_template = (path / _TEMPLATE_FILE).read_text(encoding="utf-8")
+        if (path / TEMPLATE_FILE).is_file():
+            tokenizer.chat_template = (path / TEMPLATE_FILE).read_text(encoding="utf-8")
         return tokenizer, _adapted(network, path)
     looks_local = source.startswith((".", "/", "~")) or source.count("/") != 1
     if looks_local and not path.is_dir():

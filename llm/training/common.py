@@ -30,14 +30,26 @@ def open_sandbox(options: Any, cpus: int) -> Sandbox:
     return Sandbox(workers=workers, limits=Limits(wall_s=20.0, cpu_s=5.0))
 
 
-def lora_config(options: Any) -> Any:
-    """A LoRA adapter's configuration, or None. Raises ValueError on a field that peft refuses."""
+def lora_config(options: Any, base: Base) -> Any:
+    """A new LoRA adapter's configuration, or None.
+
+    Raises ValueError on a field that peft refuses, or that the adapter of `base` has otherwise.
+    """
     fields = as_mapping("lora", options.lora)
     if not options.lora_rank and not fields:
         return None
     from peft import LoraConfig
 
     rank = fields.pop("r", options.lora_rank)
+    if base.adapter is not None:
+        own = LoraConfig.from_pretrained(base.adapter).to_dict()
+        for name, value in (fields | ({"r": rank} if rank else {})).items():
+            if own.get(name) != value:
+                raise ValueError(
+                    f"--lora_rank and --lora must be as in the adapter that --model names, or left "
+                    f"out: {name} is {own.get(name)} there, got {value}"
+                )
+        return None
     defaults = {
         "task_type": "CAUSAL_LM",
         "target_modules": "all-linear",
@@ -48,6 +60,18 @@ def lora_config(options: Any) -> Any:
         return LoraConfig(r=rank, **(defaults | fields))
     except (TypeError, ValueError) as error:
         raise ValueError(f"--lora must be fields of peft.LoraConfig: {error}") from None
+
+
+def network(base: Base, config: Any) -> Any:
+    """What a trainer starts from: a folder or hub name, or a network with the adapter it has."""
+    if base.adapter is None:
+        return base.source
+    from peft import PeftModel
+    from trl.trainer.utils import create_model_from_path
+
+    options, config.model_init_kwargs = dict(config.model_init_kwargs or {}), None
+    whole = create_model_from_path(base.source, **options)
+    return PeftModel.from_pretrained(whole, base.adapter, is_trainable=True)
 
 
 def run_folder(out: pathlib.Path, options: Any, config: Any) -> RunFolder | None:

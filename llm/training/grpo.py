@@ -108,7 +108,7 @@ def prepare(asked: Asked) -> Job:
     config.reward_weights = [terms.structure, terms.performance, terms.depth]
     config.log_completions = True
     config.num_completions_to_print = 0
-    peft_config = common.lora_config(options)
+    peft_config = common.lora_config(options, base)
     folder = common.run_folder(out, options, config)
     return Job(options, config, base, cells, terms, peft_config, folder)
 
@@ -166,7 +166,7 @@ def build(job: Job, stream: prompts.Stream, box: Sandbox | None) -> tuple[Traine
         }
     )
     trainer = Trainer(
-        base.source,
+        common.network(base, config),
         reward_funcs=rewards.functions,
         train_dataset=rows,
         args=config,

@@ -1,6 +1,7 @@
 """What a training takes a model from, and checks of it before anything long."""
 
 import dataclasses
+import json
 import pathlib
 from typing import Any
 
@@ -22,6 +23,7 @@ class Base:
         tokenizer: with a chat template and a pad token.
         prompt_budget: the most tokens of a prompt.
         max_new_tokens: the most tokens of a completion.
+        adapter: folder of a LoRA adapter of `source` that the training goes on with, or None.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Base:
     tokenizer: Any
     prompt_budget: int
     max_new_tokens: int
+    adapter: str | None = None
 
     @property
     def small(self) -> bool:
@@ -50,6 +53,25 @@ class Base:
         return len(ids["input_ids"])
 
 
+def _found(name: str) -> tuple[str, pathlib.Path | None]:
+    """Folder or hub name of a model by name, and the folder of its adapter, if it has one.
+
+    Raises Unavailable where there can be none.
+    """
+    from llm.models.loading import ADAPTER_FILE, located
+
+    source = str(SHIPPED.get(name) or CODE_MODELS.get(name.removesuffix("-base"), name))
+    adapter = ADAPTERS / name if name in CODE_MODELS else pathlib.Path(source)
+    if (adapter / ADAPTER_FILE).is_file():
+        source = json.loads((adapter / ADAPTER_FILE).read_text())["base_model_name_or_path"]
+    source = located(source)
+    looks_local = source.startswith((".", "/", "~")) or source.count("/") != 1
+    if looks_local and not pathlib.Path(source).is_dir():
+        names = ", ".join([*SHIPPED, *CODE_MODELS, *(f"{short}-base" for short in CODE_MODELS)])
+        raise Unavailable(f"--model must be {names}, a folder or a hub name, got {name!r}")
+    return source, adapter if (adapter / ADAPTER_FILE).is_file() else None
+
+
 def load_base(
     name: str,
     paradigm: str,
@@ -66,18 +88,14 @@ def load_base(
     """
     from transformers import AutoConfig, AutoTokenizer
 
-    from llm.models.loading import hub_answers, located, own_defaults
+    from llm.models.loading import TEMPLATE_FILE, hub_answers, own_defaults
 
-    # A training starts from the network alone, without the adapter that ships.
-    bases = {f"{short}-base": short for short in CODE_MODELS}
-    if name in bases and chat_template is None:
-        chat_template = str(ADAPTERS / bases[name] / "chat_template.jinja")
-    source = located(str(SHIPPED.get(name) or CODE_MODELS.get(bases.get(name, ""), name)))
+    source, adapter = _found(name)
+    if adapter and chat_template is None and (adapter / TEMPLATE_FILE).is_file():
+        chat_template = str(adapter / TEMPLATE_FILE)
+    if name.removesuffix("-base") in CODE_MODELS and chat_template is None:
+        chat_template = str(ADAPTERS / name.removesuffix("-base") / TEMPLATE_FILE)
     local = pathlib.Path(source).is_dir()
-    if not local and (source.startswith((".", "/", "~")) or source.count("/") != 1):
-        raise Unavailable(
-            f"--model must be {', '.join([*SHIPPED, *bases])}, a folder or a hub name, got {name!r}"
-        )
     offline = local or not hub_answers()
     try:
         config = AutoConfig.from_pretrained(source, local_files_only=offline)
@@ -102,13 +120,14 @@ def load_base(
             f"--model must have a pad token in its tokenizer, and {name} has none; save its "
             "tokenizer with one (tokenizer.pad_token = ...) in a folder"
         )
-    own = own_defaults(source)
+    own = own_defaults(str(adapter or source))
     base = Base(
         name=name,
         source=source,
         tokenizer=tokenizer,
         prompt_budget=prompt_budget or own.get("prompt_budget", HUB_PROMPT_BUDGET),
         max_new_tokens=max_new_tokens or own.get("max_new_tokens", _MAX_COMPLETION[paradigm]),
+        adapter=str(adapter) if adapter else None,
     )
     context = getattr(config, "max_position_embeddings", None)
     if context and base.prompt_budget + base.max_new_tokens > context:

@@ -69,7 +69,7 @@ def prepare(asked: Asked) -> Job:
     config.max_length = base.prompt_budget + base.max_new_tokens
     if options.held_out and config.eval_strategy == "no":
         config.eval_strategy, config.eval_steps = "steps", config.save_steps
-    peft_config = common.lora_config(options)
+    peft_config = common.lora_config(options, base)
     folder = common.run_folder(pathlib.Path(str(options.out)), options, config)
     return Job(options, config, base, cells, peft_config, folder)
 
@@ -132,7 +132,7 @@ def build(job: Job, made: Examples, box: Sandbox | None) -> tuple[Trainer, callb
     if not made.held_out:
         job.config.eval_strategy = "no"
     trainer = Trainer(
-        base.source,
+        common.network(base, job.config),
         args=job.config,
         train_dataset=Dataset.from_list(made.train),
         eval_dataset=Dataset.from_list(made.held_out) if made.held_out else None,

@@ -128,8 +128,16 @@ def test_a_training_starts_from_the_code_model_without_its_adapter(folder, monke
     base = load_base(f"{NAME}-base", "code", **sizes)
     template = (models.ADAPTERS / NAME / "chat_template.jinja").read_text()
     assert base.source == str(folder) and base.tokenizer.chat_template == template
-    with pytest.raises(Unavailable, match=f"--model must be embedded, embedded-base, {NAME}-base"):
+    with pytest.raises(
+        Unavailable, match=f"--model must be embedded, embedded-base, {NAME}, {NAME}-b"
+    ):
         load_base("nothing", "code", **sizes)
+
+
+def test_a_training_goes_on_with_an_adapter(folder, adapter):
+    base = load_base(str(adapter), "code", prompt_budget=64, max_new_tokens=None)
+    assert (base.source, base.adapter) == (str(folder), str(adapter))
+    assert base.max_new_tokens == 6  # of the adapter's own file
 
 
 @pytest.mark.parametrize("ships", [False, True])

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 from trl import GRPOConfig, SFTConfig
 
@@ -73,11 +74,23 @@ def test_grpo_of_programs(toy, tmp_path, name):
 
 
 def test_text_sft_then_grpo_from_its_checkpoint(toy, tmp_path):
+    """From the model that SFT left, or with its adapter, which is trained on."""
     more = ["--examples", "8", "--held_out", "0.25", "--max_new_tokens", "60"]
     table = run(sft, SftOptions, SFTConfig, toy, "qwen-7b-text-sft", tmp_path / "sft", *more)
     assert np.isfinite(table["loss"]).all()
-    start = str(tmp_path / "sft" / "model")
     name = "qwen-7b-text-grpo"
-    table = run(grpo, GrpoOptions, GRPOConfig, start, name, tmp_path / "grpo", *GRPO_HERE)
-    # Of the first step: the model is still the SFT checkpoint, to which the KL is.
-    assert table["kl"].iloc[0] == pytest.approx(0.0, abs=1e-5)
+    for kind in ("model", "adapter"):
+        start, out = str(tmp_path / "sft" / kind), tmp_path / kind
+        table = run(grpo, GrpoOptions, GRPOConfig, start, name, out, *GRPO_HERE)
+        # Of the first step: the model is still the SFT checkpoint, to which the KL is.
+        assert table["kl"].iloc[0] == pytest.approx(0.0, abs=1e-5)
+    before, after = (
+        load_file(path / "adapter" / "adapter_model.safetensors")
+        for path in (tmp_path / "sft", tmp_path / "adapter")
+    )
+    assert before.keys() == after.keys()
+    for key, weights in before.items():  # at a learning rate of 1e-5
+        torch.testing.assert_close(after[key], weights, atol=1e-3, rtol=0)
+    assert any(weights.abs().max() > 0 for key, weights in before.items() if "lora_B" in key)
+    with pytest.raises(ValueError, match="--lora_rank and --lora must be as in the adapter"):
+        run(grpo, GrpoOptions, GRPOConfig, start, name, out, *GRPO_HERE, "--lora_rank", "3")

@@ -187,7 +187,7 @@ def test_bad_input_is_refused_before_the_first_step(whole, tmp_path):
             grpo.prepare(asked(tmp_path / "run", *more))
     with pytest.raises(
         cli.Unavailable,
-        match=r"embedded, embedded-base, qwen-coder-0\.5b-base, a folder or a hub",
+        match=r"qwen-coder-0\.5b, qwen-coder-0\.5b-base, a folder or a hub",
     ):
         grpo.prepare(asked(tmp_path / "run", "--model", "./nowhere"))
     with pytest.raises(BadRun, match="holds results already"):
