@@ -40,9 +40,9 @@ takes the base from the hub, or from the folder that the environment variable LS
 
 ## How
 
-    {command}
+{commands}
 
-{steps} steps; {cells}. The curve, and what it learned and did not, are on the page `docs/code_model.md`. This
+{steps} steps of the last; {cells}. The curve, and what it learned and did not, are on the page `docs/code_model.md`. This
 folder is `python -m llm.adapters.ship --run {run} --label "{label}"`.
 
 ## Measured
@@ -83,6 +83,7 @@ def folder(run: pathlib.Path) -> pathlib.Path:
 def check(config: Config) -> Config:
     """Raises ValueError where there is no adapter, or none that is better than its base."""
     from llm.models import CODE_MODELS
+    from llm.models.loading import located
 
     if config.name not in CODE_MODELS:
         raise ValueError(f"--name must be {', '.join(CODE_MODELS)}, got {config.name!r}")
@@ -93,10 +94,20 @@ def check(config: Config) -> Config:
         raise ValueError(
             f"--run must be in the folder of a run of python -m llm.grpo or llm.sft, got {config.run}"
         )
+    hub, own = CODE_MODELS[config.name], _base_of(folder(config.run))
+    if own not in (hub, located(hub)):
+        raise ValueError(
+            f"--run must have an adapter of {hub}, or of the folder that LSA_QWEN names, got one of {own}"
+        )
     if not config.rows.is_file():
         raise ValueError(f"--rows must be a file of experiments.code_model, got {config.rows}")
     better(measured(config), config.label, config.base)
     return config
+
+
+def _base_of(adapter: pathlib.Path) -> str:
+    """Hub name or folder of the network that an adapter is for."""
+    return json.loads((adapter / _ADAPTER).read_text())["base_model_name_or_path"]
 
 
 def measured(config: Config) -> "pd.DataFrame":
@@ -174,7 +185,9 @@ def card(config: Config, run_folder: pathlib.Path, rank: int, parameters: int) -
         hub=CODE_MODELS[config.name],
         rank=rank,
         parameters=parameters / 1e6,
-        command=_command(record["command"], CODE_MODELS[config.name], run_folder.name),
+        commands="\n".join(
+            f"    {line}" for line in _commands(run_folder, CODE_MODELS[config.name])
+        ),
         steps=steps,
         cells="; ".join(cells),
         run=config.run.name if not from_checkpoint else f"{run_folder.name}/{config.run.name}",
@@ -183,14 +196,24 @@ def card(config: Config, run_folder: pathlib.Path, rank: int, parameters: int) -
     )
 
 
-def _command(given: str, hub: str, out: str) -> str:
-    """The command of a run, with the hub's name and no other folder than its own."""
-    words = shlex.split(given)
+def _commands(run_folder: pathlib.Path, hub: str) -> list[str]:
+    """The command of a run after those of what it went on with, hub name and folder names in them."""
+    from llm.models import CODE_MODELS
+
+    record = json.loads((run_folder / "run.json").read_text())
+    start = pathlib.Path(record["config"]["model"])
+    before = _run_folder(start) if (start / _ADAPTER).is_file() else None
+    if before is not None:
+        model = str(start.relative_to(before.parent))
+    else:
+        model = str(start) if start.name.removesuffix("-base") in CODE_MODELS else hub
+    words = shlex.split(record["command"])
     for option in ("--model", "--out"):
         if option in words:
             place = words.index(option)
             del words[place : place + 2]
-    return shlex.join([*words, "--model", hub, "--out", out])
+    own = shlex.join([*words, "--model", model, "--out", run_folder.name])
+    return [*(_commands(before, hub) if before else []), own]
 
 
 if __name__ == "__main__":

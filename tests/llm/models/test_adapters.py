@@ -168,11 +168,15 @@ def finished(adapter, tmp_path):
     """A run with that adapter, and what was measured of it."""
     run = tmp_path / "run"
     shutil.copytree(adapter, run / "checkpoint-7")
-    config = {
-        "config": {"cells": ["plain/throughput/15,20,8/1"], "trl": {"max_steps": 60}},
-        "command": "python -m llm.grpo --config c.yaml --model /a/folder --out /b/run --seed 3",
-    }
-    (run / "run.json").write_text(json.dumps(config))
+    before = tmp_path / "sft" / "checkpoint-2"
+    shutil.copytree(adapter, before)
+    for place, model, command in (
+        (before.parent, "/a/folder", "llm.sft --model /a/folder --out /b/sft"),
+        (run, str(before), f"llm.grpo --config c.yaml --model {before} --out /b/run --seed 3"),
+    ):
+        own = {"cells": ["plain/throughput/15,20,8/1"], "trl": {"max_steps": 60}, "model": model}
+        record = {"config": own, "command": f"python -m {command}"}
+        (place / "run.json").write_text(json.dumps(record))
     answers = [
         Cell("plain", "throughput", "15,20,8", 1.0)._asdict()
         | {"realization": r, "temperature": t, "sample": 0, "valid": valid, "right": False}
@@ -190,9 +194,14 @@ def finished(adapter, tmp_path):
 
 
 def test_what_ships_is_what_was_trained(finished, adapter, folder, toy, monkeypatch):
+    monkeypatch.delenv("LSA_QWEN", raising=False)
+    with pytest.raises(
+        ValueError, match=f"--run must have an adapter of Qwen/.*, got one of {folder}"
+    ):
+        ship.check(finished)
+    monkeypatch.setenv("LSA_QWEN", str(folder))
     ship.run(ship.check(finished))
     (finished.out / NAME / "chat_template.jinja").write_text(toy.tokenizer.chat_template)
-    monkeypatch.setenv("LSA_QWEN", str(folder))
     monkeypatch.setattr(models, "ADAPTERS", finished.out)
     shipped = models.load_model(NAME, device="cpu", dtype="float32")
     trained = models.load_model(str(adapter), device="cpu")
@@ -200,13 +209,16 @@ def test_what_ships_is_what_was_trained(finished, adapter, folder, toy, monkeypa
     for ours, theirs in zip(shipped.module.parameters(), trained.module.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=2e-3, atol=2e-3)  # of half precision
     card = (finished.out / NAME / "README.md").read_text()
-    assert "python -m llm.grpo --config c.yaml --seed 3 --model Qwen/" in card
-    assert "\n7 steps; plain/throughput/15,20,8/1." in card
+    assert f"    python -m llm.sft --model {models.CODE_MODELS[NAME]} --out sft\n" in card
+    after = "--seed 3 --model sft/checkpoint-2 --out run"
+    assert f"    python -m llm.grpo --config c.yaml {after}\n" in card
+    assert "\n7 steps of the last; plain/throughput/15,20,8/1." in card
     assert "| GRPO | 1 | 2 | 100 (34 to 100) | 25.0 ± 0.0 | 0 (0 to 66) | random 2 |" in card
     assert "/b/" not in card
 
 
-def test_an_adapter_that_is_no_better_does_not_ship(finished):
+def test_an_adapter_that_is_no_better_does_not_ship(finished, folder, monkeypatch):
+    monkeypatch.setenv("LSA_QWEN", str(folder))
     for label, base, message in (
         ("zero-shot", "GRPO", "--label must be better than GRPO: its samples have .* 0.50"),
         ("SFT", "GRPO", "--label must be a model of .*, got 'SFT'"),
