@@ -44,9 +44,9 @@ report: .venv/.kernel
 test: .venv/.kernel
 	$(BIN)/python -m pytest $(ARGS)
 
-# Some slow tests run on Ray nodes of this machine.
+# Some slow tests run on Ray nodes of this machine, some against a server and a trainer of others.
 test-slow: .venv/.kernel
-	$(BIN)/python $(PIP_INSTALL) -e '.[ray]'
+	$(BIN)/python $(PIP_INSTALL) -e '.[ray]' --group serving --group verifiers
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 # `lsajax` alone on another interpreter, with the newest dependencies: make test-lsajax PYTHON=python3.13

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--quick]`: every benchmark, one after the other."""
+"""`python -m benchmarks [--quick]`: those with a --quick size, one after the other."""
 
 import subprocess
 import sys
@@ -14,6 +14,8 @@ NAMES = (
     "agents",
     "prompts",
     "prefix",
+    "attention",
+    "shared_prompt",
 )
 
 if __name__ == "__main__":

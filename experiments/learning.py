@@ -166,9 +166,9 @@ def _cell(row: dict[str, Any]) -> "Cell":
 
 
 def markdown(table: "pd.DataFrame") -> str:
-    """A row per cell: greedy answers before and after, the runs' mean and range."""
-    head = ["setting, objective", "N, M, K", "s", "valid", "right", "gap, %", "search, %"]
-    head += ["family", "sampled"]
+    """A row per cell: greedy and sampled answers before and after, the runs' mean and range."""
+    head = ["setting, objective", "N, M, K", "s", "right", "gap, %", "search, %", "family"]
+    head += ["valid", "right", "gap, %", "programs"]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for _, own in table.groupby(
         ["group", "setting", "objective", "size", "time_budget_s"], sort=False
@@ -182,20 +182,51 @@ def markdown(table: "pd.DataFrame") -> str:
             f"{first['setting']}, {first['objective']}",
             str(first["size"]).replace(",", ", "),
             f"{first['time_budget_s']:g}",
-            *(_before_after(greedy, name) for name in ("valid", "right", "gap")),
+            *(_before_after(greedy, name) for name in ("right", "gap")),
             "" if math.isnan(searched) else f"{100 * searched:.2f}",
             " → ".join("/".join(dict.fromkeys(part["family"])) for part in greedy),
-            _before_after(sampled, "right"),
+            *(_before_after(sampled, name) for name in ("valid", "right", "gap", "programs")),
         ]
         lines.append(f"| {' | '.join(cells_of_row)} |")
     return "\n".join(lines) + "\n"
 
 
+def group_markdown(table: "pd.DataFrame") -> str:
+    """A row per group of cells and way to answer: before, and after with 95 % over the runs."""
+    head = ["cells", "answers", "valid, %", "right, %", "gap of valid, %"]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for group in GROUPS:
+        own = table[table["group"] == group]
+        count = len(own.groupby(["setting", "objective", "size", "time_budget_s"]))
+        for way, part in (
+            ("greedy", own[own["temperature"] == 0]),
+            ("sampled", own[own["temperature"] > 0]),
+        ):
+            means = part.groupby("run")[["valid", "right", "gap"]].mean()
+            row = [f"{group} ({count})", way]
+            row += [_interval(100 * means[name]) for name in ("valid", "right", "gap")]
+            lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _interval(by_run: "pd.Series[float]") -> str:
+    """The base's mean → that of the runs, with half a t interval where there are several."""
+    from experiments.summary import mean_interval
+
+    before, after = by_run.loc[BASE], by_run.drop(BASE)
+    digits = 1 if max(before, after.max()) < 20 else 0
+    text = f"{max(before, 0.0):.{digits}f} → {max(after.mean(), 0.0):.{digits}f}"
+    if len(after) > 1:
+        text += f" ± {mean_interval(after)[1]:.{digits}f}"
+    return text
+
+
 def _before_after(parts: "list[pd.DataFrame]", name: str) -> str:
     digits = 2 if name == "gap" else 0
+    scale = 1 if name == "programs" else 100
     shown = []
     for part in parts:
-        values = 100 * part[name].dropna().clip(lower=0)  # an optimum but for rounding
+        values = scale * part[name].dropna().clip(lower=0)  # an optimum but for rounding
         text = "–" if values.empty else f"{values.mean() + 0.0:.{digits}f}"
         if len(values) > 1 and values.max() - values.min() >= 0.5 * 10**-digits:
             text += f" ({values.min():.{digits}f}–{values.max():.{digits}f})"

@@ -8,6 +8,7 @@ import json
 import pathlib
 import re
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -257,7 +258,9 @@ def shared_prompt(record: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-_PARTS = {
+# By the word behind the file, for what is a part of it.
+_PARTS: dict[str, Callable[[Any], str]] = {
+    "groups": learning.group_markdown,
     "shared": shared_prompt,
     "costs": monte_carlo_costs,
     "training": training_speed,
@@ -266,7 +269,7 @@ _PARTS = {
 }
 
 # By the first word of the file.
-_TABLES = {
+_TABLES: dict[str, Callable[[Any], str]] = {
     "scaling": scaling_table,
     "small": small_table,
     "choice": choice_table,
@@ -290,10 +293,11 @@ def filled(page: str) -> str:
 
     def made(found: re.Match[str]) -> str:
         file = ROOT / "docs" / "results" / found[2]
-        if found[3] is not None:
-            table = _PARTS[found[3]](json.loads(file.read_text(encoding="utf-8")))
+        make = _PARTS[found[3]] if found[3] else _TABLES[re.split(r"\W|_", found[2])[0]]
+        if file.suffix == ".json":
+            table = make(json.loads(file.read_text(encoding="utf-8")))
         else:
-            table = _TABLES[re.split(r"\W|_", found[2])[0]](pd.read_csv(file))
+            table = make(pd.read_csv(file))
         return f"{found[1]}\n{table}\n{found[4]}"
 
     return _TABLE.sub(made, page)
