@@ -7,6 +7,7 @@ import pytest
 import llm.models
 from experiments import latency, methods, small_scale
 from experiments.latency import Config
+from experiments.report import SHIPPED
 from tests.experiments.test_scaling import KnownModel
 
 
@@ -36,6 +37,7 @@ def test_a_run_its_stages_and_its_resume(tmp_path, monkeypatch, capsys):
     assert by_method.loc[methods.OPTIMUM, "seconds"] == own["seconds"].median()
     assert by_method.loc[methods.OPTIMUM, "p95_s"] == own["seconds"].quantile(0.95)
     # A first call compiles: it takes longer than what it compiled. No model compiles.
+    assert np.isnan(by_method.loc[methods.LLM, "compile_s"])
     solvers = by_method.drop([methods.LLM, methods.GROUPED])
     assert (solvers["compile_s"] > solvers["seconds"]).all()
     assert (solvers["batch_per_s"] > 0).all() and np.isnan(
@@ -79,6 +81,7 @@ def test_agents_are_trained_where_they_fit(tmp_path):
     _, summary = run(tmp_path, model="none", realizations=1, batch=4, train_s=1.0)
     own = summary.set_index("method").loc[["DQN, joint", "PPO, joint"]]
     assert (own["seconds"] > 0).all() and (own["batch_per_s"] > 0).all()
+    assert list(own["paper_s"]) == [0.0012, 0.0007]
 
 
 def test_what_is_too_slow_for_a_batch_is_left_out(tmp_path):
@@ -89,7 +92,13 @@ def test_what_is_too_slow_for_a_batch_is_left_out(tmp_path):
 
 def test_the_paper_has_its_triples():
     assert latency.PAPER_S["(15,20,8)", methods.OPTIMUM] == 0.0155
-    assert len(latency.PAPER_S) == 3 * 4 - 1
+    assert latency.PAPER_S["(15,20,4)", "DQN, joint"] == 0.018
+    assert latency.PAPER_S["(5,5,1)", "PPO, joint"] == 0.0007
+    # Exhaustive, DQN and PPO are N/A at the largest triple.
+    assert len(latency.PAPER_S) == 5 * 4 - 3
+    shipped = pd.read_csv(SHIPPED / "latency.csv").set_index(["size", "method"])
+    own = shipped["paper_s"].dropna()
+    assert own.to_dict() == latency.PAPER_S
 
 
 @pytest.mark.parametrize(
