@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import markupsafe
 import pandas as pd
 
-from experiments.report_charts import Figure
+from experiments.latency import STAGES
 from experiments.report_numbers import interval, number
+from experiments.report_parts import Figure
 from lsajax.runs.folder import BadRun
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ _NUMBERS: dict[str, tuple[str, str | None, float]] = {
     "served_share": ("Served, %", "served_share_half", 100),
     "seconds": ("ms", None, 1e3),
     "p95_s": ("95 % quantile, ms", None, 1e3),
+    **{f"{stage}_s": (f"{stage.capitalize()}, ms", None, 1e3) for stage in STAGES},
     "compile_s": ("Compilation, s", None, 1),
     "batch_per_s": ("Per second in a batch", None, 1),
     "prompt_tokens": ("Prompt, tokens", None, 1),
