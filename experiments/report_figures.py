@@ -83,8 +83,8 @@ def latency_figures(table: pd.DataFrame) -> list[Figure]:
     found = [
         dots(
             shown,
-            title="Seconds per decision",
-            what="Median, up to the 95 % quantile [s]",
+            title="Seconds per decision, up to the 95 % quantile",
+            what="Median [s]",
             value="seconds",
             low="seconds",
             high="p95_s",
@@ -92,7 +92,7 @@ def latency_figures(table: pd.DataFrame) -> list[Figure]:
             where="Size",
             paper="paper_s",
             log=True,
-            spread="a rule to the quantile",
+            spread="with rules up to the 95 % quantile",
         )
     ]
     stages = {f"{stage}_s": stage.capitalize() for stage in latency.STAGES}

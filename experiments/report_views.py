@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from experiments import anytime
+from experiments import anytime, choice, context, power_control
 from experiments import report_charts as charts
 from experiments import report_figures as figures
 from experiments import report_leads as leads
@@ -23,6 +23,8 @@ class View:
         lead: table -> what to see, in a sentence made of its numbers.
         figures: table -> its figures.
         table: table -> the rows that are shown.
+        axes: columns that name a cell; None accepts any.
+        own: columns that every summary of the study has, and not all of others'.
     """
 
     title: str
@@ -30,6 +32,8 @@ class View:
     lead: Callable[[pd.DataFrame], str]
     figures: Callable[[pd.DataFrame], Sequence[Figure]]
     table: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table
+    axes: tuple[str, ...] | None = None
+    own: tuple[str, ...] = ()
 
 
 def _adaptation_figures(table: pd.DataFrame) -> list[Figure]:
@@ -125,24 +129,33 @@ def _without_slot(table: pd.DataFrame) -> pd.DataFrame:
     return table.drop(columns="slot", errors="ignore")
 
 
+_VALUED = ("unit", "mean", "mean_half", "gap_percent", "gap_half_percent", "seconds", "paper_mean")
+"""Of summaries whose values are shown beside the paper's."""
+
 VIEWS: dict[str, View] = {
     "scaling": View(
         "Scaling",
         "Table V: up to 2000 users and 2000 channels, every method on the same instances.",
         leads.of_values,
         figures.values_and_time,
+        axes=("scale",),
+        own=_VALUED,
     ),
     "small_scale": View(
         "Small scales",
         "Table III: the paper's eight triples (N, M, K), every method on the same instances.",
         leads.of_small,
         figures.values_and_time,
+        axes=("triple",),
+        own=_VALUED,
     ),
     "choice": View(
         "Which method to choose",
         "The best method by goal, setting and the time there is.",
         leads.of_choice,
         figures.choice_figures,
+        axes=choice.AXES,
+        own=("mean", "gap_percent", "skipped", "in_time", "best"),
     ),
     "anytime": View(
         "What there is by when",
@@ -152,6 +165,8 @@ VIEWS: dict[str, View] = {
             "by_s", "Time [s]", "Gap [%]", "gap_percent", "gap_half_percent", over_time=True
         ),
         _ahead,
+        axes=(*anytime.AXES, "by_s"),
+        own=("gap_percent", "gap_half_percent", "ahead"),
     ),
     "agents": View(
         "Agents",
@@ -159,12 +174,16 @@ VIEWS: dict[str, View] = {
         leads.of_agents,
         figures.agents_figures,
         leads.over_seeds,
+        axes=("size",),
+        own=(*_VALUED, "agent_seed"),
     ),
     "latency": View(
         "Seconds per decision",
         "Table IV: warm, one instance at a time; compilation apart.",
         leads.of_latency,
         figures.latency_figures,
+        axes=("size",),
+        own=("seconds", "skipped", "p95_s", "compile_s", "paper_s"),
     ),
     "context": View(
         "Prompt budgets",
@@ -173,6 +192,8 @@ VIEWS: dict[str, View] = {
         figures.sweep(
             "prompt_budget", "Prompt budget [tokens]", "Gap [%]", "gap_percent", "gap_half_percent"
         ),
+        axes=context.AXES,
+        own=(*_VALUED, "prompt_tokens", "detail_percent", "paper_s"),
     ),
     "adaptation": View(
         "Adaptation",
@@ -180,6 +201,8 @@ VIEWS: dict[str, View] = {
         "are and adapted.",
         leads.of_adaptation,
         _adaptation_figures,
+        axes=("move",),
+        own=("gap_percent", "lost_percent", "home_gap_percent", "made_gap_percent"),
     ),
     "ablation": View(
         "Terms of the reward",
@@ -188,6 +211,8 @@ VIEWS: dict[str, View] = {
         leads.of_ablation,
         _ablation_figures,
         leads.over_seeds,
+        axes=("setting", "size"),
+        own=("gap_percent", "raw_valid_percent", "paper_valid_percent", "agent_seed"),
     ),
     "dynamics": View(
         "Weightings over the steps",
@@ -195,12 +220,16 @@ VIEWS: dict[str, View] = {
         leads.of_dynamics,
         figures.sweep("step", "Step of GRPO", "Mean over seeds", "mean", "mean_half"),
         _last_step,
+        axes=("part", "step"),
+        own=("mean", "mean_half", "seeds"),
     ),
     "horizon": View(
         "Over many slots",
         "The discounted objective, Eq. (4), with traffic and primary users.",
         leads.of_horizon,
         _horizon_figures,
+        axes=("size",),
+        own=("throughput_mbps", "jain_index", "served_share"),
     ),
     "power_control": View(
         "Powers under a total budget",
@@ -213,6 +242,8 @@ VIEWS: dict[str, View] = {
             "gain_percent",
             "gain_half_percent",
         ),
+        axes=power_control.AXES,
+        own=("gain_percent", "gain_half_percent", "steps"),
     ),
     "repair_ratio": View(
         "What the repair may lose",
@@ -220,6 +251,8 @@ VIEWS: dict[str, View] = {
         leads.of_repair,
         _nothing,
         _without_slot,
+        axes=(),
+        own=("what", "model", "rule", "worst_ratio", "mean_ratio"),
     ),
     "rewards_forms": View(
         "Rewards of programs",
@@ -227,6 +260,8 @@ VIEWS: dict[str, View] = {
         leads.of_rewards,
         _nothing,
         _rewards_table,
+        axes=(),
+        own=("program", "honest", "form", "total"),
     ),
 }
 """Study -> how it is shown; any other with a summary is shown as well as it can be."""
