@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from llm.models import Model
     from llm.sandbox import Sandbox
 
-TIME = "a minute on 2 cores with the embedded model"
+TIME = "a minute on 2 cores"
 
 AXES = ("prompt_budget", "prompt_detail")
 PAPER_MBPS = {1024: 36254.0, 2048: 41891.0, 4096: 37158.0}

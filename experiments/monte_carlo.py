@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from lsajax.runs.montecarlo import Job
     from lsajax.runs.montecarlo.engines import Engine
 
-TIME = "as long as one asks for"
+TIME = "as long as asked"
 
 QUANTILES = (0.05, 0.5, 0.95)
 _STILL = "start the same command again to go on"

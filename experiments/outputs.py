@@ -8,6 +8,7 @@ import pandas as pd
 
 from experiments import study
 from experiments.config import Prepared
+from lsajax.runs import provenance
 from lsajax.runs.folder import RunFolder
 
 
@@ -67,9 +68,15 @@ def leave(
         more: see `report`.
     """
     summary = table(found)
-    summary.to_csv(folder.path / "summary.csv", index=False)
+    write_summary(folder, summary)
     figure(summary, folder.path / name)
     names = ["rows.parquet", "run.json", "summary.csv", f"{name}.png", f"{name}.pdf"]
     names += more(found)
     show(summary, found)
     print(f"wrote {', '.join(names)} in {folder.path}/")
+
+
+def write_summary(folder: RunFolder, summary: pd.DataFrame) -> None:
+    """Writes summary.csv into a run's folder, so that a kill leaves the old one or the new."""
+    content = summary.to_csv(index=False).encode()
+    provenance.replace_file(folder.path / "summary.csv", content)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments import code_curves, code_model, learning, pages_training, rewards
+from experiments import code_curves, code_model, learning, pages_latency, pages_training, rewards
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = (
@@ -285,6 +285,8 @@ _TABLES: dict[str, Callable[[Any], str]] = {
     "adaptation": pages_training.adaptation_table,
     "ablation": pages_training.ablation_table,
     "dynamics": pages_training.dynamics_table,
+    "latency": pages_latency.latency_table,
+    "context": pages_latency.context_table,
 }
 
 

@@ -28,6 +28,7 @@ SHIPPED = pathlib.Path(__file__).parents[1] / "docs" / "results"
 QUICK = {
     "scaling-plain": "scaling",
     "scaling-fading": "scaling --setting fading",
+    "scaling-multipath": "scaling --setting multipath --scales I",
     "scaling-fair": "scaling --objective fair",
     "scaling-coupled": "scaling --objective coupled",
     "small_scale": "small_scale",
@@ -43,6 +44,15 @@ QUICK = {
     "train_agent": "train_agent --setting fading --triple 50 40 20 --evaluate-at I",
 }
 """What `--quick` runs at that size: folder under results/quick -> command."""
+
+
+def quick_calls() -> dict[pathlib.Path, list[str]]:
+    """What `--quick` runs: folder of the run -> study, then its options."""
+    found = {}
+    for name, command in QUICK.items():
+        folder = pathlib.Path("results") / "quick" / name
+        found[folder] = [*command.split(), "--quick", "--resume", "--out", str(folder)]
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +80,7 @@ class Source:
         name: what tells it from other rows of the study.
         table: a row per cell and method.
         run: its run.json; empty for what ships without.
-        path: where it is.
+        path: of the file.
     """
 
     study: str
@@ -113,24 +123,43 @@ def _runs(folder: pathlib.Path) -> list[pathlib.Path]:
     return done
 
 
+def unfinished(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Folders of studies at or below a folder that have no summary yet.
+
+    Trainings of language models, which lie in the folders of studies, never have one.
+    """
+    found = sorted(path.parent for path in folder.rglob("run.json"))
+    there = [path for path in found if not (path / "summary.csv").exists()]
+    return [path for path in there if "study" in _record(path).get("config", {})]
+
+
+def _record(path: pathlib.Path) -> dict[str, Any]:
+    """The run.json of a folder.
+
+    Raises:
+        BadRun: it is no record of a run.
+    """
+    try:
+        record = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        return {**record, "config": {**record["config"]}}
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadRun(f"{path / 'run.json'} cannot be read as a run: {error!r}") from None
+
+
 def from_runs(folder: pathlib.Path) -> Iterator[Source]:
     """The runs at or below a folder.
 
     Raises:
         ValueError: there is none, or a file of one cannot be read.
     """
-    import pandas as pd
+    from experiments import report_checks
 
     for path in _runs(folder):
-        try:
-            run = json.loads((path / "run.json").read_text(encoding="utf-8"))
-            study = str(run["config"]["study"])
-            table = pd.read_csv(path / "summary.csv")
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadRun(f"{path} cannot be read as a run: {error!r}") from None
-        if not len(table):
-            raise BadRun(f"{path / 'summary.csv'} has no rows")
-        yield Source(study, _named(run["config"]), table, run, path)
+        run, file = _record(path), path / "summary.csv"
+        config = run["config"]
+        if "study" not in config:
+            raise BadRun(f"{path / 'run.json'} cannot be read as a run: it names no study")
+        yield Source(str(config["study"]), _named(config), report_checks.read(file), run, file)
 
 
 def _named(config: dict[str, Any]) -> str:
@@ -149,8 +178,7 @@ def _named(config: dict[str, Any]) -> str:
 
 def shipped(folder: pathlib.Path = SHIPPED) -> Iterator[Source]:
     """What ships with the repository: STUDY.csv or STUDY_NAME.csv, where a view knows the study."""
-    import pandas as pd
-
+    from experiments import report_checks
     from experiments.report_tables import readable
     from experiments.report_views import VIEWS
 
@@ -160,7 +188,7 @@ def shipped(folder: pathlib.Path = SHIPPED) -> Iterator[Source]:
             record = path.with_suffix(".run.json")
             run = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
             if rest == "" or rest.startswith("_"):
-                yield Source(study, readable(rest), pd.read_csv(path), run, path)
+                yield Source(study, readable(rest), report_checks.read(path), run, path)
 
 
 def _quick() -> list[pathlib.Path]:
@@ -173,21 +201,18 @@ def _quick() -> list[pathlib.Path]:
 
     from experiments.study import progress_bar
 
-    found = []
+    calls = quick_calls()
     with progress_bar(Console(stderr=True)) as progress:
-        task = progress.add_task("", total=len(QUICK))
-        for name, command in QUICK.items():
+        task = progress.add_task("", total=len(calls))
+        for (study, *words), command in zip(calls.values(), QUICK.values(), strict=True):
             progress.update(task, description=command)
-            found.append(pathlib.Path("results") / "quick" / name)
-            study, *words = command.split()
             call = [sys.executable, "-m", f"experiments.{study}", *words]
-            call += ["--quick", "--resume", "--out", str(found[-1])]
             done = subprocess.run(call, capture_output=True, text=True)
             if done.returncode != 0:
                 last = (done.stderr.strip().splitlines() or ["no message"])[-1]
                 raise OSError(f"python -m experiments.{command} --quick failed: {last}")
             progress.advance(task)
-    return found
+    return [*calls]
 
 
 def run(config: Config) -> None:
@@ -200,20 +225,31 @@ def run(config: Config) -> None:
     found = [source for folder in folders for source in from_runs(folder)] or [*shipped()]
     if not found:
         raise OSError(f"no rows found: {SHIPPED} holds none; give folders of runs")
-    config.out.write_text(page(found), encoding="utf-8")
+    left_out = ""
+    if names := [str(path) for folder in folders for path in unfinished(folder)]:
+        left_out = f"Left out, since they have no summary.csv yet: {', '.join(names)}."
+        print(f"{left_out} Each study's own command with --resume ends it.", file=sys.stderr)
+    config.out.write_text(page(found, left_out), encoding="utf-8")
     size = config.out.stat().st_size / 1e6
     print(f"wrote {config.out}: {len(found)} sections, {size:.1f} MB, opens without a network")
 
 
-def page(sources: list[Source]) -> str:
-    """The HTML of all studies, in the order in which views are listed."""
+def page(sources: list[Source], remark: str = "") -> str:
+    """The HTML of all studies, in the order in which views are listed.
+
+    Args:
+        sources: what is shown.
+        remark: what is said at its end of what is not.
+
+    Raises:
+        BadRun: a source is not what its study writes.
+    """
     import jinja2
     import markupsafe
     import vl_convert
 
     import lsajax as lsa
-    from experiments.report_tables import section
-    from experiments.report_views import VIEWS, view_of
+    from experiments.report_views import VIEWS
 
     order = [*VIEWS, *(source.study for source in sources)]
     first = ["", "plain", *lsa.SETTINGS, "fair", "coupled", *(source.name for source in sources)]
@@ -228,11 +264,34 @@ def page(sources: list[Source]) -> str:
         about="Every method on the same instances, with 95 % intervals, beside the numbers of the "
         "paper (arXiv 2604.13132), which were measured on other instances. Point at a mark for its "
         "interval, press a column's heading to sort.",
-        sections=[section(s, view_of(s.study), f"s{i}") for i, s in enumerate(sources)],
+        sections=[_section(source, f"s{i}") for i, source in enumerate(sources)],
         bundle=markupsafe.Markup(bundle),
-        footer=f"Written {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC by "
+        footer=f"{remark} Written {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC by "
         "python -m experiments.report.",
     )
+
+
+def _section(source: Source, anchor: str) -> dict[str, Any]:
+    """What the template shows of a source.
+
+    Raises:
+        BadRun: it is not what its study writes.
+    """
+    from experiments import report_checks
+    from experiments.report_tables import section
+    from experiments.report_views import view_of
+
+    view = view_of(source.study)
+    report_checks.check(source.path, source.study, source.table, view)
+    try:
+        return section(source, view, anchor)
+    except (KeyError, IndexError, ValueError, TypeError) as error:
+        reason = str(error)
+        if isinstance(error, KeyError):
+            reason = f"{error.args[0]} is missing"
+        elif isinstance(error, IndexError):
+            reason = "a cell of it has no values"
+        raise report_checks.bad(source.path, source.study, reason) from error
 
 
 if __name__ == "__main__":

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import markupsafe
 import pandas as pd
 
-from experiments.report_charts import Figure
+from experiments.latency import STAGES
 from experiments.report_numbers import interval, number
-from lsajax.runs.folder import BadRun
+from experiments.report_parts import Figure
 
 if TYPE_CHECKING:
     from experiments.report import Source
     from experiments.report_views import View
 
 # Column -> heading, half width of its interval, factor: what tables of summaries show, in order.
-_NUMBERS: dict[str, tuple[str, str | None, float]] = {
+NUMBERS: dict[str, tuple[str, str | None, float]] = {
     "mean": ("Mean", "mean_half", 1),
     "difference": ("Minus the reference", "difference_half", 1),
     "gain_percent": ("Gain over equal power, %", "gain_half_percent", 1),
@@ -37,6 +37,7 @@ _NUMBERS: dict[str, tuple[str, str | None, float]] = {
     "served_share": ("Served, %", "served_share_half", 100),
     "seconds": ("ms", None, 1e3),
     "p95_s": ("95 % quantile, ms", None, 1e3),
+    **{f"{stage}_s": (f"{stage.capitalize()}, ms", None, 1e3) for stage in STAGES},
     "compile_s": ("Compilation, s", None, 1),
     "batch_per_s": ("Per second in a batch", None, 1),
     "prompt_tokens": ("Prompt, tokens", None, 1),
@@ -50,6 +51,7 @@ _NUMBERS: dict[str, tuple[str, str | None, float]] = {
     "paper_valid_percent": ("Paper, valid, %", None, 1),
     "paper_s": ("Paper, ms", None, 1e3),
 }
+HALVES = tuple(half for _, half, _ in NUMBERS.values() if half is not None)
 _UNITS = {
     "prompt_budget": ("", " tokens"),
     "prompt_detail": ("detail ", ""),
@@ -85,7 +87,7 @@ def prepared(table: pd.DataFrame, *, coupled: bool = False) -> pd.DataFrame:
     table = table.copy()
     places = [[of_axis(a, row[a]) for a in axes_of(table)] for row in table.to_dict("records")]
     table["place"] = [", ".join(parts) for parts in places]
-    for name, half, _ in [(n, h, f) for n, (_, h, f) in _NUMBERS.items() if h is not None]:
+    for name, half, _ in [(n, h, f) for n, (_, h, f) in NUMBERS.items() if h is not None]:
         if name in table and half in table:
             pairs = zip(table[name].astype(float), table[half].astype(float), strict=True)
             table[f"{name}_label"] = [interval(*pair) for pair in pairs]
@@ -105,14 +107,14 @@ def of_axis(name: str, value: Any) -> str:
 def cells(table: pd.DataFrame) -> tuple[list[str], list[list[Cell]], list[str]]:
     """Headings, rows, and the reasons of what is N/A."""
     axes = axes_of(table)
-    names = [n for n in _NUMBERS if n in table and table[n].notna().any()]
+    names = [n for n in NUMBERS if n in table and table[n].notna().any()]
     others = [c for c in table.columns if not axes and c not in names]
     headings = [SPELLED.get(a, a).capitalize() for a in axes] + others
-    headings += ["Method"] * ("method" in table) + [_NUMBERS[n][0] for n in names]
+    headings += ["Method"] * ("method" in table) + [NUMBERS[n][0] for n in names]
     if "unit" in table and table["unit"].nunique() == 1 and "Mean" in headings:
         headings[headings.index("Mean")] = f"Mean, {table['unit'].iloc[0]}"
     if "difference" in names and (reference := _reference(table)):
-        headings[headings.index(_NUMBERS["difference"][0])] = f"Minus {reference}"
+        headings[headings.index(NUMBERS["difference"][0])] = f"Minus {reference}"
     rows: list[list[Cell]] = []
     why: dict[tuple[str, str], list[str]] = {}
     for row in table.to_dict("records"):
@@ -150,7 +152,7 @@ def _plain(value: Any) -> Cell:
 
 
 def _number(row: dict[str, Any], name: str, reason: str) -> Cell:
-    _, half, factor = _NUMBERS[name]
+    _, half, factor = NUMBERS[name]
     value = float(row[name]) * factor
     if math.isnan(value):
         skipped = bool(reason) and name in ("mean", "seconds", "gap_percent")
@@ -169,25 +171,16 @@ def section(source: "Source", view: "View", anchor: str) -> dict[str, Any]:
     """What the template shows of a source.
 
     Raises:
-        BadRun: its table is not one of its study.
+        KeyError, IndexError, ValueError, TypeError: its table is not one of its study.
     """
-    try:
-        table = prepared(source.table, coupled="coupled" in source.name)
-        headings, rows, reasons = cells(view.table(table))
-        figures = [
-            _figure(figure, f"{anchor}-f{i}") for i, figure in enumerate(view.figures(table))
-        ]
-        lead = view.lead(table)
-    except KeyError as error:
-        raise BadRun(
-            f"{source.path} cannot be shown as rows of {source.study}: {error.args[0]} is missing; "
-            "if another version made it, its study's command with --resume writes its summary anew"
-        ) from None
+    table = prepared(source.table, coupled="coupled" in source.name)
+    headings, rows, reasons = cells(view.table(table))
+    figures = [_figure(figure, f"{anchor}-f{i}") for i, figure in enumerate(view.figures(table))]
     return {
         "anchor": anchor,
         "title": ": ".join(filter(None, (view.title or readable(source.study), source.name))),
         "about": view.about,
-        "lead": lead,
+        "lead": view.lead(table),
         "figures": figures,
         "headings": headings,
         "rows": rows,

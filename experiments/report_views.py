@@ -1,17 +1,16 @@
 """What the report says of each study: title, a sentence from the numbers, figures, table."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from experiments import anytime
+from experiments import anytime, choice, context, power_control
 from experiments import report_charts as charts
+from experiments import report_figures as figures
 from experiments import report_leads as leads
-from experiments.report_charts import Figure
-from experiments.report_numbers import number
-from experiments.report_tables import SPELLED, axes_of, of_axis
+from experiments.report_parts import Figure
+from experiments.report_tables import axes_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +23,8 @@ class View:
         lead: table -> what to see, in a sentence made of its numbers.
         figures: table -> its figures.
         table: table -> the rows that are shown.
+        axes: columns that name a cell; None accepts any.
+        own: columns that every summary of the study has, and not all of others'.
     """
 
     title: str
@@ -31,111 +32,8 @@ class View:
     lead: Callable[[pd.DataFrame], str]
     figures: Callable[[pd.DataFrame], Sequence[Figure]]
     table: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table
-
-
-def _values_and_time(table: pd.DataFrame) -> list[Figure]:
-    axis = axes_of(table)[0]
-    unit = table["unit"].iloc[0]
-    found = [
-        charts.dots(
-            table,
-            title="Value and the paper's number"
-            if table["paper_mean"].notna().any()
-            else "Value by method",
-            what=f"Mean [{unit}]",
-            value="mean",
-            low="mean_low",
-            high="mean_high",
-            label="mean_label",
-            where=axis.capitalize(),
-            paper="paper_mean",
-        )
-    ]
-    if table["gap_percent"].notna().any():
-        shown = table.assign(gap_label=table["gap_percent_label"])
-        found.append(charts.against_time(shown, best=leads.best(table), where=axis.capitalize()))
-    return found
-
-
-def _choice_figures(table: pd.DataFrame) -> list[Figure]:
-    table = table.copy()
-    in_time = table["in_time"].astype(bool) & table["skipped"].isna()
-    gap = table["gap_percent"].clip(lower=0)
-    late = table["skipped"].notna().map({True: "N/A", False: "late"})
-    table["text"] = gap.map(lambda g: f"{g:.2f}" if g < 10 else f"{g:.0f}").where(in_time, late)
-    table["gap"] = gap.where(in_time)
-    table["line"] = table["goal"] + ", " + table["setting"]
-    table["place"] = table["deadline_s"].map("{:g} s".format)
-    ordered = table.sort_values(
-        "goal", key=lambda g: g.map(_order_of(table["goal"])), kind="stable"
-    )
-    return [charts.grid(ordered, title="Gap by goal and setting", where="Due in")]
-
-
-def _order_of(column: pd.Series) -> Mapping[Any, int]:
-    return {name: i for i, name in enumerate(column.unique())}
-
-
-def _agents_figures(table: pd.DataFrame) -> list[Figure]:
-    own = leads.over_seeds(table)
-    shown = own[~own["method"].isin(("Random", "Sorted matching", "Exact optimum"))]
-    return [
-        charts.dots(
-            shown,
-            title="Gap by method",
-            what=f"Gap to {leads.best(table)} [%]",
-            value="gap_percent",
-            low="gap_percent_low",
-            high="gap_percent_high",
-            label="gap_percent_label",
-            where="Size",
-        )
-    ]
-
-
-def _latency_figures(table: pd.DataFrame) -> list[Figure]:
-    high = table["p95_s"] if "p95_s" in table else table["seconds"]
-    shown = table.assign(high=high, label=[f"{number(s, 3)} s" for s in table["seconds"]])
-    return [
-        charts.dots(
-            shown,
-            title="Seconds per decision",
-            what="Median, up to the 95 % quantile [s]",
-            value="seconds",
-            low="seconds",
-            high="high",
-            label="label",
-            where="Size",
-            paper="paper_s",
-            log=True,
-        )
-    ]
-
-
-def _sweep(
-    x: str, x_title: str, what: str, value: str, half: str, *, over_time: bool = False
-) -> Callable[..., list[Figure]]:
-    """Figures of a study whose last axis is a number."""
-
-    def figures(table: pd.DataFrame) -> list[Figure]:
-        rest = [name for name in axes_of(table) if name != x]
-        place = [", ".join(of_axis(a, row[a]) for a in rest) for row in table.to_dict("records")]
-        return [
-            charts.lines(
-                table.assign(place=place),
-                title=what,
-                x=x,
-                x_title=x_title,
-                what=what,
-                value=value,
-                half=half,
-                label=f"{value}_label",
-                where=", ".join(SPELLED.get(a, a) for a in rest).capitalize() or "All",
-                over_time=over_time,
-            )
-        ]
-
-    return figures
+    axes: tuple[str, ...] | None = None
+    own: tuple[str, ...] = ()
 
 
 def _adaptation_figures(table: pd.DataFrame) -> list[Figure]:
@@ -220,7 +118,7 @@ def _rewards_table(table: pd.DataFrame) -> pd.DataFrame:
 
 def _generic(table: pd.DataFrame) -> list[Figure]:
     known = "method" in table and "mean_label" in table and axes_of(table)
-    return _values_and_time(table) if known else []
+    return figures.values_and_time(table) if known else []
 
 
 def _nothing(table: pd.DataFrame) -> list[Figure]:
@@ -231,52 +129,71 @@ def _without_slot(table: pd.DataFrame) -> pd.DataFrame:
     return table.drop(columns="slot", errors="ignore")
 
 
+_VALUED = ("unit", "mean", "mean_half", "gap_percent", "gap_half_percent", "seconds", "paper_mean")
+"""Of summaries whose values are shown beside the paper's."""
+
 VIEWS: dict[str, View] = {
     "scaling": View(
         "Scaling",
         "Table V: up to 2000 users and 2000 channels, every method on the same instances.",
         leads.of_values,
-        _values_and_time,
+        figures.values_and_time,
+        axes=("scale",),
+        own=_VALUED,
     ),
     "small_scale": View(
         "Small scales",
         "Table III: the paper's eight triples (N, M, K), every method on the same instances.",
         leads.of_small,
-        _values_and_time,
+        figures.values_and_time,
+        axes=("triple",),
+        own=_VALUED,
     ),
     "choice": View(
         "Which method to choose",
         "The best method by goal, setting and the time there is.",
         leads.of_choice,
-        _choice_figures,
+        figures.choice_figures,
+        axes=choice.AXES,
+        own=("mean", "gap_percent", "skipped", "in_time", "best"),
     ),
     "anytime": View(
         "What there is by when",
         "Each method's gap over wall time, and which is ahead from when on.",
         leads.of_anytime,
-        _sweep("by_s", "Time [s]", "Gap [%]", "gap_percent", "gap_half_percent", over_time=True),
+        figures.sweep(
+            "by_s", "Time [s]", "Gap [%]", "gap_percent", "gap_half_percent", over_time=True
+        ),
         _ahead,
+        axes=(*anytime.AXES, "by_s"),
+        own=("gap_percent", "gap_half_percent", "ahead"),
     ),
     "agents": View(
         "Agents",
         "Deep reinforcement learning, trained with several seeds, on held-out instances.",
         leads.of_agents,
-        _agents_figures,
+        figures.agents_figures,
         leads.over_seeds,
+        axes=("size",),
+        own=(*_VALUED, "agent_seed"),
     ),
     "latency": View(
         "Seconds per decision",
         "Table IV: warm, one instance at a time; compilation apart.",
         leads.of_latency,
-        _latency_figures,
+        figures.latency_figures,
+        axes=("size",),
+        own=("seconds", "skipped", "p95_s", "compile_s", "paper_s"),
     ),
     "context": View(
         "Prompt budgets",
         "Table VI: what tokens of the prompt are worth, and what they cost.",
         leads.of_context,
-        _sweep(
+        figures.sweep(
             "prompt_budget", "Prompt budget [tokens]", "Gap [%]", "gap_percent", "gap_half_percent"
         ),
+        axes=context.AXES,
+        own=(*_VALUED, "prompt_tokens", "detail_percent", "paper_s"),
     ),
     "adaptation": View(
         "Adaptation",
@@ -284,6 +201,8 @@ VIEWS: dict[str, View] = {
         "are and adapted.",
         leads.of_adaptation,
         _adaptation_figures,
+        axes=("move",),
+        own=("gap_percent", "lost_percent", "home_gap_percent", "made_gap_percent"),
     ),
     "ablation": View(
         "Terms of the reward",
@@ -292,31 +211,39 @@ VIEWS: dict[str, View] = {
         leads.of_ablation,
         _ablation_figures,
         leads.over_seeds,
+        axes=("setting", "size"),
+        own=("gap_percent", "raw_valid_percent", "paper_valid_percent", "agent_seed"),
     ),
     "dynamics": View(
         "Weightings over the steps",
         "Figure 2: GRPO of the small model under five weightings; parts are without their weights.",
         leads.of_dynamics,
-        _sweep("step", "Step of GRPO", "Mean over seeds", "mean", "mean_half"),
+        figures.sweep("step", "Step of GRPO", "Mean over seeds", "mean", "mean_half"),
         _last_step,
+        axes=("part", "step"),
+        own=("mean", "mean_half", "seeds"),
     ),
     "horizon": View(
         "Over many slots",
         "The discounted objective, Eq. (4), with traffic and primary users.",
         leads.of_horizon,
         _horizon_figures,
+        axes=("size",),
+        own=("throughput_mbps", "jain_index", "served_share"),
     ),
     "power_control": View(
         "Powers under a total budget",
         "Gradient ascent through the rates beside water-filling, and jointly with channels.",
         leads.of_power,
-        _sweep(
+        figures.sweep(
             "tx_power_dbm",
             "Power per user in the mean [dBm]",
             "Gain over equal power [%]",
             "gain_percent",
             "gain_half_percent",
         ),
+        axes=power_control.AXES,
+        own=("gain_percent", "gain_half_percent", "steps"),
     ),
     "repair_ratio": View(
         "What the repair may lose",
@@ -324,6 +251,8 @@ VIEWS: dict[str, View] = {
         leads.of_repair,
         _nothing,
         _without_slot,
+        axes=(),
+        own=("what", "model", "rule", "worst_ratio", "mean_ratio"),
     ),
     "rewards_forms": View(
         "Rewards of programs",
@@ -331,6 +260,8 @@ VIEWS: dict[str, View] = {
         leads.of_rewards,
         _nothing,
         _rewards_table,
+        axes=(),
+        own=("program", "honest", "form", "total"),
     ),
 }
 """Study -> how it is shown; any other with a summary is shown as well as it can be."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from experiments.study import Study
     from lsajax.runs.training import Trained
 
-TIME = "a minute for a joint head of few actions, ten for the sequential one, on 2 cores"
+TIME = "a minute for a joint head of few actions, ten for the sequential one on 2 cores"
 
 Head = Literal["joint", "joint-sums", "sequential"]
 # None of these changes what is trained.
@@ -225,7 +225,7 @@ def _default_folder(config: Config) -> pathlib.Path:
 
 def run(prepared: Prepared) -> None:
     """Trains from where it stopped, evaluates, and writes table and figure."""
-    from experiments import study, tables
+    from experiments import outputs, study, tables
     from lsajax.runs import checkpoints
 
     config, agent, folder = prepared.config, prepared.agent, prepared.folder
@@ -241,7 +241,7 @@ def run(prepared: Prepared) -> None:
         compared = evaluation(config, agent, trained)
         rows = study.run(compared, folder, config.realizations)
         summary = table(compared, rows)
-        summary.to_csv(folder.path / "summary.csv", index=False)
+        outputs.write_summary(folder, summary)
         figure(config, summary, curve, folder.path / "train_agent")
     tables.print_table(
         summary[summary["agent_seed"].isna()],

@@ -118,6 +118,8 @@ def run(prepared: Prepared) -> None:
     """Trains what is not trained yet, evaluates what is not evaluated yet; tables and figure."""
     from rich.console import Console
 
+    from experiments import outputs
+
     console = Console(stderr=True)
     config, folder = prepared.config, prepared.folder
     with prepared.resources:
@@ -128,7 +130,7 @@ def run(prepared: Prepared) -> None:
         rows = folder.rows()
         rows = rows[rows["realization"] < config.realizations]
         summary = table(rows)
-        summary.to_csv(folder.path / "summary.csv", index=False)
+        outputs.write_summary(folder, summary)
         curves(trained, folder.path / "curves")
         if config.ship is not None:
             best = min(trained, key=lambda t: t["metrics/dual_gap"][-1].mean())

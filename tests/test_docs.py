@@ -9,6 +9,7 @@ import tomllib
 
 import pytest
 
+from experiments import __main__ as listing
 from experiments import pages, rows
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -54,6 +55,13 @@ def test_every_column_of_the_rows_is_documented():
     page = (ROOT / "docs" / "studies.md").read_text()
     for column, meaning in rows.COLUMNS.items():
         assert f"| `{column}` | {meaning} |" in page
+
+
+@pytest.mark.parametrize(("name", "time"), [(n, t) for n, (t, _) in listing.studies().items()])
+def test_expected_times_are_those_of_the_studies(name, time):
+    page = (ROOT / "docs" / "studies.md").read_text()
+    (line,) = [x for x in page.splitlines() if x.startswith(f"| `python -m experiments.{name}` |")]
+    assert line.split("|")[-2].strip().replace("`", "") == time.replace(" on 2 cores", "")
 
 
 def test_the_wheel_holds_lsajax_alone():

@@ -8,6 +8,8 @@ import pytest
 import llm.models
 from experiments import context, methods
 from experiments.context import Config
+from experiments.pages_latency import context_table
+from experiments.report import SHIPPED
 from tests.experiments.test_scaling import KnownModel
 
 
@@ -73,3 +75,15 @@ def test_more_detail_takes_more_tokens_until_the_window_is_full(tmp_path, monkey
 def test_options_that_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         context.check(Config(**options))
+
+
+def test_the_table_of_the_pages_has_the_papers_numbers():
+    summary = pd.read_csv(SHIPPED / "context.csv")
+    lines = context_table(summary).splitlines()
+    own = summary[summary["method"] == methods.LLM]
+    rows = [line for line in lines if line.startswith("| ")][1:]
+    assert len(rows) == len(own)
+    assert rows[0].startswith(f"| 512 | 0 | 58 | 72 | {own['mean'].iloc[0]:.0f} | ")
+    (whole,) = [row for row in rows if row.startswith("| 2048 | 1 |")]
+    assert "| N/A (41891) |" in whole and whole.endswith("| N/A (7460) |")
+    assert any(line.startswith("- budget 2048, detail 1: prompt: 2038 tokens") for line in lines)

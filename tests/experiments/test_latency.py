@@ -1,5 +1,7 @@
 """Seconds per decision, compilation and batches apart; what of them the table shows."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,8 @@ import pytest
 import llm.models
 from experiments import latency, methods, small_scale
 from experiments.latency import Config
+from experiments.pages_latency import latency_table
+from experiments.report import SHIPPED
 from tests.experiments.test_scaling import KnownModel
 
 
@@ -36,6 +40,7 @@ def test_a_run_its_stages_and_its_resume(tmp_path, monkeypatch, capsys):
     assert by_method.loc[methods.OPTIMUM, "seconds"] == own["seconds"].median()
     assert by_method.loc[methods.OPTIMUM, "p95_s"] == own["seconds"].quantile(0.95)
     # A first call compiles: it takes longer than what it compiled. No model compiles.
+    assert np.isnan(by_method.loc[methods.LLM, "compile_s"])
     solvers = by_method.drop([methods.LLM, methods.GROUPED])
     assert (solvers["compile_s"] > solvers["seconds"]).all()
     assert (solvers["batch_per_s"] > 0).all() and np.isnan(
@@ -79,6 +84,7 @@ def test_agents_are_trained_where_they_fit(tmp_path):
     _, summary = run(tmp_path, model="none", realizations=1, batch=4, train_s=1.0)
     own = summary.set_index("method").loc[["DQN, joint", "PPO, joint"]]
     assert (own["seconds"] > 0).all() and (own["batch_per_s"] > 0).all()
+    assert list(own["paper_s"]) == [0.0012, 0.0007]
 
 
 def test_what_is_too_slow_for_a_batch_is_left_out(tmp_path):
@@ -89,7 +95,36 @@ def test_what_is_too_slow_for_a_batch_is_left_out(tmp_path):
 
 def test_the_paper_has_its_triples():
     assert latency.PAPER_S["(15,20,8)", methods.OPTIMUM] == 0.0155
-    assert len(latency.PAPER_S) == 3 * 4 - 1
+    assert latency.PAPER_S["(15,20,4)", "DQN, joint"] == 0.018
+    assert latency.PAPER_S["(5,5,1)", "PPO, joint"] == 0.0007
+    # Exhaustive, DQN and PPO are N/A at the largest triple.
+    assert len(latency.PAPER_S) == 5 * 4 - 3
+    shipped = pd.read_csv(SHIPPED / "latency.csv").set_index(["size", "method"])
+    own = shipped["paper_s"].dropna()
+    assert own.to_dict() == latency.PAPER_S
+
+
+def test_the_table_of_the_pages_has_the_papers_numbers_and_the_stages():
+    table = latency_table(pd.read_csv(SHIPPED / "latency.csv"))
+    by_name = {line.split(" | ")[0]: line for line in table.splitlines()}
+    head = by_name["| ms"]
+    assert head == "| ms | stage | (5,5,1) | (10,15,3) | (15,20,4) | (15,20,8) | I | II | III |"
+    assert re.fullmatch(
+        r"\| DQN, joint \| \S+ \(1.2\) \| \S+ \(10.8\) \|.*", by_name["| DQN, joint"]
+    )
+    assert "| N/A (1.5) | N/A |" in by_name["| PPO, joint"]
+    assert re.search(r"\(7\u202f830\)", table) and "(0.1)" in by_name["| Exhaustive"]
+    for stage in latency.STAGES:
+        assert table.count(f" | {stage} | ") == 2  # with and without the cache of prefixes
+    assert "- PPO, joint, (15,20,4): budget_s must be at least" in table
+
+
+def test_the_table_of_the_pages_without_a_model():
+    shipped = pd.read_csv(SHIPPED / "latency.csv")
+    own = shipped[shipped["method"] == methods.OPTIMUM]
+    without = own.drop(columns=[f"{stage}_s" for stage in latency.STAGES])
+    assert latency_table(without) == latency_table(own)
+    assert "Stages" not in latency_table(own) and "N/A" not in latency_table(own)
 
 
 @pytest.mark.parametrize(

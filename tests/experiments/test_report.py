@@ -2,6 +2,7 @@
 
 import dataclasses
 import html.parser
+import importlib
 import json
 import pathlib
 import re
@@ -11,12 +12,16 @@ import sys
 
 import pandas as pd
 import pytest
+import tyro
 
 pytest.importorskip("altair")
 pytest.importorskip("vl_convert")
 
-from experiments import report, report_views
+from experiments import __main__ as listing
+from experiments import latency, outputs, report, report_tables, report_views
 from experiments.report_numbers import interval, number
+from experiments.report_parts import extremes
+from lsajax.runs import provenance
 from lsajax.runs.folder import BadRun
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
@@ -196,6 +201,139 @@ def test_bad_folders(tmp_path):
         report.prepare(report.Config(out=tmp_path))
 
 
+def declared(path, study, table):
+    """A run's folder that says of a table that it is of a study."""
+    run_folder(path, table)
+    (path / "run.json").write_text(json.dumps({**RUN, "config": {"study": study}}))
+    return path
+
+
+def of_study(study, **changes):
+    table = pd.read_csv(report.SHIPPED / f"{study}.csv").astype(object)
+    for name, value in changes.items():
+        table.loc[table[table.columns[0]] == table.iloc[-1, 0], name] = value
+    return table
+
+
+@pytest.mark.parametrize(
+    ("study", "table", "said"),
+    [
+        (
+            "latency",
+            of_study("context"),
+            "the columns before 'method' are prompt_budget, prompt_detail, and its own are size",
+        ),
+        ("horizon", of_study("latency"), "throughput_mbps, jain_index, served_share are missing"),
+        ("scaling", of_study("rewards_forms"), "the columns before 'method' are none"),
+        ("latency", of_study("latency", seconds=None), "a cell of it has no values"),
+        ("scaling", of_study("scaling_plain", mean=None), "a cell of it has no values"),
+        ("latency", of_study("latency", seconds="soon"), "column 'seconds' has 'soon' where a num"),
+        ("scaling", of_study("scaling_plain", mean_half="wide"), "column 'mean_half' has 'wide'"),
+        (
+            "scaling",
+            of_study("scaling_plain").assign(method=3.5),
+            "column 'method' has 3.5 where a name",
+        ),
+        ("horizon", of_study("horizon", jain_index=None), "cannot be shown as rows of horizon"),
+    ],
+)
+def test_what_is_not_a_summary_of_its_study(tmp_path, study, table, said):
+    path = declared(tmp_path / "run", study, table)
+    with pytest.raises(BadRun) as error:
+        report.page([*report.from_runs(path)])
+    assert str(error.value).startswith(f"{path / 'summary.csv'} cannot be shown as rows of {study}")
+    assert said in str(error.value)
+
+
+def test_a_summary_that_was_cut_off(tmp_path):
+    path = declared(tmp_path / "run", "latency", of_study("latency"))
+    whole = (path / "summary.csv").read_bytes()
+    (path / "summary.csv").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BadRun, match=r"summary\.csv ends within a line"):
+        list(report.from_runs(path))
+    (path / "summary.csv").write_bytes(b"a,b\n1,2\n1,2,3\n")
+    with pytest.raises(BadRun, match=r"summary\.csv cannot be read as a table"):
+        list(report.from_runs(path))
+
+
+def test_a_summary_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    folder = dataclasses.make_dataclass("Folder", ["path"])(tmp_path)
+    outputs.write_summary(folder, pd.DataFrame({"a": [1, 2]}))
+    before = (tmp_path / "summary.csv").read_bytes()
+    assert before == b"a\n1\n2\n"
+
+    def full(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(provenance.os, "fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        outputs.write_summary(folder, pd.DataFrame({"a": range(1000)}))
+    assert (tmp_path / "summary.csv").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.csv"]
+
+
+def test_runs_that_are_left_out_are_named(tmp_path, capsys):
+    declared(tmp_path / "a", "latency", of_study("latency"))
+    for name, config in (("b", {"study": "context"}), ("b/training", {"steps": 20})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(json.dumps({**RUN, "config": config}))
+    out = tmp_path / "report.html"
+    report.run(report.prepare(report.Config(folders=(tmp_path,), out=out)))
+    said = capsys.readouterr().err
+    assert said.startswith(f"Left out, since they have no summary.csv yet: {tmp_path / 'b'}. Each")
+    (footer,) = [e["text"] for e in Page(out.read_text()).all("p") if "Written" in e["text"]]
+    assert footer.startswith(f"Left out, since they have no summary.csv yet: {tmp_path / 'b'}.")
+
+
+def test_quick_runs_every_study():
+    # It makes the page itself; a question of one's own; prices, of which the page has no view.
+    without = {"report", "monte_carlo", "train_duals"}
+    studies = {call[0] for call in report.quick_calls().values()}
+    assert studies == set(listing.studies()) - without
+
+
+@pytest.mark.parametrize("call", report.quick_calls().values(), ids=" ".join)
+def test_quick_commands_parse(call):
+    study, *words = call
+    module = importlib.import_module(f"experiments.{study}")
+    config = tyro.cli(module.Config, args=words)
+    module.check(config)
+    assert config.quick and config.resume and config.out.parts[:2] == ("results", "quick")
+
+
+def test_the_words_of_a_figure_say_what_is_drawn(sources):
+    (source,) = [source for source in sources if source.study == "latency"]
+    table = report_tables.prepared(source.table)
+    seconds, stages = report_views.VIEWS["latency"].figures(table)
+    assert "95 % intervals" not in seconds.alt and "up to the 95 % quantile" in seconds.alt
+    own = table.set_index(["size", "method"]).loc[("III", "LLM (code)")]
+    assert f"Execute {number(1e3 * own['execute_s'], 3)}" in stages.alt
+    # The menu and the table have both ways and every size.
+    assert len(stages.data) == 2 * table["size"].nunique()
+    drawn = stages.chart.to_dict()["data"]["values"]
+    whole = sum(r["ms"] for r in drawn if (r["place"], r["method"]) == ("III", "LLM (code)"))
+    assert whole == pytest.approx(1e3 * own["seconds"], rel=0.02)
+
+
+def test_the_words_of_a_figure_name_the_ends_of_every_place():
+    table = pd.DataFrame(
+        {"place": ["I", "I", "II", "II"], "method": ["a", "b", "a", "b"], "mean": [1, 9, 3, 4]}
+    )
+    said = extremes(table, "mean", "II")
+    assert said == ("at II from 3 (a) to 4 (b); over all 2 places from 1 (a at I) to 9 (b at I)")
+    assert extremes(table[:2], "mean", "I") == "at I from 1 (a) to 9 (b)"
+
+
+def test_compilation_of_a_language_model_is_no_number():
+    table = pd.read_csv(report.SHIPPED / "latency.csv")
+    headings, rows, _ = report_tables.cells(report_tables.prepared(table))
+    column = headings.index("Compilation, s")
+    shown = {row[1].text: row[column].text for row in rows}
+    assert shown["LLM (code)"] == shown["LLM, no prefix cache"] == "–"
+    assert shown["Exact optimum"] not in ("–", "")
+    assert "Execute, ms" in headings
+
+
 def test_command_line(tmp_path):
     call = [sys.executable, "-m", "experiments.report", str(tmp_path / "none")]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
@@ -283,13 +421,18 @@ def study_table(study):
         budget = table["scale"].map({"I": 512, "II": 1024, "III": 2048})
         return (
             table.drop(columns="scale")
-            .assign(prompt_detail=1.0)[["prompt_detail", *table.columns[1:]]]
+            .assign(prompt_tokens=58, detail_percent=0.0, paper_s=7.46, prompt_detail=1.0)[
+                ["prompt_detail", *table.columns[1:], "prompt_tokens", "detail_percent", "paper_s"]
+            ]
             .pipe(lambda t: t.assign(prompt_budget=budget)[["prompt_budget", *t.columns]])
         )
     table = table.rename(columns={"scale": "size"})
     if study == "latency":
         seconds = table["seconds"]
-        return table.assign(p95_s=2 * seconds, paper_s=100 * seconds)
+        asked = table["method"].str.startswith("LLM")
+        stages = {f"{stage}_s": (0.1 * seconds).where(asked) for stage in latency.STAGES}
+        more = {"p95_s": 2 * seconds, "compile_s": 1.0, "paper_s": 100 * seconds}
+        return table.assign(**more, **stages).drop(columns="prefill_s")
     shares = {"throughput_mbps": table["mean"], "jain_index": table["gap_percent"] / 100}
     halves = {f"{name}_half": values / 10 for name, values in shares.items()}
     return table.assign(**shares, **halves, served_share=1.0)
@@ -298,7 +441,7 @@ def study_table(study):
 @pytest.mark.parametrize(
     ("study", "figures", "said"),
     [
-        ("latency", 1, "is 100 times as fast"),
+        ("latency", 2, "is 100 times as fast"),
         ("context", 1, "repaired, are 4.1 ± 6.4 % (512 tokens, detail 1) to 13.5 ± 7.0 % (2048"),
         ("horizon", 2, "the fairest is Random, 46"),
         ("adaptation", 2, "Lost without being adapted, over 9 moves from home: LLM, repair off"),
