@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments import anytime
+from experiments import anytime, shares
 from experiments import report_charts as charts
 from experiments import report_leads as leads
 from experiments.report_charts import Figure
@@ -144,7 +144,7 @@ def _adaptation_figures(table: pd.DataFrame) -> list[Figure]:
         charts.dots(
             moved,
             title="Gap as it came from home",
-            what="Gap to the best [%]",
+            what="Gap to the optimum or, in coupled, an upper bound [%]",
             value="gap_percent",
             low="gap_percent_low",
             high="gap_percent_high",
@@ -166,6 +166,12 @@ def _adaptation_figures(table: pd.DataFrame) -> list[Figure]:
 
 def _ablation_figures(table: pd.DataFrame) -> list[Figure]:
     own = leads.over_seeds(table)
+    found = [shares.valid(row) for row in own.to_dict("records")]
+    own = own.assign(
+        raw_valid_percent_low=[share.low for share in found],
+        raw_valid_percent_high=[share.high for share in found],
+        raw_valid_percent_label=[f"{share.text()}, {share.counted}" for share in found],
+    )
     return [
         charts.dots(
             own,
