@@ -1,6 +1,6 @@
 """Writes the tables of README and docs from docs/results: `python -m experiments.pages`.
 
-A page holds a line `<!-- table: FILE.csv -->`, or `<!-- table: FILE.json PART -->`; what follows is
+A page holds a line `<!-- table: FILE.csv -->`, or `<!-- table: FILE PART -->`; what follows is
 replaced, up to `<!-- end of table -->`.
 """
 
@@ -12,7 +12,14 @@ from typing import Any
 
 import pandas as pd
 
-from experiments import code_curves, code_model, learning, pages_training, rewards
+from experiments import (
+    code_curves,
+    code_model,
+    learning,
+    pages_sentences,
+    pages_training,
+    rewards,
+)
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = (
@@ -263,6 +270,8 @@ _PARTS = {
     "training": training_speed,
     "chunks": monte_carlo_chunks,
     "engines": monte_carlo_engines,
+    "paper": pages_sentences.of_the_paper,
+    "leakage": pages_sentences.won_back,
 }
 
 # By the first word of the file.
@@ -290,10 +299,10 @@ def filled(page: str) -> str:
 
     def made(found: re.Match[str]) -> str:
         file = ROOT / "docs" / "results" / found[2]
-        if found[3] is not None:
-            table = _PARTS[found[3]](json.loads(file.read_text(encoding="utf-8")))
-        else:
-            table = _TABLES[re.split(r"\W|_", found[2])[0]](pd.read_csv(file))
+        csv = file.suffix == ".csv"
+        rows = pd.read_csv(file) if csv else json.loads(file.read_text(encoding="utf-8"))
+        name = re.split(r"\W|_", found[2])[0]
+        table = (_TABLES[name] if found[3] is None else _PARTS[found[3]])(rows)
         return f"{found[1]}\n{table}\n{found[4]}"
 
     return _TABLE.sub(made, page)
