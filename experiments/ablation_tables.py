@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments import plotting, tables
+from experiments import plotting, shares, tables
 from experiments.ablation import NAMES, PAPER_SIZE, Answering, Config
 from experiments.study import Study
 from experiments.summary import mean_interval, summarise
@@ -77,17 +77,21 @@ def _together(own: list[dict[str, Any]], spent: list[float], place: tuple[Any, .
 def print_table(config: Config, summary: pd.DataFrame) -> None:
     """Validity and value without the repair, and the gap with it."""
     shown = summary[summary["agent_seed"].isna()]
+    found = [shares.valid(row) for row in shown.to_dict("records")]
+    shown = shown.assign(low=[s.low for s in found], high=[s.high for s in found])
     columns = [
-        Column("Valid,\n%", "raw_valid_percent", "raw_valid_half_percent", ".0f", ".1f"),
+        Column("Valid,\n%", "raw_valid_percent", None, ".0f", ".1f"),
+        Column("from", "low", None, ".0f", ".1f"),
+        Column("to", "high", None, ".0f", ".1f"),
         Column("Worst\nseed, %", "raw_valid_low_percent", None, ".0f", ".1f"),
         Column("Mean", "mean", "mean_half", ".0f", ".1f"),
-        Column("Gap, %", "gap_percent", "gap_half_percent", ".1f", ".2f"),
-        Column("Repaired,\n%", "repaired_gap_percent", "repaired_gap_half_percent", ".1f", ".2f"),
+        Column("Gap, %", "gap_percent", "gap_half_percent", ".1f", ".1f"),
+        Column("Repaired,\n%", "repaired_gap_percent", "repaired_gap_half_percent", ".1f", ".1f"),
         Column("Train,\ns", "training_s", None, ".0f", ".1f"),
         Column("Paper", "paper_mean", None, ".0f", ".0f"),
         Column("Paper,\nvalid", "paper_valid_percent", None, ".0f", ".0f"),
     ]
-    for name in ("paper_mean", "paper_valid_percent", "training_s", "raw_valid_half_percent"):
+    for name in ("paper_mean", "paper_valid_percent", "training_s"):
         if name not in shown:
             shown = shown.assign(**{name: float("nan")})
     if "raw_valid_low_percent" not in shown:
@@ -99,7 +103,11 @@ def print_table(config: Config, summary: pd.DataFrame) -> None:
         columns=columns,
         caption=f"Mbit/s; ± half width of the 95 % t interval over {config.seeds} seeds, or over "
         "instances where there is one model",
-        notes=["Repaired: the gap of the same answers after the repair. Train: of a seed."],
+        notes=[
+            "Valid, from, to: its 95 % interval, over seeds, within 0 and 100; of a single model, "
+            "or where all seeds agree, Wilson's of the answers. Repaired: the gap of the same "
+            "answers after the repair. Train: of a seed."
+        ],
     )
 
 
@@ -108,13 +116,15 @@ def figure(summary: pd.DataFrame, stem: pathlib.Path) -> None:
     own = summary[summary["agent_seed"].isna()]
     place = own["setting"] + "\n" + own["size"].astype(str)
     names = list(own["method"].unique())
+    found = [shares.valid(row) for row in own.to_dict("records")]
+    bounds = {"low": [s.low for s in found], "high": [s.high for s in found]}
     panels = (
-        ("raw_valid_percent", "raw_valid_half_percent", "Valid answers, repair off [%]"),
+        ("raw_valid_percent", None, "Valid answers, repair off [%]"),
         ("gap_percent", "gap_half_percent", "Gap to the optimum, repair off [%]"),
         ("repaired_gap_percent", "repaired_gap_half_percent", "The same, repaired [%]"),
     )
     with plotting.figure(stem, columns=len(panels)) as axes:
         for ax, (value, half, title) in zip(axes, panels, strict=True):
-            halves = own[half] if half in own else float("nan")
-            shown = own.assign(place=place, mean=own[value], half=halves)
+            shown = own.assign(place=place, mean=own[value])
+            shown = shown.assign(**(bounds if half is None else {"half": own[half]}))
             plotting.points_panel(ax, shown[shown["mean"].notna()], "place", title, order=names)

@@ -10,6 +10,7 @@ from experiments.findings_rows import (
     NotMeasured,
     at,
     gap,
+    has,
     milliseconds,
     rows,
 )
@@ -158,6 +159,36 @@ def context() -> Finding:
         f"{gap(worst)} ({worst['prompt_budget']:.0f}, {worst['prompt_detail']:.2g}): that says "
         f"nothing about a 7 B model. {TRAINED_MODEL}.",
         ("context.csv",),
+    )
+
+
+def context_seconds() -> Finding:
+    """Seconds of a decision by the tokens of its prompt."""
+    found = rows("context.csv", "experiments.context")
+    own = found[(found["method"] == "LLM (code)") & found["seconds"].notna()]
+    paper = own[own["paper_s"].notna()].sort_values("prompt_budget")
+    verdict = UNTESTED
+    if len(paper) > 1:
+        verdict = HOLDS if paper["seconds"].is_monotonic_increasing else FAILS
+    least = own[own["prompt_tokens"] == own["prompt_tokens"].min()]["seconds"]
+    most = own.loc[own["prompt_tokens"].idxmax()]
+    full = found.loc[found["paper_s"].notna() & found["skipped"].notna(), "prompt_budget"].unique()
+    budgets = ", ".join(f"{budget:.0f}" for budget in full)
+    read = ""
+    if has("latency.csv") and "prefill_s" in rows("latency.csv"):
+        longest = rows("latency.csv")["prefill_s"].max()
+        read = (
+            f" Reading a prompt takes at most {milliseconds(longest)} of a decision in latency.csv."
+        )
+    ends = f" Prompts that use {budgets} tokens do not fit into its context." if budgets else ""
+    return Finding(
+        verdict,
+        f"With the small model {own['prompt_tokens'].min():.0f} tokens take "
+        f"{milliseconds(least.min())} to {milliseconds(least.max())}, the same prompt under "
+        f"{len(least)} budgets, and {most['prompt_tokens']:.0f} tokens "
+        f"{milliseconds(most['seconds'])}, on a machine with other work: a budget costs nothing, "
+        f"the tokens that are used do.{read}{ends}",
+        ("context.csv", *(("latency.csv",) if read else ())),
     )
 
 

@@ -16,6 +16,8 @@ PARTLY = "Holds in part."
 FAILS = "Does not hold."
 UNTESTED = "Cannot be tested here."
 NOT_YET = "Not yet measured."
+PAPER_STEPS = 300
+"""Of GRPO."""
 TRAINED_MODEL = (
     "It takes the paper's checkpoints, or a training of a 7 B model by GRPO on several GPUs"
 )

@@ -1,6 +1,6 @@
 """Writes the tables of README and docs from docs/results: `python -m experiments.pages`.
 
-A page holds a line `<!-- table: FILE.csv -->`, or `<!-- table: FILE.json PART -->`; what follows is
+A page holds a line `<!-- table: FILE.csv -->`, or `<!-- table: FILE PART -->`; what follows is
 replaced, up to `<!-- end of table -->`.
 """
 
@@ -13,7 +13,15 @@ from typing import Any
 
 import pandas as pd
 
-from experiments import code_curves, code_model, learning, pages_latency, pages_training, rewards
+from experiments import (
+    code_curves,
+    code_model,
+    learning,
+    pages_latency,
+    pages_sentences,
+    pages_training,
+    rewards,
+)
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = (
@@ -266,6 +274,8 @@ _PARTS: dict[str, Callable[[Any], str]] = {
     "training": training_speed,
     "chunks": monte_carlo_chunks,
     "engines": monte_carlo_engines,
+    "paper": pages_sentences.of_the_paper,
+    "leakage": pages_sentences.won_back,
 }
 
 # By the first word of the file.

@@ -1,15 +1,18 @@
 """Tables of docs/ablations.md: adaptation, terms of the reward, weightings."""
 
+import math
+
 import pandas as pd
 
+from experiments import shares
 from experiments.dynamics import ends
 from experiments.report_numbers import interval, number
 
 
 def adaptation_table(summary: pd.DataFrame) -> str:
     """Markdown of a summary of the study of adaptation, and why a method has no number."""
-    head = ["move", "method", "gap at home, %", "gap moved, %", "gap adapted, %", "lines"]
-    head += ["training, s", "samples", "ms"]
+    head = ["move", "method", "gap at home, %", "gap moved, %", "gap adapted, %", "lost, %"]
+    head += ["lines", "prompt lines", "training, s", "samples", "ms"]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     own = summary[(summary["move"] != "home") & (summary["method"] != "Random")]
     for row in own.to_dict("records"):
@@ -20,7 +23,10 @@ def adaptation_table(summary: pd.DataFrame) -> str:
             _percent(row["home_gap_percent"]),
             "N/A" if isinstance(row["skipped"], str) else moved,
             _percent(row["made_gap_percent"]),
-            number(row["lines_changed"]),
+            interval(row["lost_percent"], row["lost_half_percent"]),
+            # What writes a program anew has no lines of its own that change.
+            number(row["lines_changed"] if pd.isna(row["prompt_lines"]) else math.nan),
+            number(row["prompt_lines"]),
             number(row["adapt_s"], 2),
             number(row["adapt_samples"]),
             number(1e3 * row["seconds"], 2),
@@ -37,17 +43,19 @@ def adaptation_table(summary: pd.DataFrame) -> str:
 
 def ablation_table(summary: pd.DataFrame) -> str:
     """Markdown of a summary of the ablation, seeds taken together."""
-    head = ["setting", "N, M, K", "trained with", "valid, %", "worst seed, %", "gap, %"]
-    head += ["gap repaired, %", "training of a seed, s", "paper, valid %"]
+    head = ["setting", "N, M, K", "trained with", "valid, %", "n", "worst seed, %"]
+    head += ["gap, %", "gap repaired, %", "training of a seed, s", "paper, valid %"]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     own = summary[summary["agent_seed"].isna()]
     for row in own.to_dict("records"):
         skipped = isinstance(row["skipped"], str)
+        valid = shares.valid(row)
         cells = [
             row["setting"],
             str(row["size"]).replace(",", ", "),
             row["method"],
-            _percent(row["raw_valid_percent"], row["raw_valid_half_percent"]),
+            valid.text(),
+            valid.counted,
             number(row["raw_valid_low_percent"], 3),
             "N/A" if skipped else _percent(row["gap_percent"], row["gap_half_percent"]),
             _percent(row["repaired_gap_percent"], row["repaired_gap_half_percent"]),

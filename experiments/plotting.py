@@ -241,23 +241,25 @@ def points_panel(
 
     Args:
         axes: where to draw.
-        table: `method`, `mean`, `half` and the place.
+        table: `method`, `mean`, the place, and `half` of the interval, or its `low` and `high`.
         axis: the column whose values are the places on the x axis.
         quantity: what the values are, with its unit.
         order: of the methods, which gives them their colours.
     """
+    if "low" not in table:
+        half = table["half"].fillna(0)
+        table = table.assign(low=table["mean"] - half, high=table["mean"] + half)
     places = list(table[axis].unique())
     styles = {name: _OTHERS[i % len(_OTHERS)] for i, name in enumerate(order)}
     for i, name in enumerate(order):
         own = table[table["method"] == name].set_index(axis).reindex(places)
         x = np.arange(len(places)) + 0.8 * ((i + 0.5) / len(order) - 0.5)
         colour, marker = styles[name]
-        half = own["half"].fillna(0)
         filled = "none" if i >= len(_OTHERS) else colour
         axes.errorbar(
             x,
             own["mean"],
-            yerr=half,
+            yerr=[own["mean"] - own["low"], own["high"] - own["mean"]],
             color=colour,
             marker=marker,
             mfc=filled,

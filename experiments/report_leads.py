@@ -2,9 +2,10 @@
 
 import pandas as pd
 
-from experiments import anytime
+from experiments import anytime, shares
 from experiments.report_numbers import interval, number
 from experiments.report_tables import axes_of
+from experiments.small_scale import contradictions
 
 
 def last_cell(table: pd.DataFrame) -> pd.DataFrame:
@@ -37,16 +38,9 @@ def of_values(table: pd.DataFrame) -> str:
 
 
 def of_small(table: pd.DataFrame) -> str:
-    paper = table.pivot_table(index="place", columns="method", values="paper_mean", sort=False)
     said = of_values(table)
-    if not {"Exhaustive", "Exact optimum"} <= set(paper):
-        return said
-    below = int((paper["Exact optimum"] < paper["Exhaustive"]).sum())
-    both = int(paper[["Exact optimum", "Exhaustive"]].notna().all(axis=1).sum())
-    return (
-        f"{said} In the paper's own row Kuhn-Munkres lies below Exhaustive at {below} of {both} "
-        "triples, which on common instances cannot be."
-    )
+    beside = "paper_mean" in table and table["paper_mean"].notna().any()
+    return f"{said} {contradictions()}" if beside else said
 
 
 def of_choice(table: pd.DataFrame) -> str:
@@ -157,7 +151,7 @@ def of_ablation(table: pd.DataFrame) -> str:
     own = over_seeds(table)
     own = own[(own["place"] == own["place"].iloc[0]) & own["raw_valid_percent"].notna()]
     shown = [
-        f"{row['method']} {interval(row['raw_valid_percent'], row['raw_valid_half_percent'])} %"
+        f"{row['method']} {shares.valid(row).text(' %')}, {shares.valid(row).counted}"
         for row in own.to_dict("records")
     ]
     return f"Valid answers at {own['place'].iloc[0]}, repair off: {'; '.join(shown)}."

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from experiments import anytime, choice, context, power_control
+from experiments import anytime, choice, context, power_control, shares
 from experiments import report_charts as charts
 from experiments import report_figures as figures
 from experiments import report_leads as leads
@@ -42,7 +42,7 @@ def _adaptation_figures(table: pd.DataFrame) -> list[Figure]:
         charts.dots(
             moved,
             title="Gap as it came from home",
-            what="Gap to the best [%]",
+            what="Gap to the optimum or, in coupled, an upper bound [%]",
             value="gap_percent",
             low="gap_percent_low",
             high="gap_percent_high",
@@ -64,6 +64,12 @@ def _adaptation_figures(table: pd.DataFrame) -> list[Figure]:
 
 def _ablation_figures(table: pd.DataFrame) -> list[Figure]:
     own = leads.over_seeds(table)
+    found = [shares.valid(row) for row in own.to_dict("records")]
+    own = own.assign(
+        raw_valid_percent_low=[share.low for share in found],
+        raw_valid_percent_high=[share.high for share in found],
+        raw_valid_percent_label=[f"{share.text()}, {share.counted}" for share in found],
+    )
     return [
         charts.dots(
             own,

@@ -9,8 +9,8 @@ import dataclasses
 import functools
 import math
 import pathlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 import lsajax as lsa
 from experiments import config as options
@@ -42,6 +42,82 @@ PAPER_MBPS = {
     if value is not None
 }
 """Table III of the paper [Mbit/s]; its Kuhn-Munkres row stands at our exact optimum."""
+
+_EXACT = ("Exact optimum", "Exhaustive")
+_LEARNED = ("LLM (code)", "DQN, joint", "PPO, joint")
+_IN_THE_PAPER = {
+    "LLM (code)": "the LLM",
+    "Exact optimum": "Kuhn-Munkres",
+    "DQN, joint": "DQN",
+    "PPO, joint": "PPO",
+}
+
+
+class Above(NamedTuple):
+    """Where one row of the paper is above another.
+
+    Attributes:
+        method: the higher row, as it is named here.
+        other: the lower row.
+        triples: where it is above.
+        compared: triples where both have a number.
+        percent: the most that it is above.
+    """
+
+    method: str
+    other: str
+    triples: tuple[str, ...]
+    compared: int
+    percent: float
+
+    def text(self) -> str:
+        """Such as "DQN at 2 of 6 triples ((5,5,1), (5,5,2)), by up to 2.4 %"."""
+        name, count = _IN_THE_PAPER.get(self.method, self.method), len(self.triples)
+        where = "" if count == self.compared else f" ({', '.join(self.triples)})"
+        return f"{name} at {count} of {self.compared} triples{where}, by up to {self.percent:.1f} %"
+
+
+def above(method: str, other: str, paper: Mapping[tuple[str, str], float] = PAPER_MBPS) -> Above:
+    """Where `method` is above `other` in the paper's Table III."""
+    ratios = {
+        triple: paper[triple, method] / paper[triple, other]
+        for triple in TRIPLES
+        if (triple, method) in paper and (triple, other) in paper
+    }
+    there = tuple(triple for triple, ratio in ratios.items() if ratio > 1)
+    most = max((100 * (ratios[triple] - 1) for triple in there), default=0.0)
+    return Above(method, other, there, len(ratios), most)
+
+
+def impossible(paper: Mapping[tuple[str, str], float] = PAPER_MBPS) -> list[Above]:
+    """Rows of the paper's Table III above an exact one, which on common instances cannot be."""
+    methods = dict.fromkeys(method for _, method in paper)
+    found = [above(m, exact, paper) for exact in _EXACT for m in methods if m != exact]
+    return [row for row in found if row.triples]
+
+
+def contradictions(paper: Mapping[tuple[str, str], float] = PAPER_MBPS) -> str:
+    """What in the paper's Table III cannot be of the same instances, in sentences."""
+    found = impossible(paper)
+    if not found:
+        return "In the paper's Table III no row is above an exact one."
+    parts = [
+        f"above {_IN_THE_PAPER.get(exact, exact)} are {'; '.join(shown)}"
+        for exact in _EXACT
+        if (shown := [row.text() for row in found if row.other == exact])
+    ]
+    said = (
+        "Kuhn-Munkres and Exhaustive are exact: on common instances they are one value, which "
+        f"nothing exceeds. In the paper's Table III {', and '.join(parts)}. So its rows cannot be "
+        "of the same instances."
+    )
+    low = [above("Random", method, paper) for method in _LEARNED]
+    below = "; ".join(
+        f"{_IN_THE_PAPER[row.other]} is below Random at {', '.join(row.triples)}"
+        for row in low
+        if row.triples
+    )
+    return said + (below and f" {below[0].upper()}{below[1:]}, which can be.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,11 +265,7 @@ def _as_in_the_paper(config: Config) -> bool:
 def _notes(config: Config) -> Iterator[str]:
     if not _as_in_the_paper(config):
         return
-    yield (
-        "Exhaustive and Exact optimum are one value by definition, and nothing can exceed it. In "
-        "the paper's Table III Kuhn-Munkres lies below Exhaustive, and DQN above it at (5,5,1) and "
-        "(5,5,2): its rows cannot be of the same instances."
-    )
+    yield contradictions()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,14 @@ import pandas as pd
 import pytest
 
 import lsajax as lsa
-from experiments import joint_agents, methods, small_scale, train_agent
+from experiments import (
+    joint_agents,
+    methods,
+    report_leads,
+    report_tables,
+    small_scale,
+    train_agent,
+)
 from experiments.small_scale import Config
 from tests.lsajax.cases import sample_instance
 
@@ -68,6 +75,45 @@ def test_the_paper_has_a_number_for_each_triple():
     assert small_scale.PAPER_MBPS["(15,20,8)", methods.OPTIMUM] == 1044.25
     assert ("(12,15,6)", methods.EXHAUSTIVE) not in small_scale.PAPER_MBPS
     assert len(small_scale.PAPER_MBPS) == 7 * 8 - 2 - 4
+
+
+def test_rows_of_the_paper_above_an_exact_one():
+    optimum, exhaustive = methods.OPTIMUM, methods.EXHAUSTIVE
+    found = {(row.method, row.other): row for row in small_scale.impossible()}
+    assert set(found) == {
+        ("LLM (code)", optimum),
+        (exhaustive, optimum),
+        ("DQN, joint", optimum),
+        ("PPO, joint", optimum),
+        ("DQN, joint", exhaustive),
+    }
+    llm, dqn = found["LLM (code)", optimum], found["DQN, joint", optimum]
+    assert llm.triples == ("(5,5,1)", "(15,20,4)", "(5,5,2)", "(8,10,4)", "(12,15,6)")
+    assert llm.compared == 8 and llm.percent == pytest.approx(100 * (785.02 / 746.99 - 1))
+    assert dqn.triples == ("(5,5,1)", "(7,10,2)", "(5,5,2)") and dqn.compared == 6
+    assert found["PPO, joint", optimum].triples == ("(5,5,2)",)
+    assert found["DQN, joint", exhaustive].triples == ("(5,5,1)", "(5,5,2)")
+    assert len(found[exhaustive, optimum].triples) == 6
+    said = small_scale.contradictions()
+    assert "the LLM at 5 of 8 triples ((5,5,1), (15,20,4)," in said
+    assert said.endswith("PPO is below Random at (5,5,1), which can be.")
+
+
+def test_rows_of_the_same_instances_contradict_nothing():
+    same = {("(5,5,1)", name): 100.0 for name in (methods.OPTIMUM, methods.EXHAUSTIVE)}
+    same |= {("(5,5,1)", "LLM (code)"): 99.0, ("(5,5,1)", methods.RANDOM): 90.0}
+    assert small_scale.impossible(same) == []
+    assert "no row is above an exact one" in small_scale.contradictions(same)
+
+
+def test_notes_and_report_say_the_same_of_the_paper(found):
+    _, _, summary = found
+    prepared = report_tables.prepared(summary)
+    said = small_scale.contradictions()
+    assert list(small_scale._notes(Config(objective="throughput"))) == [said]
+    assert list(small_scale._notes(Config(setting="fading", objective="throughput"))) == []
+    assert report_leads.of_small(prepared).endswith(said)
+    assert said not in report_leads.of_small(prepared.assign(paper_mean=float("nan")))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from llm.training.rewards import Terms, score
 from tests.llm.training.cases import PERFECT, block
 
+pytestmark = pytest.mark.slow  # the import alone takes long
 vf = pytest.importorskip("verifiers.v1", reason="verifiers is optional")
 
 
