@@ -69,7 +69,7 @@ class Config(options.SlotConfig):
     realizations: int = 20
     batch: int = 64
     slowest_s: float = 0.25
-    max_assignments: int = 1_000_000
+    max_assignments: int = 10_000_000
     train_s: float = 5.0
 
 

@@ -9,7 +9,7 @@ pretraining nor the runs had.
 import dataclasses
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lsajax.runs import cli
@@ -191,17 +191,15 @@ def markdown(table: "pd.DataFrame") -> str:
     return "\n".join(lines) + "\n"
 
 
-def group_markdown(table: "pd.DataFrame") -> str:
+def group_markdown(table: "pd.DataFrame", ways: Sequence[str] = ("greedy", "sampled")) -> str:
     """A row per group of cells and way to answer: before, and after with 95 % over the runs."""
     head = ["cells", "answers", "valid, %", "right, %", "gap of valid, %"]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for group in GROUPS:
         own = table[table["group"] == group]
         count = len(own.groupby(["setting", "objective", "size", "time_budget_s"]))
-        for way, part in (
-            ("greedy", own[own["temperature"] == 0]),
-            ("sampled", own[own["temperature"] > 0]),
-        ):
+        for way in ways:
+            part = own[(own["temperature"] > 0) == (way == "sampled")]
             means = part.groupby("run")[["valid", "right", "gap"]].mean()
             row = [f"{group} ({count})", way]
             row += [_interval(100 * means[name]) for name in ("valid", "right", "gap")]

@@ -4,6 +4,7 @@ A page holds a line `<!-- table: FILE.csv -->`, or `<!-- table: FILE PART -->`; 
 replaced, up to `<!-- end of table -->`.
 """
 
+import functools
 import json
 import pathlib
 import re
@@ -266,9 +267,26 @@ def shared_prompt(record: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def prefix_table(record: dict[str, Any]) -> str:
+    """Markdown of `benchmarks.prefix`: seconds of a call, with and without reuse."""
+    lines = ["| slots of a call | turns | without, s | with, s | ratio |", "|---|---|---|---|---|"]
+    for row in record["results"]:
+        seconds = [f"{row[name]:.3g}" for name in ("without_s", "with_s", "ratio")]
+        lines.append(f"| {row['slots']} | {row['turns']} | {' | '.join(seconds)} |")
+    return "\n".join(lines) + "\n"
+
+
+def attention_table(record: dict[str, Any]) -> str:
+    """Markdown of `benchmarks.attention`: seconds of a group's completions, both ways."""
+    table = record["table"]
+    cells = [f"{table[name]:.3g}" for name in ("grouped_s", "plain_s", "ratio")]
+    return f"| heads together, s | plain, s | ratio |\n|---|---|---|\n| {' | '.join(cells)} |\n"
+
+
 # By the word behind the file, for what is a part of it.
 _PARTS: dict[str, Callable[[Any], str]] = {
     "groups": learning.group_markdown,
+    "sampled": functools.partial(learning.group_markdown, ways=["sampled"]),
     "shared": shared_prompt,
     "costs": monte_carlo_costs,
     "training": training_speed,
@@ -290,6 +308,8 @@ _TABLES: dict[str, Callable[[Any], str]] = {
     "answers": code_curves.markdown,
     "agents": agents_table,
     "text": text_table,
+    "prefix": prefix_table,
+    "attention": attention_table,
     "learning": learning.markdown,
     "repair": repair_table,
     "adaptation": pages_training.adaptation_table,

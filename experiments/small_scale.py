@@ -134,7 +134,7 @@ class Config(options.SlotConfig):
 
     triples: tuple[str, ...] = tuple(TRIPLES)
     realizations: int = 64
-    max_assignments: int = 1_000_000
+    max_assignments: int = 10_000_000
     train_s: float = 60.0
 
 
