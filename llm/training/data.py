@@ -51,7 +51,7 @@ def expert_examples(
         paradigm: "code" or "text".
         held_out: share of the pairs, the last ones, that are kept for validation.
         seed: of the instances that programs are compared on.
-        count_tokens: of a text by the model's tokenizer.
+        count_tokens: of an answer by the model's tokenizer, without a chat template.
         max_new_tokens: the most tokens of an answer.
 
     Raises:
@@ -67,7 +67,7 @@ def expert_examples(
         }
         for prompt, text in pairs
     ]
-    longest = max(count_tokens(text) for text in {text for _, text in pairs}) - count_tokens("")
+    longest = max(count_tokens(text) for text in {text for _, text in pairs})
     if longest + 1 > max_new_tokens:
         raise ValueError(
             f"the longest answer has {longest} tokens, and the model gives at most "

@@ -155,7 +155,7 @@ def build(job: Job, stream: prompts.Stream, box: Sandbox | None) -> tuple[Traine
         budget_s=[stream.cell(i).time_budget_s for i in range(len(stream))]
         if box is not None
         else None,
-        count_tokens=base.count_tokens,
+        count_tokens=base.count_text,
         describe=lambda i: stream.cell(i)._asdict() | {"instance": float(i)},
     )
     rows = Dataset.from_dict(

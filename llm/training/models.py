@@ -49,6 +49,10 @@ class Base:
         )
         return len(ids["input_ids"])
 
+    def count_text(self, text: str) -> int:
+        """Tokens of `text` alone, as of a completion: no chat template, no end token."""
+        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
 
 def load_base(
     name: str,

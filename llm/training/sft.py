@@ -113,7 +113,7 @@ def examples(job: Job, box: Sandbox | None) -> Examples:
         paradigm=options.paradigm,
         held_out=options.held_out,
         seed=config.seed,
-        count_tokens=base.count_tokens,
+        count_tokens=base.count_text,
         max_new_tokens=base.max_new_tokens,
     )
     if job.folder is not None:
