@@ -104,10 +104,7 @@ def prepare(asked: Asked) -> Job:
         chat_template=options.chat_template,
     )
     config.max_completion_length = base.max_new_tokens
-    config.remove_unused_columns = False
     config.reward_weights = [terms.structure, terms.performance, terms.depth]
-    config.log_completions = True
-    config.num_completions_to_print = 0
     peft_config = common.lora_config(options)
     folder = common.run_folder(out, options, config)
     return Job(options, config, base, cells, terms, peft_config, folder)
