@@ -12,15 +12,14 @@ from trl import GRPOConfig, GRPOTrainer
 
 from llm.decision.paradigm import paradigm_named
 from llm.models.attention import group_heads
-from llm.sandbox import Sandbox, SandboxUnavailable
+from llm.sandbox import Sandbox
 from llm.training import callbacks, common, prompts
 from llm.training.durable import DurableCheckpoints
 from llm.training.models import Base, load_base
 from llm.training.options import GrpoOptions, as_mapping
 from llm.training.rewards import Terms
 from llm.training.shared_prompt import SharedPrompts, share_prefill
-from llm.training.trl_rewards import NotFiniteError, TrlRewards
-from lsajax.runs.cli import Unavailable
+from llm.training.trl_rewards import TrlRewards
 from lsajax.runs.folder import RunFolder
 
 
@@ -117,27 +116,15 @@ def run(job: Job, watching: Sequence[TrainerCallback] = ()) -> None:
         job: of `prepare`.
         watching: callbacks beside the training's own.
     """
-    options, config, base = job.options, job.config, job.base
-    cpus = common.start_processes(options, config, base)
-    out = pathlib.Path(str(options.out))
+    config = job.config
     stream = prompts.Stream(
-        job.cells, num_prompts(config), seed=config.seed, slots=options.slots, purpose="training"
+        job.cells,
+        num_prompts(config),
+        seed=config.seed,
+        slots=job.options.slots,
+        purpose="training",
     )
-    box = None
-    try:
-        if paradigm_named(options.paradigm).runs_programs:
-            box = common.open_sandbox(options, cpus)
-        trainer, rows = build(job, stream, box)
-        for callback in watching:
-            trainer.add_callback(callback)
-        last = callbacks.last_checkpoint(out) if options.resume else None
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
-    except (SandboxUnavailable, NotFiniteError) as error:
-        raise Unavailable(str(error)) from None
-    finally:
-        if box is not None:
-            box.close()
-    common.finish(trainer, job.folder, rows, base)
+    common.train(job, lambda box: build(job, stream, box), watching)
 
 
 def build(job: Job, stream: prompts.Stream, box: Sandbox | None) -> tuple[Trainer, callbacks.Rows]:
