@@ -152,7 +152,7 @@ def _begun(text: str) -> _Block | None:
     lines = code.split("\n")
     first = next((i for i, line in enumerate(lines) if not _BLANK_OR_COMMENT.match(line)), 0)
     # All of it is the program: an opening fence of a model's own has text before it, or nothing.
-    (found,) = _unfenced(lines[first:]) or [None]
+    found = next(iter(_unfenced(lines[first:])), None)
     if found is None or found.text.strip() != "\n".join(lines[first:]).strip():
         return None
     return _Block(code.rstrip() + "\n", "fenced", _UNTAGGED)
