@@ -3,7 +3,7 @@
 import pandas as pd
 from transformers import TrainerCallback
 
-TIMES = ("time", "sandbox", "epoch")
+TIMES = ("time", "second", "sandbox", "epoch")
 
 
 class Interrupted(Exception):  # noqa: N818 - it ends a run, nothing is wrong
