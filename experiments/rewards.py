@@ -78,9 +78,10 @@ def rows(
     """
     import jax
     import numpy as np
+    from transformers import AutoTokenizer
 
     from experiments.reward_programs import HONEST, completion, degenerate
-    from llm.models import load_model
+    from llm.models import EMBEDDED
     from llm.training.rewards import Terms, score
 
     keys = jax.random.split(jax.random.key(seed), SLOTS)
@@ -88,7 +89,11 @@ def rows(
     exact = lsa.solvers.hungarian(keys[0], slots[0].without_coupling()).assignment
     pairs = zip(np.asarray(slots[0].user_id).tolist(), np.asarray(exact).tolist(), strict=True)
     programs = HONEST | degenerate({user: channel for user, channel in pairs if channel >= 0})
-    count = load_model("embedded").count_tokens
+    tokenizer = AutoTokenizer.from_pretrained(str(EMBEDDED))
+
+    def count(text: str) -> int:
+        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
     paper = Terms()
     forms = {
         "paper": (paper, slots[:1]),

@@ -107,10 +107,12 @@ def code_block(completion: str) -> Code:
     both before text outside fences. If none binds `action`, the last one counts in the same order.
 
     A fence left open ends with the text (the token limit cut it). Outside fences a program goes
-    from the first line of code to the first line of prose.
+    from the first line of code to the first line of prose. Where the only fence closes a program
+    that begins with the text, the prompt opened it.
     """
     text = completion.replace("\ufeff", "").replace("\r\n", "\n")
-    blocks, outside = _split(text)
+    begun = _begun(text)
+    blocks, outside = ([begun], []) if begun else _split(text)
     blocks = [*_unfenced(outside), *(block for block in blocks if block.rank != _OTHER)]
     if not blocks:
         return Code(None, "no code block")
@@ -137,6 +139,27 @@ def _binds_action(code: str) -> bool:
             return True
         depth += sum(map(line.count, "([{")) - sum(map(line.count, ")]}"))
     return False
+
+
+def _begun(text: str) -> _Block | None:
+    """The program that a chat template's last words, an opening fence, begin; or None."""
+    marks = list(itertools.islice(_MARK.finditer(text), 2))
+    if len(marks) != 1:
+        return None
+    code, (same_line, _, rest) = text[: marks[0].start()], text[marks[0].end() :].partition("\n")
+    if same_line.strip() or _binds_action(rest) or not _binds_action(code):
+        return None
+    lines = code.split("\n")
+    first = next((i for i, line in enumerate(lines) if not _BLANK_OR_COMMENT.match(line)), 0)
+    # All of it is the program: an opening fence of a model's own has text before it, or nothing.
+    found = next(iter(_unfenced(lines[first:])), None)
+    if found is None or found.text.strip() != "\n".join(lines[first:]).strip():
+        return None
+    return _Block(code.rstrip() + "\n", "fenced", _UNTAGGED)
+
+
+_MARK = re.compile(r"`{3,}+|~{3,}+")
+_BLANK_OR_COMMENT = re.compile(r"[ \t]*+(?:#|$)")
 
 
 def _split(text: str) -> tuple[list[_Block], list[str]]:

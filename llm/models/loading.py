@@ -15,7 +15,9 @@ from llm.models.attention import group_heads
 from llm.models.completion import ModelUnavailable
 from llm.models.generation import plain_generation
 
-_DEFAULTS_FILE = "lsa.json"
+LIMITS_FILE = "lsa.json"
+"""Beside a checkpoint: lengths of prompts and completions [tokens]."""
+
 ADAPTER_FILE = "adapter_config.json"
 TEMPLATE_FILE = "chat_template.jinja"
 
@@ -114,5 +116,5 @@ def hub_answers() -> bool:
 
 def own_defaults(source: str) -> dict[str, int]:
     """What the checkpoint's own `lsa.json` says of prompt and completion lengths [tokens]."""
-    file = pathlib.Path(source) / _DEFAULTS_FILE
+    file = pathlib.Path(source) / LIMITS_FILE
     return json.loads(file.read_text()) if file.is_file() else {}

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import os
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
@@ -64,14 +65,14 @@ class LocalModel:
         batch_size: int = 16,
         prompt_budget: int | None = None,
         max_new_tokens: int | None = None,
-        chat_template: pathlib.Path | None = None,
+        chat_template: str | os.PathLike[str] | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
         reuse_prefix: bool = True,
     ):
         _check_sizes(batch_size, prompt_budget, max_new_tokens)
+        template = None if chat_template is None else _template(chat_template)
         tokenizer, module = load_checkpoint(source, torch_device(device), dtype)
-        if chat_template is not None:
-            tokenizer.chat_template = chat_template.read_text(encoding="utf-8")
+        tokenizer.chat_template = template or tokenizer.chat_template
         own = own_defaults(source)
         self._hold(
             module,
@@ -284,6 +285,14 @@ class LocalModel:
             Completion(text, len(prompt), n, seconds, "stop" if end else "length", prefill_s)
             for text, prompt, n, end in zip(texts, ids, lengths, ended, strict=True)
         ]
+
+
+def _template(file: str | os.PathLike[str]) -> str:
+    """The Jinja text in a file. Raises ValueError."""
+    try:
+        return pathlib.Path(file).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"chat_template must be a file to read, got {file}: {error}") from None
 
 
 def _check_sizes(batch_size: int, prompt_budget: int | None, max_new_tokens: int | None) -> None:

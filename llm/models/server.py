@@ -44,22 +44,24 @@ _NEUTRAL = {
 }
 """Sent with every request, since a server's own defaults (often those of the checkpoint) would
 apply unseen. The last three are extensions that OpenAI's own server and others refuse."""
+_CAN_GO = {*_NEUTRAL, "seed"}
+_LIST_TIMEOUT_S = 10.0
 
 
 class ServerModel:
     """A model behind `POST {url}/chat/completions`.
 
     Samples come from the softmax at the temperature alone: `top_p`, `top_k` and the penalties are
-    sent at values that change nothing. A field that the server refuses by name is left out from
-    then on, with a warning, since the server's default then applies.
+    sent at values that change nothing. A field of these, or the seed, that the server refuses by
+    name is left out from then on, with a warning, since the server's default then applies.
 
     Token counts come from the server's `/tokenize` (vLLM has it); where there is none, from an
     estimate on the high side. A key is read from the environment, `OPENAI_API_KEY`.
 
     Args:
         spec: base URL such as "http://host:8000/v1", with "#model" behind it to name the model.
-            `{url}/models` is asked only where no model is named; a named model is taken at its
-            word, and a server that does not answer is noticed at the first completion.
+            A named model need not be listed by `{url}/models`, and a server that does not answer
+            is then noticed at the first completion.
         timeout_s: the most that one request may take [s].
         retries: further tries after a connection error, a time-out, or a status that may pass
             (408, 409, 425, 429, 500, 502, 503, 504), with doubled delays.
@@ -74,9 +76,9 @@ class ServerModel:
             most, and a channel may come twice. A server that ignores the field is not noticed.
 
     Attributes:
-        refused: fields of `_NEUTRAL` that this server does not take.
-        context: the most tokens of prompt and completion together, where the server lists its
-            models and says so (vLLM does); else None.
+        refused: fields of `_NEUTRAL`, and "seed", that this server does not take.
+        context: the most tokens of prompt and completion together, where the server lists the
+            model and says so (vLLM does); else None.
 
     Raises:
         ModelUnavailable: no model is named, and the server does not answer or lists none.
@@ -118,6 +120,8 @@ class ServerModel:
         self.refused: set[str] = set()
         self.context: int | None = None
         self.model = wanted or self._choose()
+        if wanted:
+            self.context = self._listed_context(wanted)
         self.name = self.model
         self._can_tokenize = self._tokenize("a") is not None
 
@@ -130,9 +134,16 @@ class ServerModel:
             raise ModelUnavailable(f"{url} is not an OpenAI-style list") from error
         if not offered:
             raise ModelUnavailable(f"{self.url} lists no model; name one as {self.url}#model")
-        length = answer["data"][0].get("max_model_len")
-        self.context = length if isinstance(length, int) else None
+        self.context = _context(answer["data"][0])
         return offered[0]
+
+    def _listed_context(self, model: str) -> int | None:
+        """Of a named model, if the server lists it; asked once, and any failure is None."""
+        try:
+            listed = self.client.get(f"{self.url}/models", timeout=_LIST_TIMEOUT_S).json()["data"]
+            return next((_context(entry) for entry in listed if entry["id"] == model), None)
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError, AttributeError):
+            return None
 
     def _send(self, method: str, url: str, body: dict | None = None) -> httpx.Response:
         """The answer, after as many tries as allowed; of any status but those in `_RETRIED`."""
@@ -278,7 +289,7 @@ class ServerModel:
 
 
 def _refused(response: httpx.Response, sent: dict) -> str | None:
-    """The first sent field of `_NEUTRAL` that an answer "bad request" names.
+    """The first sent field that can be left out, of those that an answer "bad request" names.
 
     Where the answer says which field is wrong (`param`, `loc`), only that counts; elsewhere any
     mention but `"top_k":`, which is the request repeated.
@@ -286,7 +297,13 @@ def _refused(response: httpx.Response, sent: dict) -> str | None:
     if response.status_code not in (400, 422):
         return None
     said = " ".join(_PLACE.findall(response.text)) or _REQUEST_KEY.sub("", response.text)
-    return next((w for w in re.findall(r"\w+", said) if w in sent and w in _NEUTRAL), None)
+    return next((w for w in re.findall(r"\w+", said) if w in sent and w in _CAN_GO), None)
+
+
+def _context(entry: Any) -> int | None:
+    """`max_model_len` of an entry of a server's list."""
+    length = entry.get("max_model_len")
+    return length if isinstance(length, int) else None
 
 
 def _status(response: httpx.Response) -> str:

@@ -1,19 +1,58 @@
 """What both trainings do around TRL: adapter, folder, callbacks, the model at the end."""
 
 import json
+import os
 import pathlib
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from llm.sandbox import Limits, Sandbox
+from llm.decision.paradigm import paradigm_named
+from llm.models.loading import LIMITS_FILE
+from llm.sandbox import Limits, Sandbox, SandboxUnavailable
 from llm.training import callbacks, processes, prompts
+from llm.training.durable import STAGING, is_disk_failure
 from llm.training.in_memory import InMemoryModel
-from llm.training.models import LIMITS_FILE, Base
+from llm.training.models import Base
 from llm.training.options import as_mapping, own_config
+from llm.training.trl_rewards import NotFiniteError
+from lsajax.runs.cli import Unavailable
 from lsajax.runs.folder import BadRun, RunFolder
 
 _MAX_WORKERS = 8
+
+
+def train(
+    job: Any,
+    build: Callable[[Sandbox | None], tuple[Any, callbacks.Rows]],
+    watching: Sequence[Any],
+) -> None:
+    """Trains, and writes the model, its rows, evaluations and curves.
+
+    Args:
+        job: of `grpo.prepare` or `sft.prepare`.
+        build: makes the trainer, around the sandbox of the programs.
+        watching: callbacks beside the training's own.
+    """
+    options = job.options
+    cpus = start_processes(options, job.config, job.base)
+    box = None
+    try:
+        if paradigm_named(options.paradigm).runs_programs:
+            box = open_sandbox(options, cpus)
+        trainer, rows = build(box)
+        for callback in watching:
+            trainer.add_callback(callback)
+        out = pathlib.Path(str(options.out))
+        last = callbacks.last_checkpoint(out) if options.resume else None
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+    except (SandboxUnavailable, NotFiniteError) as error:
+        raise Unavailable(str(error)) from None
+    finally:
+        if box is not None:
+            box.close()
+    finish(trainer, job.folder, rows, job.base)
 
 
 def start_processes(options: Any, config: Any, base: Base) -> int:
@@ -155,16 +194,37 @@ def measure(
 
 
 def finish(trainer: Any, folder: RunFolder | None, rows: callbacks.Rows, base: Base) -> None:
-    """Writes the model where `load_model` finds it, all rows in one file, and the curves."""
+    """Writes all rows in one file, the model where `load_model` finds it, and the curves.
+
+    Raises:
+        Unavailable: there is no room for the model.
+    """
     out = pathlib.Path(trainer.args.output_dir)
-    save_whole(trainer, out)
+    if folder is not None:
+        rows.flush()
+        folder.finish()
+    staging = out / STAGING
+    try:
+        if folder is not None:
+            shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
+        save_whole(trainer, staging)
+        if folder is not None:
+            for name in ("model", "adapter"):
+                if (staging / name).is_dir():
+                    (staging / name / LIMITS_FILE).write_text(
+                        json.dumps(base.limits, indent=2) + "\n"
+                    )
+                    shutil.rmtree(out / name, ignore_errors=True)
+                    os.replace(staging / name, out / name)
+    except Exception as failure:
+        if not is_disk_failure(failure):
+            raise
+        shutil.rmtree(staging, ignore_errors=True)
+        reason = str(failure).strip().splitlines()[0]
+        raise Unavailable(f"the model was not written ({reason}): free room") from None
     if folder is None:
         return
-    for name in ("model", "adapter"):
-        if (out / name).is_dir():
-            (out / name / LIMITS_FILE).write_text(json.dumps(base.limits, indent=2) + "\n")
-    rows.flush()
-    folder.finish()
+    shutil.rmtree(staging, ignore_errors=True)
     try:
         callbacks.draw_curves(folder.rows(), out / "curves")
     except ImportError:

@@ -28,7 +28,7 @@ def shortest_exact_tokens(count_tokens: Callable[[str], int]) -> int:
     """L_min of Eq. (14) for one tokenizer: an exact program need not be longer.
 
     Args:
-        count_tokens: tokens of a text, such as `Model.count_tokens`.
+        count_tokens: tokens of a text by itself, without a chat template, see `Base.count_text`.
     """
     return max(1, count_tokens(SHORTEST_EXACT))
 
@@ -44,7 +44,8 @@ def depth_penalty(
 
     Args:
         lengths: tokens of each completion, of which the `working_share` counts; or the tokenizer's
-            count, by which the padding is taken off exactly.
+            count of a text by itself, without a chat template, by which the padding is taken off
+            exactly.
         completions: the texts.
         delta: the largest penalty.
         min_tokens: L_min.

@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 
-_STAGING = ".saving"
+STAGING = ".saving"
+"""Within a run's folder: what is being written."""
+
 _DISK_WORDS = ("PytorchStreamWriter", "inline_container", "SafetensorError", "No space left")
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
@@ -35,7 +37,7 @@ class DurableCheckpoints:
         out = pathlib.Path(self.args.output_dir)  # type: ignore[attr-defined]
         name = f"checkpoint-{self.state.global_step}"  # type: ignore[attr-defined]
         accelerator = self.accelerator  # type: ignore[attr-defined]
-        self._staging = out / _STAGING
+        self._staging = out / STAGING
         error = None
         try:
             self._staging.mkdir(parents=True, exist_ok=True)

@@ -12,15 +12,14 @@ from trl import GRPOConfig, GRPOTrainer
 
 from llm.decision.paradigm import paradigm_named
 from llm.models.attention import group_heads
-from llm.sandbox import Sandbox, SandboxUnavailable
+from llm.sandbox import Sandbox
 from llm.training import callbacks, common, prompts
 from llm.training.durable import DurableCheckpoints
 from llm.training.models import Base, load_base
 from llm.training.options import GrpoOptions, as_mapping
 from llm.training.rewards import Terms
 from llm.training.shared_prompt import SharedPrompts, share_prefill
-from llm.training.trl_rewards import NotFiniteError, TrlRewards
-from lsajax.runs.cli import Unavailable
+from llm.training.trl_rewards import TrlRewards
 from lsajax.runs.folder import RunFolder
 
 
@@ -104,10 +103,7 @@ def prepare(asked: Asked) -> Job:
         chat_template=options.chat_template,
     )
     config.max_completion_length = base.max_new_tokens
-    config.remove_unused_columns = False
     config.reward_weights = [terms.structure, terms.performance, terms.depth]
-    config.log_completions = True
-    config.num_completions_to_print = 0
     peft_config = common.lora_config(options, base)
     folder = common.run_folder(out, options, config)
     return Job(options, config, base, cells, terms, peft_config, folder)
@@ -120,27 +116,15 @@ def run(job: Job, watching: Sequence[TrainerCallback] = ()) -> None:
         job: of `prepare`.
         watching: callbacks beside the training's own.
     """
-    options, config, base = job.options, job.config, job.base
-    cpus = common.start_processes(options, config, base)
-    out = pathlib.Path(str(options.out))
+    config = job.config
     stream = prompts.Stream(
-        job.cells, num_prompts(config), seed=config.seed, slots=options.slots, purpose="training"
+        job.cells,
+        num_prompts(config),
+        seed=config.seed,
+        slots=job.options.slots,
+        purpose="training",
     )
-    box = None
-    try:
-        if paradigm_named(options.paradigm).runs_programs:
-            box = common.open_sandbox(options, cpus)
-        trainer, rows = build(job, stream, box)
-        for callback in watching:
-            trainer.add_callback(callback)
-        last = callbacks.last_checkpoint(out) if options.resume else None
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
-    except (SandboxUnavailable, NotFiniteError) as error:
-        raise Unavailable(str(error)) from None
-    finally:
-        if box is not None:
-            box.close()
-    common.finish(trainer, job.folder, rows, base)
+    common.train(job, lambda box: build(job, stream, box), watching)
 
 
 def build(job: Job, stream: prompts.Stream, box: Sandbox | None) -> tuple[Trainer, callbacks.Rows]:
@@ -155,7 +139,7 @@ def build(job: Job, stream: prompts.Stream, box: Sandbox | None) -> tuple[Traine
         budget_s=[stream.cell(i).time_budget_s for i in range(len(stream))]
         if box is not None
         else None,
-        count_tokens=base.count_tokens,
+        count_tokens=base.count_text,
         describe=lambda i: stream.cell(i)._asdict() | {"instance": float(i)},
     )
     rows = Dataset.from_dict(

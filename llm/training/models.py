@@ -10,7 +10,6 @@ from llm.models.completion import HUB_PROMPT_BUDGET
 from lsajax.runs.cli import Unavailable
 
 _MAX_COMPLETION = {"code": 512, "text": 1024}
-LIMITS_FILE = "lsa.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +50,15 @@ class Base:
             messages, add_generation_prompt=True, return_dict=True
         )
         return len(ids["input_ids"])
+
+    def rendered(self, prompt: str, answer: str) -> str:
+        """What the model reads of a prompt and its answer."""
+        messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+        return self.tokenizer.apply_chat_template(messages, tokenize=False)
+
+    def count_text(self, text: str) -> int:
+        """Tokens of `text` alone, as of a completion: no chat template, no end token."""
+        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def _found(name: str) -> tuple[str, pathlib.Path | None]:

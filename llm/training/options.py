@@ -4,6 +4,8 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import math
+import os
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,8 +26,8 @@ class Options:
     model: str = dataclasses.field(
         default="embedded",
         metadata={
-            "help": "'embedded', 'embedded-base', a folder with a transformers checkpoint, or a "
-            "hub name."
+            "help": "'embedded', 'embedded-base', 'qwen-coder-0.5b-base', a folder with a "
+            "transformers checkpoint, or a hub name."
         },
     )
     paradigm: Literal["code", "text"] = dataclasses.field(
@@ -177,10 +179,13 @@ def parse(
         defaults |= recipes.EMBEDDED_RATE
     if early.get("out"):
         defaults["output_dir"] = early["out"]
+    fixed = recipes.GRPO_FIXED if own is GrpoOptions else recipes.SFT_FIXED
+    defaults |= {name: value for name, (value, _) in fixed.items()}
     known = {action.dest for action in parser._actions}
     parser.set_defaults_with_config(**{k: v for k, v in defaults.items() if k in known})
     options, config = _exit_as_error(parser, argv)
     _check(options, config)
+    _check_fixed(options, config, fixed)
     return options, config
 
 
@@ -190,7 +195,14 @@ def _exit_as_error(parser: Any, argv: list[str]) -> tuple[Any, Any]:
     def error(message: str) -> None:
         raise ValueError(message)
 
-    parser.error = error
+    known = parser.parse_known_args
+
+    def parse_known_args(*args: Any, **kwargs: Any) -> Any:
+        found, rest = known(*args, **kwargs)
+        _check_groups(found)  # TRL's own words name what nobody typed
+        return found, rest
+
+    parser.error, parser.parse_known_args = error, parse_known_args
     return parser.parse_args_and_config(args=argv)
 
 
@@ -244,6 +256,38 @@ def _check(options: Options, config: Any) -> None:
             raise ValueError(f"--{name} must be at least 1, got {value}")
     if config.save_strategy == "steps" and config.save_steps < 1:
         raise ValueError(f"--save_steps must be steps, at least 1, got {config.save_steps}")
+
+
+def _check_groups(found: argparse.Namespace) -> None:
+    """Raises ValueError where the completions of a step are no whole groups."""
+    if not hasattr(found, "num_generations"):
+        return
+    if found.num_generations < 2:
+        raise ValueError(f"--num_generations must be at least 2, got {found.num_generations}")
+    if found.generation_batch_size is not None:
+        return
+    steps = "steps_per_generation" if found.steps_per_generation else "gradient_accumulation_steps"
+    sizes = (
+        found.per_device_train_batch_size,
+        getattr(found, steps),
+        int(os.environ.get("WORLD_SIZE", 1)),
+    )
+    made = math.prod(sizes)
+    if made % found.num_generations:
+        raise ValueError(
+            f"--num_generations must divide --per_device_train_batch_size x --{steps} x processes, "
+            f"{' x '.join(map(str, sizes))} = {made}, got {found.num_generations}"
+        )
+
+
+def _check_fixed(options: Options, config: Any, fixed: Mapping[str, tuple[Any, str]]) -> None:
+    """Raises ValueError on another value of a field that the training sets itself."""
+    fixed = {"output_dir": (os.path.expanduser(str(options.out)), "use --out"), **fixed}
+    for name, (value, reason) in fixed.items():
+        if getattr(config, name) != value:
+            got = getattr(config, name)
+            raise ValueError(f"--{name} must be left as it is, got {got!r}: {reason}")
+    options.out = config.output_dir
 
 
 def own_config(options: Options, config: Any) -> dict[str, Any]:

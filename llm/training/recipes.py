@@ -59,5 +59,21 @@ SFT: dict[str, Any] = _COMMON | {
 }
 """LSA Eq. (9): the negative log-likelihood of the expert's answer, not of the prompt."""
 
+_FIXED: dict[str, tuple[Any, str]] = {"resume_from_checkpoint": (None, "use --resume")}
+
+GRPO_FIXED: dict[str, tuple[Any, str]] = _FIXED | {
+    "reward_weights": (None, "use --terms"),
+    "remove_unused_columns": (False, "the rewards read a column that the model does not"),
+    "log_completions": (True, "the folder of the run has all completions"),
+    "num_completions_to_print": (0, "the folder of the run has all completions"),
+}
+"""Field -> its value and why no other is taken."""
+
+SFT_FIXED: dict[str, tuple[Any, str]] = _FIXED | {
+    "max_length": (None, "use --prompt_budget and --max_new_tokens"),
+    "chat_template_path": (None, "use --chat_template"),
+}
+"""The same of SFT."""
+
 EMBEDDED_RATE = {"learning_rate": 1e-3}
 """What a network of a million parameters takes in place of a large model's learning rate."""

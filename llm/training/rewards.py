@@ -86,8 +86,9 @@ def score(
             instance 2 to 4 of one setting: the prompt shows the first, and the program is to hold
             on all of them.
         box: runs the programs; may be None in the text paradigm.
-        lengths: tokens of each completion, for R_d, or the tokenizer's count of a text; padding of
-            programs is taken off, see `llm.training.depth`. None leaves R_d out.
+        lengths: tokens of each completion, for R_d, or the tokenizer's count of a text without a
+            chat template; padding of programs is taken off, see `llm.training.depth`. None leaves
+            R_d out.
         paradigm: "code" or "text".
         terms: weights and constants.
         baselines: `random_baselines` of the instances, where the caller keeps them; a sequence for

@@ -1,23 +1,24 @@
 """Supervised fine-tuning on expert answers: from the options to a trained model in its folder."""
 
 import dataclasses
+import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from llm.decision.paradigm import paradigm_named
-from llm.sandbox import Sandbox, SandboxUnavailable
-from llm.training import callbacks, common, prompts
+from llm.sandbox import Sandbox
+from llm.training import callbacks, common, experts, prompts
 from llm.training.data import Examples, expert_examples
 from llm.training.durable import DurableCheckpoints
 from llm.training.models import Base, load_base
 from llm.training.options import SftOptions
 from lsajax.runs.cli import Unavailable
-from lsajax.runs.folder import RunFolder
+from lsajax.runs.folder import RUN, RunFolder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +43,19 @@ class Job:
 
 class Trainer(DurableCheckpoints, SFTTrainer):
     """TRL's trainer, with checkpoints that are whole or not there."""
+
+
+class CountedTokens(TrainerCallback):
+    """Goes on with the count of tokens in a resumed run, where TRL's own starts anew."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Takes the count of the last step that was logged."""
+        counts = [row["num_tokens"] for row in state.log_history if "num_tokens" in row]
+        if counts:
+            self.trainer._total_train_tokens = counts[-1]
 
 
 def prepare(asked: Asked) -> Job:
@@ -81,49 +95,70 @@ def run(job: Job, watching: Sequence[TrainerCallback] = ()) -> None:
         job: of `prepare`.
         watching: callbacks beside the training's own.
     """
-    options, config, base = job.options, job.config, job.base
-    cpus = common.start_processes(options, config, base)
-    out = pathlib.Path(str(options.out))
-    box = None
-    try:
-        if paradigm_named(options.paradigm).runs_programs:
-            box = common.open_sandbox(options, cpus)
-        trainer, rows = build(job, examples(job, box), box)
-        for callback in watching:
-            trainer.add_callback(callback)
-        last = callbacks.last_checkpoint(out) if options.resume else None
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
-    except SandboxUnavailable as error:
-        raise Unavailable(str(error)) from None
-    finally:
-        if box is not None:
-            box.close()
-    common.finish(trainer, job.folder, rows, base)
+    common.train(job, lambda box: build(job, examples(job, box), box), watching)
 
 
 def examples(job: Job, box: Sandbox | None) -> Examples:
-    """Expert answers for the cells that are asked for."""
+    """Expert answers for the cells that are asked for.
+
+    Raises:
+        Unavailable: no program ends in a cell's time budget here, or an answer is too long.
+    """
     options, config, base = job.options, job.config, job.base
     stream = prompts.Stream(job.cells, options.examples, seed=config.seed, purpose="experts' slots")
     texts = prompts.Prompts(stream, base.count_tokens, base.prompt_budget, options.paradigm)
-    made = expert_examples(
-        stream,
-        texts,
-        box,
-        paradigm=options.paradigm,
-        held_out=options.held_out,
-        seed=config.seed,
-        count_tokens=base.count_tokens,
-        max_new_tokens=base.max_new_tokens,
-    )
+    try:
+        right = right_programs(job, box)
+        made = expert_examples(
+            stream,
+            texts,
+            right,
+            paradigm=options.paradigm,
+            held_out=options.held_out,
+            render=base.rendered,
+            count_tokens=base.count_text,
+            max_new_tokens=base.max_new_tokens,
+        )
+    except ValueError as error:
+        raise Unavailable(str(error)) from None
     if job.folder is not None:
         job.folder.metadata["examples"] = {
             "train": len(made.train),
             "held_out": len(made.held_out),
             "repeated": made.repeated,
-            "right": made.right,
+            "right": {_named(cell): family for cell, family in right.items()},
         }
     return made
+
+
+def right_programs(job: Job, box: Sandbox | None) -> dict[prompts.Cell, str]:
+    """The family that is taken for each cell; none without programs.
+
+    Which programs end in time the clock decides: so the first process measures for all, and a
+    resumed run takes what its record says.
+
+    Raises:
+        ValueError: no program ends in a cell's time budget here.
+    """
+    if box is None:
+        return {}
+    found: list[Any] = [None]
+    if job.folder is not None:
+        file = job.folder.path / RUN
+        record = json.loads(file.read_text()) if job.options.resume and file.exists() else {}
+        taken = record.get("examples", {}).get("right", {})
+        seed = job.config.seed
+        found = [
+            {
+                cell: taken.get(_named(cell)) or experts.right_program(cell, box, seed=seed)
+                for cell in dict.fromkeys(job.cells)
+            }
+        ]
+    return broadcast_object_list(found)[0]
+
+
+def _named(cell: prompts.Cell) -> str:
+    return " ".join(map(str, cell))
 
 
 def build(job: Job, made: Examples, box: Sandbox | None) -> tuple[Trainer, callbacks.Rows]:
@@ -139,4 +174,5 @@ def build(job: Job, made: Examples, box: Sandbox | None) -> tuple[Trainer, callb
         processing_class=base.tokenizer,
         peft_config=job.peft_config,
     )
+    trainer.add_callback(CountedTokens(trainer))
     return trainer, common.add_callbacks(trainer, job.options, base, job.cells, job.folder, box)

@@ -52,8 +52,9 @@ class TrlRewards:
         deadline_s: seconds for all programs of a step together; None sets no bound.
         budget_s: CPU seconds that the prompts state, one number or one per entry of `instances`;
             see `score`.
-        count_tokens: of a text, by the model's tokenizer, so that L of Eq. (14) is exact for
-            padded programs; None estimates it from TRL's token ids.
+        count_tokens: of a text by itself, by the model's tokenizer and without a chat template,
+            so that L of Eq. (14) is exact for padded programs; None estimates it from TRL's token
+            ids.
         describe: names and values of an entry of `instances`, by its index: more extra columns.
 
     Raises:

@@ -35,6 +35,27 @@ def test_code_block(completion, code, detail):
     assert parse.code_block(completion) == (code, detail)
 
 
+@pytest.mark.parametrize(
+    ("completion", "code", "detail"),
+    [
+        (f"{CODE}```", CODE, "fenced"),
+        (f"{CODE}```\nIt sorts users.", CODE, "fenced"),
+        (f"# As told.\n\n{CODE}```\n", f"# As told.\n\n{CODE}", "fenced"),
+        (f"{CODE.rstrip()}```", CODE, "fenced"),
+        (f"{CODE}~~~~\n", CODE, "fenced"),
+        # No program that begins with the text, or no fence that ends it.
+        (f"Sure.\n{CODE}```", CODE, "no fence"),
+        (f"{CODE}Done.\n```\n", CODE, "no fence"),
+        (f"{CODE}```python", CODE, "no fence"),
+        (f"import numpy\n```\n{CODE}", f"{CODE}\n", "unclosed fence"),
+        (f"{CODE}```\n{CODE}x = 1\n", f"{CODE}x = 1\n\n", "unclosed fence"),
+        (f"{CODE}", f"{CODE}\n", "no fence"),
+    ],
+)
+def test_a_program_that_the_prompt_began(completion, code, detail):
+    assert parse.code_block(completion) == (code, detail)
+
+
 TAGS = [
     "py",
     "py3",
@@ -184,7 +205,8 @@ def test_bindings_of_the_action_as_a_whole(binding):
 def test_unfenced_code(first, before, after):
     code = f"{first}\n# Sort the users\n{LOOP}print(f'{{len(action)}} users')\n"
     found = parse.code_block(f"{before}{code}\n{after}")
-    assert found.detail == "no fence"
+    begun = not before and after.startswith("```")  # by the prompt
+    assert found.detail == ("fenced" if begun else "no fence")
     assert found.text.removesuffix("### Explanation\n\n").rstrip("\n") == code.rstrip("\n")
 
 

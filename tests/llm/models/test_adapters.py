@@ -94,8 +94,10 @@ def test_the_shipped_template_tells_what_decides_and_no_numbers(asked, objective
 @pytest.mark.parametrize("code", PROGRAMS.values(), ids=PROGRAMS)
 def test_an_answer_to_learn_from_goes_on_from_what_is_begun(asked, code):
     """What SFT trains on is what is generated from."""
+    inst = held_out(Cell("plain", "throughput", "15,20,8", 1.0), 1, seed=0)[0]
+    prompt = serialize(inst, len, 10_000).text
     answer = {"role": "assistant", "content": f"```python\n{code}```"}
-    assert asked("a", answer).startswith(asked("a") + code)
+    assert asked(prompt, answer).startswith(asked(prompt) + code)
 
 
 def test_its_example_is_valid(asked, box):
@@ -106,7 +108,22 @@ def test_its_example_is_valid(asked, box):
 
 
 def test_other_texts_are_asked_as_they_are(asked):
-    assert asked("Say yes.").startswith("<|im_start|>user\nSay yes.<|im_end|>\n")
+    inst = held_out(Cell("plain", "throughput", "15,20,8", 1.0), 1, seed=0)[0]
+    for text in ("Say yes.", serialize(inst, len, 10_000, paradigm="text").text):
+        wanted = f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
+        assert asked(text) == wanted
+        answer = {"role": "assistant", "content": "```python\nx```"}
+        assert asked(text, answer) == f"{wanted}```python\nx```<|im_end|>\n"
+
+
+def test_a_chat_template_is_a_file_by_name_or_path(folder, tmp_path):
+    file = tmp_path / "own.jinja"
+    file.write_text("{{ messages[0]['content'] }} sort")
+    for template in (file, str(file)):
+        model = models.load_model(str(folder), device="cpu", chat_template=template)
+        assert model._ids("a") == model.tokenizer("a sort")["input_ids"]
+    with pytest.raises(ValueError, match=r"chat_template must be a file to read, got .*nowhere"):
+        models.load_model(str(folder), device="cpu", chat_template=str(tmp_path / "nowhere"))
 
 
 def test_an_adapter_that_cannot_be_had(adapter, tmp_path):

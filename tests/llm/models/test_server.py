@@ -145,7 +145,7 @@ def test_a_named_model_need_not_be_listed(http_server, listed, status):
     """`transformers serve FOLDER` lists nothing, or fails to list, and answers all the same."""
     http_server.models, http_server.list_status = listed, status
     model = models.load_model(f"{http_server.url}#/a/folder")
-    assert (model.name, http_server.listed) == ("/a/folder", 0)
+    assert (model.name, model.context, http_server.listed) == ("/a/folder", None, 1)
     assert model.generate(["ab"])[0].text == "ba"
     assert http_server.requests[-1][0]["model"] == "/a/folder"
 
@@ -209,7 +209,18 @@ def test_the_context_that_a_server_lists(http_server):
     assert models.load_model(http_server.url).context is None
     http_server.card = {"max_model_len": 4096}
     assert models.load_model(http_server.url).context == 4096
+    assert models.load_model(f"{http_server.url}#other").context == 4096
+    assert models.load_model(f"{http_server.url}#another").context is None
+    http_server.card = {"max_model_len": "many"}
     assert models.load_model(f"{http_server.url}#coder").context is None
+
+
+def test_a_seed_that_a_server_refuses_is_left_out(http_server):
+    http_server.unknown = {"seed"}
+    model = models.load_model(http_server.url)
+    with pytest.warns(UserWarning, match="does not take seed: its defaults apply"):
+        assert model.generate(["ab"])[0].text == "ba"
+    assert model.refused == {"seed"}
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)

@@ -31,17 +31,24 @@ FAIR = prompts.cells(["fading"], ["fair"], ["7,10,2"])
 
 
 def examples(
-    paradigm, box=None, count=8, held_out=0.25, stream=prompts.Stream, limit=400, asked=FAIR
+    paradigm,
+    right=None,
+    count=8,
+    held_out=0.25,
+    stream=prompts.Stream,
+    limit=400,
+    asked=FAIR,
+    render="{}|{}".format,
 ):
     made = stream(asked, count, seed=0, purpose="test of data")
     fill = prompts.Prompts(made, lambda text: len(text) // 4, 2000, paradigm)
     return made, expert_examples(
         made,
         fill,
-        box,
+        right or {},
         paradigm=paradigm,
         held_out=held_out,
-        seed=0,
+        render=render,
         count_tokens=len,
         max_new_tokens=limit,
     )
@@ -79,12 +86,10 @@ def test_under_coupling_the_mapping_is_valid_and_no_worse_than_the_lap():
 def test_programs_are_of_the_family_that_is_right(box):
     # Channels are scarce: what is almost right elsewhere is far off.
     asked = prompts.cells(["plain", "fading"], ["throughput"], ["40,40,36"])
-    stream, made = examples("code", box, asked=asked, limit=2000)
-    assert made.right == {
-        "plain throughput 40,40,36 1.0": "sort_both",
-        "fading throughput 40,40,36 1.0": "assign_rates",
-    }
+    right = {cell: experts.right_program(cell, box, seed=0) for cell in asked}
     family = {"plain": "sort_both", "fading": "assign_rates"}
+    assert {cell.setting: name for cell, name in right.items()} == family
+    stream, made = examples("code", right, asked=asked, limit=2000)
     for i, example in enumerate([*made.train, *made.held_out]):
         wanted = experts.program_text(family[stream.cell(i).setting])
         assert example["completion"] == [{"role": "assistant", "content": wanted}]
@@ -93,5 +98,11 @@ def test_programs_are_of_the_family_that_is_right(box):
 def test_each_pair_is_there_once_and_long_answers_are_refused():
     _, made = examples("text", stream=Repeating, held_out=0.0)
     assert (len(made.train), len(made.held_out), made.repeated) == (4, 0, 4)
+    # Two prompts that a chat template makes one text of are one, of which the first is kept.
+    _, all_of_them = examples("text", held_out=0.0)
+    places = iter([0, 1, 2, 3, 0, 1, 2, 3])
+    _, made = examples("text", held_out=0.25, render=lambda *pair: str(next(places)))
+    assert [*made.train, *made.held_out] == all_of_them.train[:4]
+    assert (len(made.held_out), made.repeated) == (1, 4)
     with pytest.raises(ValueError, match=r"gives at most 10: ask for smaller --scales"):
         examples("text", limit=10)

@@ -6,14 +6,15 @@ import shlex
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
 import torch
-from safetensors.torch import load_file
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 from trl import GRPOConfig, SFTConfig
 
 from llm.models import EMBEDDED
 from llm.training import grpo, sft
 from llm.training.options import GrpoOptions, SftOptions, parse
+from tests.llm.training.interruption import Interrupted, Stop, rows
 
 CONFIGS = pathlib.Path(__file__).parents[3] / "configs"
 HERE = shlex.split(
@@ -85,7 +86,7 @@ def test_text_sft_then_grpo_from_its_checkpoint(toy, tmp_path):
         # Of the first step: the model is still the SFT checkpoint, to which the KL is.
         assert table["kl"].iloc[0] == pytest.approx(0.0, abs=1e-5)
     before, after = (
-        load_file(path / "adapter" / "adapter_model.safetensors")
+        safetensors.torch.load_file(path / "adapter" / "adapter_model.safetensors")
         for path in (tmp_path / "sft", tmp_path / "adapter")
     )
     assert before.keys() == after.keys()
@@ -94,3 +95,39 @@ def test_text_sft_then_grpo_from_its_checkpoint(toy, tmp_path):
     assert any(weights.abs().max() > 0 for key, weights in before.items() if "lora_B" in key)
     with pytest.raises(ValueError, match="--lora_rank and --lora must be as in the adapter"):
         run(grpo, GrpoOptions, GRPOConfig, start, name, out, *GRPO_HERE, "--lora_rank", "3")
+
+
+def test_a_resumed_adapter_in_half_precision_is_the_one_that_was_never_stopped(toy, tmp_path):
+    """LoRA in bfloat16, with the KL to the model without the adapter, as the paper has it."""
+    argv = shlex.split(
+        f"--model {toy} --lora_rank 4 --recipe paper --settings plain --scales 7,10,2 "
+        "--prompt_budget 700 --per_device_train_batch_size 4 --gradient_accumulation_steps 1 "
+        "--num_generations 4 --max_completion_length 12 --learning_rate 0.01 --max_steps 4 "
+        "--save_steps 2 --eval_realizations 0 --disable_tqdm true"
+    )
+    argv += ["--model_init_kwargs", '{"dtype": "bfloat16"}']
+
+    def trained(out, *more, stop=None):
+        asked = parse(GrpoOptions, GRPOConfig, "", [*argv, "--out", str(out), *more])
+        job = grpo.prepare(grpo.Asked(*asked))
+        try:
+            grpo.run(job, [] if stop is None else [Stop(stop)])
+        finally:
+            job.folder.close()
+        return out
+
+    whole, out = trained(tmp_path / "whole"), tmp_path / "run"
+    with pytest.raises(Interrupted):
+        trained(out, stop=3)
+    trained(out, "--resume")
+    pd.testing.assert_frame_equal(rows(out), rows(whole))
+    assert rows(whole)["kl"].iloc[-1] > 0
+    one, other = (
+        safetensors.torch.load_file(folder / "adapter" / "adapter_model.safetensors")
+        for folder in (out, whole)
+    )
+    assert one.keys() == other.keys() and any(
+        value.any() for key, value in one.items() if "lora_B" in key
+    )
+    for name, value in other.items():
+        assert torch.equal(one[name], value), name

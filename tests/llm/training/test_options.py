@@ -79,7 +79,19 @@ def test_record_has_what_differs():
     ("argv", "said"),
     [
         (["--recipe", "best"], "--recipe must be one of paper, small-code, got 'best'"),
-        (["--num_generations", "7"], "must be divisible by num_generations"),
+        (
+            ["--num_generations", "7", "--gradient_accumulation_steps", "2"],
+            "--num_generations must divide --per_device_train_batch_size x "
+            "--gradient_accumulation_steps x processes, 16 x 2 x 1 = 32, got 7",
+        ),
+        (["--num_generations", "7", "--steps_per_generation", "3"], "16 x 3 x 1 = 48, got 7"),
+        (["--num_generations", "0"], "--num_generations must be at least 2, got 0"),
+        (["--reward_weights", "1", "1", "1"], "--reward_weights must be left .*: use --terms"),
+        (["--remove_unused_columns", "true"], "--remove_unused_columns must be left as it is"),
+        (["--log_completions", "false"], "--log_completions must be left as it is, got False"),
+        (["--num_completions_to_print", "3"], "--num_completions_to_print must be left as it is"),
+        (["--output_dir", "elsewhere"], "--output_dir must be left .* got 'elsewhere': use --out"),
+        (["--resume_from_checkpoint", "x"], "--resume_from_checkpoint must be .*: use --resume"),
         (["--nonsense", "3"], "nonsense"),
         (["--max_steps", "many"], "invalid int value: 'many'"),
         (["--max_steps", "0"], "--max_steps must be at least 1"),
@@ -91,6 +103,34 @@ def test_record_has_what_differs():
 def test_bad_command_lines_are_refused(argv, said):
     with pytest.raises(ValueError, match=said):
         grpo(*argv)
+
+
+def test_what_sft_sets_itself_is_refused(tmp_path):
+    def sft(*argv):
+        return parse(SftOptions, SFTConfig, "", ["--out", "somewhere", *argv])
+
+    said = "--max_length must be left as it is, got 1024: use --prompt_budget and --max_new_tokens"
+    with pytest.raises(ValueError, match=said):
+        sft("--max_length", "1024")  # TRL's own default, asked for
+    (tmp_path / "run.yaml").write_text("max_length: 512\n")
+    with pytest.raises(ValueError, match="--max_length must be left as it is, got 512"):
+        sft("--config", str(tmp_path / "run.yaml"))
+    with pytest.raises(ValueError, match="use --chat_template"):
+        sft("--chat_template_path", "x")
+    sft()
+
+
+def test_a_group_counts_the_completions_of_all_processes(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(ValueError, match="16 x 1 x 3 = 48, got 32"):
+        grpo("--num_generations", "32", "--gradient_accumulation_steps", "1")
+
+
+def test_the_help_names_every_model(capsys):
+    with pytest.raises(SystemExit):
+        parse(GrpoOptions, GRPOConfig, "", ["--help"])
+    said = capsys.readouterr().out
+    assert all(f"'{name}'" in said for name in ("embedded-base", "qwen-coder-0.5b-base"))
 
 
 def test_out_must_be_given():

@@ -62,6 +62,12 @@ def test_structure_is_earned_step_by_step(box):
         assert worth == pytest.approx(structure.MAX_STRUCTURE)
 
 
+def test_a_fence_that_the_chat_template_opened_counts(box):
+    begun = PERFECT.partition("```python\n")[2]
+    scores = score([PERFECT, begun, begun.removesuffix("```")], [instance()] * 3, box)
+    np.testing.assert_allclose(scores.structure, [1.2, 1.2, 1.1], rtol=1e-6)
+
+
 def test_performance_is_equation_13_clipped(box):
     inst = instance()
     texts = [text for text, _, _ in LADDER]

@@ -15,32 +15,27 @@ from trl import GRPOConfig, SFTConfig
 
 from llm.models import EMBEDDED, load_model
 from llm.sandbox import SandboxUnavailable
-from llm.training import callbacks, common, durable, grpo, rewards, sft
+from llm.training import (
+    callbacks,
+    common,
+    depth,
+    durable,
+    experts,
+    grpo,
+    prompts,
+    rewards,
+    sft,
+)
 from llm.training.options import GrpoOptions, SftOptions, parse
 from lsajax.runs import cli
 from lsajax.runs.folder import BadRun
+from tests.llm.training.interruption import Interrupted, Stop, rows
 
 SMALL = shlex.split(
     "--recipe small-code --form ranked --settings plain --objectives throughput fair "
     "--scales 7,10,2 --num_generations 4 --per_device_train_batch_size 4 "
     "--gradient_accumulation_steps 2 --max_completion_length 64 --disable_tqdm true"
 )
-TIMES = ("time", "sandbox", "epoch")
-
-
-class Interrupted(Exception):  # noqa: N818 - it ends a run, nothing is wrong
-    """In place of a kill."""
-
-
-class Stop(callbacks.TrainerCallback):
-    """Ends a training in the middle of a step."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def on_step_begin(self, args, state, control, **_):
-        if state.global_step == self.step:
-            raise Interrupted
 
 
 def asked(out, *more, steps=4, save=2):
@@ -69,11 +64,6 @@ def train(out, *more, monkeypatch=None, stop=None, **sizes):
     finally:
         job.folder.close()
     return out
-
-
-def rows(out):
-    table = pd.read_parquet(out / "rows.parquet").sort_values("step").reset_index(drop=True)
-    return table[[name for name in table if not any(word in name for word in TIMES)]]
 
 
 def weights(folder):
@@ -141,6 +131,23 @@ def test_a_full_disk_at_a_checkpoint_keeps_the_run(tmp_path, monkeypatch, capsys
     assert not any(out.glob(".saving/*"))
     assert capsys.readouterr().err.count("warning: checkpoint of step 1 not written") == 1
     assert rows(out)["step"].tolist() == [1, 2]
+
+
+def test_a_full_disk_at_the_end_is_a_sentence_and_keeps_the_rows(tmp_path, monkeypatch):
+    save = common.save_whole
+
+    def without_room(*args):
+        with no_room():
+            save(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(common, "save_whole", without_room)
+        with pytest.raises(cli.Unavailable, match=r"the model was not written \(.*\): free room"):
+            train(tmp_path / "run", steps=2)
+    assert rows(tmp_path / "run")["step"].tolist() == [1, 2]
+    assert not any((tmp_path / "run" / name).exists() for name in ("model", ".saving"))
+    train(tmp_path / "run", "--resume", steps=2)
+    load_model(str(tmp_path / "run" / "model"))
 
 
 def test_what_libraries_raise_on_a_full_disk_is_told_from_other_errors(tmp_path):
@@ -216,22 +223,111 @@ def test_a_reward_that_is_not_finite_or_no_sandbox_ends_the_run_in_a_sentence(
         train(tmp_path / "other")
 
 
-def test_sft_learns_what_the_expert_answers(tmp_path):
+def sft_job(out, *more):
     argv = (
-        f"--out {tmp_path / 'run'} --settings plain --scales 7,10,2 --examples 24 --held_out 0.25 "
+        f"--out {out} --settings plain --scales 7,10,2 --examples 24 --held_out 0.25 "
         "--max_steps 4 --save_steps 2 --per_device_train_batch_size 4 --eval_realizations 0 "
         "--disable_tqdm true"
     )
-    job = sft.prepare(sft.Asked(*parse(SftOptions, SFTConfig, "", shlex.split(argv))))
-    sft.run(job)
-    job.folder.close()
-    table = rows(tmp_path / "run")
+    return sft.prepare(sft.Asked(*parse(SftOptions, SFTConfig, "", [*shlex.split(argv), *more])))
+
+
+def train_sft(out, *more, stop=None):
+    job = sft_job(out, *more)
+    try:
+        with contextlib.nullcontext() if stop is None else pytest.raises(Interrupted):
+            sft.run(job, [] if stop is None else [Stop(stop)])
+    finally:
+        job.folder.close()
+    return out
+
+
+def made_of(out):
+    return json.loads((out / "run.json").read_text())["examples"]
+
+
+@pytest.fixture(scope="module")
+def whole_sft(tmp_path_factory):
+    return train_sft(tmp_path_factory.mktemp("sft") / "run")
+
+
+def test_sft_learns_what_the_expert_answers(whole_sft):
+    table = rows(whole_sft)
     assert table["step"].tolist() == [1, 2, 3, 4]
     assert table["loss"].iloc[-1] < table["loss"].iloc[0]
     assert table["eval_loss"].notna().tolist() == [False, True, False, True]
-    made = json.loads((tmp_path / "run" / "run.json").read_text())["examples"]
+    made = made_of(whole_sft)
     assert set(made["right"]) == {"plain throughput 7,10,2 1.0"}
     # Prompts show little of a slot where a program sees all of it: some are the same.
     assert made["train"] + made["held_out"] + made["repeated"] == 24
     assert made["held_out"] == round(0.25 * (made["train"] + made["held_out"])) > 0
-    load_model(str(tmp_path / "run" / "model"))
+    load_model(str(whole_sft / "model"))
+
+
+def test_a_resumed_sft_takes_the_programs_of_its_record(whole_sft, tmp_path, monkeypatch):
+    out = train_sft(tmp_path / "run", stop=3)
+    taken = made_of(out)
+
+    def measured_anew(cell, box, *, seed):
+        raise AssertionError("the clock may say something else now")
+
+    monkeypatch.setattr(experts, "right_program", measured_anew)
+    train_sft(out, "--resume")
+    assert made_of(out) == taken == made_of(whole_sft)
+    pd.testing.assert_frame_equal(rows(out), rows(whole_sft))
+    for name, value in weights(whole_sft / "model").items():
+        assert torch.equal(weights(out / "model")[name], value), name
+
+
+def test_other_processes_take_the_programs_of_the_first(tmp_path, monkeypatch):
+    job = sft_job(tmp_path / "run")
+    monkeypatch.setattr(sft, "broadcast_object_list", lambda found: [{"of": "the first"}])
+    job.folder = None  # as on any process but the first
+    monkeypatch.setattr(experts, "right_program", None)
+    assert sft.right_programs(job, object()) == {"of": "the first"}
+
+
+def test_what_an_expert_cannot_answer_ends_sft_in_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(experts, "right_families", lambda box, cells, seed: {cells[0]: ()})
+    with pytest.raises(cli.Unavailable, match=r"no program of an expert is valid in .* more time"):
+        train_sft(tmp_path / "run")
+
+
+def test_lengths_of_completions_leave_the_chat_template_out(tmp_path, monkeypatch):
+    template = tmp_path / "long.jinja"
+    template.write_text("{{ 'sort ' * 29 + messages[0]['content'] }}")
+    more = ["--chat_template", str(template), "--form", "paper"]
+    job = grpo.prepare(asked(tmp_path / "run", *more))
+    given = {}
+
+    def rewards_of(*args, **options):
+        given.update(options)
+        raise Interrupted
+
+    monkeypatch.setattr(grpo, "TrlRewards", rewards_of)
+    with pytest.raises(Interrupted):
+        grpo.build(job, prompts.Stream(job.cells, 1, seed=0, purpose="test"), None)
+    count = given["count_tokens"]
+    text = depth.SHORTEST_EXACT
+    plain = len(job.base.tokenizer(text, add_special_tokens=False)["input_ids"])
+    assert depth.shortest_exact_tokens(count) == count(text) == plain
+    assert job.base.count_tokens(text) >= plain + 29
+    commented = text.replace("action", "# one\n# two\n# three\naction")
+    options = {"delta": 0.5, "min_tokens": plain}
+    assert depth.depth_penalty(count, [text, commented], **options).tolist() == [0, 0]
+
+
+def test_sft_on_few_pairs_goes_through_them_many_times(tmp_path, monkeypatch):
+    """Under a template without numbers the prompts of a cell are one text."""
+    template = tmp_path / "few.jinja"
+    template.write_text(
+        "{% for m in messages %}{{ m['content'].split('Sizes: ')[0][-200:] "
+        "if m['role'] == 'user' else m['content'] + eos_token }}{% endfor %}"
+    )
+    monkeypatch.setattr(experts, "right_program", lambda cell, box, seed: "sort_both")
+    more = "--settings plain fading interference --per_device_train_batch_size 3 --held_out 0"
+    out = train_sft(tmp_path / "run", *shlex.split(more), "--chat_template", str(template))
+    made = made_of(out)
+    assert (made["train"], made["held_out"], made["repeated"]) == (3, 0, 21)
+    assert rows(out)["step"].tolist() == [1, 2, 3, 4]
+    assert rows(out)["loss"].iloc[-1] < rows(out)["loss"].iloc[0]
