@@ -101,7 +101,7 @@ def prepare(config: Config) -> options.Prepared[Config]:
         methods.from_solver(methods.GREEDY, lsa.solvers.greedy),
         methods.from_solver(horizon_policies.MAX_RATE, lsa.solvers.hungarian),
     ]
-    by_slot = language_model.with_model(others, config, resources, folder.metadata)
+    by_slot = language_model.with_model(others, config, resources, folder.metadata, cold=True)
     compared = [*map(horizon_policies.of_one_slot, by_slot), *horizon_policies.over_slots()]
     policies = {policy.name: policy for policy in compared}
     study = Study(
@@ -198,13 +198,14 @@ def _scenario(cell: "Cell") -> lsa.Scenario:
 
 def table(study: "Study", rows: "pd.DataFrame") -> "pd.DataFrame":
     """A row per size and method: of `summarise`, with throughput, fairness and shares served."""
+    from experiments.horizon_policies import BESIDE
     from experiments.summary import mean_interval, summarise
 
     summary = summarise(rows, axes=study.axes, reference=study.reference, paper={})
     rows = rows.assign(throughput_mbps=rows["value_bps"] / 1e6)
     by_cell = rows.groupby(["size", "method"])
     places = summary.set_index(["size", "method"]).index
-    for name in ("warm_s", "cold_s"):
+    for name in [name for name in BESIDE if name in rows]:
         summary[name] = by_cell[name].median().loc[places].to_numpy()
     for name in ("throughput_mbps", "jain_index", "served_share"):
         found = by_cell[name].apply(lambda own: mean_interval(own.dropna())).loc[places]
@@ -241,18 +242,31 @@ def print_table(config: Config, summary: "pd.DataFrame") -> None:
 
 def _notes(summary: "pd.DataFrame") -> list[str]:
     from experiments.horizon_policies import WARM_START
+    from experiments.methods import LLM, LLM_COLD
 
-    own = summary[summary["method"] == WARM_START].set_index("size")
-    times = ", ".join(
-        f"{size} {1e3 * row['warm_s']:.2g} ms instead of {1e3 * row['cold_s']:.2g} ms"
-        for size, row in own.iterrows()
-    )
-    return [
+    by_method = {name: own.set_index("size") for name, own in summary.groupby("method")}
+    own = by_method[WARM_START]
+    notes = [
         "What is assigned now changes nothing later, so that the exact optimum of each slot is the "
         "optimum of Eq. (4), whatever the discount. Jain: of the users' rates over all slots.",
         "The assignment problem alone, its rates being there, from the duals of the slot before: "
-        f"{times} from scratch.",
+        f"{_instead(own['warm_s'], own['cold_s'])} from scratch.",
     ]
+    if LLM_COLD in by_method and by_method[LLM_COLD]["prefill_s"].notna().any():
+        seconds = [by_method[name]["prefill_s"] for name in (LLM, LLM_COLD)]
+        notes.append(
+            "The model's prompt up to its answer, what it shares with the slot before being kept: "
+            f"{_instead(*seconds)} without."
+        )
+    return notes
+
+
+def _instead(kept: "pd.Series[float]", fresh: "pd.Series[float]") -> str:
+    """Seconds of a slot that takes from the one before, and of one that does not, by size."""
+    return ", ".join(
+        f"{size} {1e3 * seconds:.2g} ms instead of {1e3 * fresh[size]:.2g} ms"
+        for size, seconds in kept.items()
+    )
 
 
 def figure(summary: "pd.DataFrame", stem: pathlib.Path) -> None:

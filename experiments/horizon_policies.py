@@ -18,7 +18,8 @@ from lsajax.scheduling import SchedulerState
 
 MAX_RATE, WARM_START = "Max rate", "Max rate, warm start"
 PROPORTIONAL, ROUND_ROBIN = "Proportional fair", "Round robin"
-BESIDE = ("warm_s", "cold_s")
+BESIDE = ("warm_s", "cold_s", "prefill_s")
+"""What a slot may take from the one before: duals, or a prompt's keys and values."""
 _BUDGET_S = 0.1  # of anytime methods, of which none is here
 
 Decide = Callable[[jax.Array, SchedulerState, lsa.Instance], Outcome]

@@ -79,6 +79,18 @@ def test_the_summary_its_figure_and_its_resume(found, capsys):
     )
 
 
+def test_a_model_keeps_from_slot_to_slot_what_prompts_share(tmp_path, capsys):
+    config = Config(sizes=("(15,20,8)",), slots=3, realizations=1, out=tmp_path / "run")
+    horizon.run(horizon.prepare(config))
+    own = pd.read_csv(config.out / "summary.csv").set_index("method")
+    kept, fresh = own.loc[methods.LLM], own.loc[methods.LLM_COLD]
+    assert kept["mean"] == fresh["mean"]  # the same programs
+    assert kept["prefill_s"] > 0 and fresh["prefill_s"] > 0
+    assert "what it shares with the slot before being kept" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
 @pytest.mark.slow
 def test_where_channels_are_short_the_schedulers_differ():
     scenario = horizon.SIZES["crowded"]
