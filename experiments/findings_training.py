@@ -85,12 +85,18 @@ def validity() -> Finding:
         holds if any(all_valid) or less else _refuted("ablation"),
         f"{_SMALL} Of its sampled programs, at {where} before and after {_steps('ablation')} steps "
         f"of GRPO, are valid {_valid(own, ('Before GRPO', 'Full reward', 'Ranked form'))}.{real} "
-        f"{words}{why} Validity needs no "
-        f"training: of mappings of {text['model'].nunique()} small models "
-        f"{free['valid'].sum():.0f} of {free['samples'].sum():.0f} are valid, and "
-        f"{bound['valid'].sum():.0f} of {bound['samples'].sum():.0f} where a grammar bounds the "
-        "sampling.",
+        f"{words}{why} Mappings of {text['model'].nunique()} small models, untrained or after SFT "
+        f"and GRPO, are valid in {_counts(free)}; where a grammar bounds the sampling, without any "
+        f"training too, in {_counts(bound)}.",
         ("ablation.csv", *((findings_code.FILE,) if real else ()), "text_validity.csv"),
+    )
+
+
+def _counts(own: pd.DataFrame) -> str:
+    """Valid mappings, by size."""
+    found = own.groupby("triple", sort=False)[["valid", "samples"]].sum().astype(int)
+    return " and ".join(
+        f"{row.valid} of {row.samples} at ({row.Index})" for row in found.itertuples()
     )
 
 
