@@ -1,8 +1,8 @@
 """Attention of a new token in half precision on a CPU, where heads share keys and values.
 
 PyTorch's kernel for a CPU copies keys and values once for each head that reads them, if there is
-one query and the precision is half: 25 ms per layer where 16 sequences of 500 tokens go on, and it
-is half of a decoding step of Qwen2.5-Coder-0.5B. Heads that share keys and values are rows of one
+one query and the precision is half: about half of a decoding step of Qwen2.5-Coder-0.5B, for 16
+sequences (`benchmarks.attention`). Heads that share keys and values are rows of one
 query here, so that each is read once. Numbers are the same up to rounding.
 """
 
