@@ -1,4 +1,4 @@
-"""Seconds of a decoding step with heads that share keys read together, and as PyTorch does it.
+"""Seconds of completions with heads that share keys read together, and as PyTorch does it.
 
 `python -m benchmarks.attention --model FOLDER_OR_NAME` lets a model in half precision go on from
 one prompt in many copies, which are computed once, by `llm.models.attention` and by the plain
@@ -75,6 +75,10 @@ def main(config: Config) -> None:
     torch.set_num_threads(config.threads)
     base = load_base(config.model, "code", prompt_budget=None, max_new_tokens=config.new_tokens)
     _, network = load_checkpoint(base.source, torch.device("cpu"), "bfloat16")
+    if network.config.num_key_value_heads == network.config.num_attention_heads:
+        raise SystemExit(
+            f"--model must be one whose heads share keys, and those of {config.model} do not"
+        )
     share_prefill(network)
     ids = torch.tensor([prompt_ids(base, config.cell, config.seed)] * config.completions)
     ways = {way: functools.partial(decode, network, ids, way, config) for way in (NAME, "sdpa")}

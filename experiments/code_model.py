@@ -178,7 +178,8 @@ def markdown(table: "pd.DataFrame") -> str:
     """A row per model and temperature, over all cells, with 95 % intervals."""
     import pandas as pd
 
-    head = ["model", "T", "answers", "valid, %", "gap of valid, %", "right, %", "valid answers are"]
+    head = ["model", "T", "answers", "valid, %", "gap of valid, %", "right, %", "cut off, %"]
+    head.append("valid answers are")
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for row in table[table["setting"] == ALL].to_dict("records"):
         shares = [
@@ -199,6 +200,7 @@ def markdown(table: "pd.DataFrame") -> str:
             shares[0],
             gap,
             shares[1],
+            f"{100 * row['truncated']:.0f}",
             "–" if pd.isna(families) or not families else str(families).replace("_", " "),
         ]
         lines.append(f"| {' | '.join(cells)} |")

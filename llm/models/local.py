@@ -72,7 +72,8 @@ class LocalModel:
         _check_sizes(batch_size, prompt_budget, max_new_tokens)
         template = None if chat_template is None else _template(chat_template)
         tokenizer, module = load_checkpoint(source, torch_device(device), dtype)
-        tokenizer.chat_template = template or tokenizer.chat_template
+        if template is not None:
+            tokenizer.chat_template = template
         own = own_defaults(source)
         self._hold(
             module,

@@ -83,7 +83,7 @@ def lora_config(options: Any, base: Base) -> Any:
     if base.adapter is not None:
         own = LoraConfig.from_pretrained(base.adapter).to_dict()
         for name, value in (fields | ({"r": rank} if rank else {})).items():
-            if own.get(name) != value:
+            if not _same(value, own.get(name)):
                 raise ValueError(
                     f"--lora_rank and --lora must be as in the adapter that --model names, or left "
                     f"out: {name} is {own.get(name)} there, got {value}"
@@ -99,6 +99,13 @@ def lora_config(options: Any, base: Base) -> Any:
         return LoraConfig(r=rank, **(defaults | fields))
     except (TypeError, ValueError) as error:
         raise ValueError(f"--lora must be fields of peft.LoraConfig: {error}") from None
+
+
+def _same(given: Any, own: Any) -> bool:
+    """Whether a field of LoRA is what an adapter has; which layers "all-linear" was it forgot."""
+    if isinstance(own, set):
+        return given == "all-linear" or set(given) == own
+    return given == own
 
 
 def network(base: Base, config: Any) -> Any:

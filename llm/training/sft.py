@@ -142,19 +142,23 @@ def right_programs(job: Job, box: Sandbox | None) -> dict[prompts.Cell, str]:
     """
     if box is None:
         return {}
-    found: list[Any] = [None]
+    found: list[Any] = [None, None]
     if job.folder is not None:
         file = job.folder.path / RUN
         record = json.loads(file.read_text()) if job.options.resume and file.exists() else {}
         taken = record.get("examples", {}).get("right", {})
         seed = job.config.seed
-        found = [
-            {
+        try:
+            found[0] = {
                 cell: taken.get(_named(cell)) or experts.right_program(cell, box, seed=seed)
                 for cell in dict.fromkeys(job.cells)
             }
-        ]
-    return broadcast_object_list(found)[0]
+        except ValueError as error:  # the other processes wait for what is found
+            found[1] = str(error)
+    programs, reason = broadcast_object_list(found)
+    if reason is not None:
+        raise ValueError(reason)
+    return programs
 
 
 def _named(cell: prompts.Cell) -> str:

@@ -230,7 +230,7 @@ def test_what_ships_is_what_was_trained(finished, adapter, folder, toy, monkeypa
     after = "--seed 3 --model sft/checkpoint-2 --out run"
     assert f"    python -m llm.grpo --config c.yaml {after}\n" in card
     assert "\n7 steps of the last; plain/throughput/15,20,8/1." in card
-    assert "| GRPO | 1 | 2 | 100 (34 to 100) | 25.0 ± 0.0 | 0 (0 to 66) | random 2 |" in card
+    assert "| GRPO | 1 | 2 | 100 (34 to 100) | 25.0 ± 0.0 | 0 (0 to 66) | 0 | random 2 |" in card
     assert "/b/" not in card
 
 
