@@ -198,7 +198,7 @@ def group_markdown(table: "pd.DataFrame", ways: Sequence[str] = ("greedy", "samp
     for group in GROUPS:
         own = table[table["group"] == group]
         count = len(own.groupby(["setting", "objective", "size", "time_budget_s"]))
-        for way in ways:
+        for way in ways if count else ():
             part = own[(own["temperature"] > 0) == (way == "sampled")]
             means = part.groupby("run")[["valid", "right", "gap"]].mean()
             row = [f"{group} ({count})", way]

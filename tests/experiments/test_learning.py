@@ -40,7 +40,7 @@ def test_groups_of_cells(run):
 def test_the_table_shows_before_and_after():
     before = {"run": "base", "group": "trained", **Cell("fading", "fair", "15,20,8", 1.0)._asdict()}
     before |= {"temperature": 0.0, "valid": 0.5, "right": 0.0, "gap": 0.2, "family": "random"}
-    before["search_gap"] = 0.0123
+    before |= {"search_gap": 0.0123, "programs": 3}
     after = [
         before | {"run": str(k), "valid": 1.0, "right": right, "gap": 0.0, "family": "greedy"}
         for k, right in enumerate((1.0, 0.5))
@@ -48,9 +48,13 @@ def test_the_table_shows_before_and_after():
     rows = [row | {"temperature": t} for row in (before, *after) for t in (0.0, 1.0)]
     line = learning.markdown(pd.DataFrame(rows)).splitlines()[2]
     assert line == (
-        "| fading, fair | 15, 20, 8 | 1 | 50 → 100 | 0 → 75 (50–100) | 20.00 → 0.00 | 1.23 "
-        "| random → greedy | 0 → 75 (50–100) |"
+        "| fading, fair | 15, 20, 8 | 1 | 0 → 75 (50–100) | 20.00 → 0.00 | 1.23 | random → greedy "
+        "| 50 → 100 | 0 → 75 (50–100) | 20.00 → 0.00 | 3 → 3 |"
     )
+    by_group = learning.group_markdown(pd.DataFrame(rows), ways=["sampled"]).splitlines()
+    # Where the runs agree there is no interval, and none leaves what a share can be.
+    shown = "| trained (1) | sampled | 50 → 100 | 0 → 75 (0 to 100) | 20.0 → 0.0 |"
+    assert by_group[2] == shown
 
 
 @pytest.mark.parametrize(
