@@ -89,7 +89,11 @@ def _said(found: pd.DataFrame, what: str) -> str:
     said = f"GRPO alone {raised} it by more than the intervals"
     if not found.index.str.startswith("SFT").any():
         return f"{said}."
-    beside = "is below that of a training with SFT" if _behind(found, what) else "overlaps those with SFT"
+    beside = (
+        "is below that of a training with SFT"
+        if _behind(found, what)
+        else "overlaps those with SFT"
+    )
     return f"{said}; its interval {beside}."
 
 

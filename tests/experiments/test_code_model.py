@@ -54,7 +54,7 @@ def test_rows_per_cell_and_together(config):
     assert fading["families"] == "greedy 2"
     line = code_model.markdown(found).splitlines()[2]
     assert line == (
-        "| before | 0.8 | 8 | 75 (30 to 95) | 20.0 ± 24.8 | 0 (0 to 49) | random 4, greedy 2 |"
+        "| before | 0.8 | 8 | 75 (30 to 95) | 20.0 ± 24.8 | 0 (0 to 49) | 0 | random 4, greedy 2 |"
     )
 
 

@@ -53,7 +53,7 @@ def test_the_table_shows_before_and_after():
     )
     by_group = learning.group_markdown(pd.DataFrame(rows), ways=["sampled"]).splitlines()
     # Where the runs agree there is no interval, and none leaves what a share can be.
-    shown = "| trained (1) | sampled | 50 → 100 | 0 → 75 (0 to 100) | 20.0 → 0.0 |"
+    shown = "| trained (1) | sampled | 50 → 100 | 0 → 75 (0 to 100) | 20 → 0 |"
     assert by_group[2] == shown
 
 
