@@ -263,8 +263,10 @@ def _notes(summary: "pd.DataFrame") -> list[str]:
 
 def _instead(kept: "pd.Series[float]", fresh: "pd.Series[float]") -> str:
     """Seconds of a slot that takes from the one before, and of one that does not, by size."""
+    from experiments.report_numbers import number
+
     return ", ".join(
-        f"{size} {1e3 * seconds:.2g} ms instead of {1e3 * fresh[size]:.2g} ms"
+        f"{size} {number(1e3 * seconds, 2)} ms instead of {number(1e3 * fresh[size], 2)} ms"
         for size, seconds in kept.items()
     )
 
