@@ -14,57 +14,30 @@ import numpy as np
 import tyro
 
 from benchmarks import timing
+from benchmarks.shared_prompt import Group, complete, prompt_ids
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Group):
     """What is measured.
 
     Attributes:
-        model: a folder or hub name of a transformers checkpoint, or "embedded".
-        cell: setting/objective/size/seconds of the prompt.
-        completions: of the prompt.
-        new_tokens: of each completion; none ends before.
-        turns: both ways once each.
-        threads: of PyTorch.
-        seed: of the prompt, and of the completions.
-        quick: two completions of four tokens, one turn.
         out: file of the figures.
     """
 
-    model: str = "embedded"
-    cell: str = "fading/throughput/15,20,8/1"
-    completions: int = 16
-    new_tokens: int = 64
-    turns: int = 3
-    threads: int = 1
-    seed: int = 0
-    quick: bool = False
     out: pathlib.Path = pathlib.Path("results/benchmarks/attention.json")
 
 
 def decode(network: Any, ids: Any, way: str, config: Config) -> None:
     """Makes all completions, by one of the ways to attend."""
-    import torch
-
-    torch.manual_seed(config.seed)
     network.set_attn_implementation(way)
-    with torch.inference_mode():
-        network.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            do_sample=True,
-            top_k=0,
-            min_new_tokens=config.new_tokens,
-            max_new_tokens=config.new_tokens,
-        )
+    complete(network.generate, ids, config)
 
 
 def main(config: Config) -> None:
     """Prints and writes the medians and their ratio."""
     import torch
 
-    from benchmarks.shared_prompt import prompt_ids
     from llm.models.attention import NAME
     from llm.models.loading import load_checkpoint
     from llm.training.models import load_base

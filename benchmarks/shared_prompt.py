@@ -19,33 +19,42 @@ from benchmarks import timing
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """What is measured.
+class Group:
+    """Completions of one prompt.
 
     Attributes:
         model: a folder or hub name of a transformers checkpoint, or "embedded".
-        dtype: of its weights.
         cell: setting/objective/size/seconds of the prompt.
         completions: of the prompt.
         new_tokens: of each completion; none ends before.
         turns: both ways once each.
-        lora_rank: of the adapter.
         threads: of PyTorch.
         seed: of the prompt, and of the completions.
         quick: two completions of four tokens, one turn.
-        out: file of the figures.
     """
 
     model: str = "embedded"
-    dtype: str = "bfloat16"
     cell: str = "fading/throughput/15,20,8/1"
     completions: int = 16
     new_tokens: int = 64
     turns: int = 3
-    lora_rank: int = 8
     threads: int = 1
     seed: int = 0
     quick: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Group):
+    """What is measured.
+
+    Attributes:
+        dtype: of the model's weights.
+        lora_rank: of the adapter.
+        out: file of the figures.
+    """
+
+    dtype: str = "bfloat16"
+    lora_rank: int = 8
     out: pathlib.Path = pathlib.Path("results/benchmarks/shared_prompt.json")
 
 
@@ -106,14 +115,13 @@ def network(base: Any, config: Config) -> Any:
     return get_peft_model(model, lora)
 
 
-def turn(model: Any, generate: Any, scorer: Any, ids: Any, config: Config) -> dict[str, float]:
-    """Seconds of generation and of scoring with gradients, of one group."""
+def complete(generate: Any, ids: Any, config: Group) -> Any:
+    """All completions of the prompts `ids`, sampled."""
     import torch
 
-    start = time.perf_counter()
     torch.manual_seed(config.seed)
     with torch.no_grad():
-        made = generate(
+        return generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             do_sample=True,
@@ -121,6 +129,14 @@ def turn(model: Any, generate: Any, scorer: Any, ids: Any, config: Config) -> di
             min_new_tokens=config.new_tokens,
             max_new_tokens=config.new_tokens,
         )
+
+
+def turn(model: Any, generate: Any, scorer: Any, ids: Any, config: Config) -> dict[str, float]:
+    """Seconds of generation and of scoring with gradients, of one group."""
+    import torch
+
+    start = time.perf_counter()
+    made = complete(generate, ids, config)
     generated = time.perf_counter()
     log_probs, *_ = scorer(
         model, made, torch.ones_like(made), made.shape[1] - ids.shape[1], compute_entropy=True

@@ -109,7 +109,10 @@ def _same(given: Any, own: Any) -> bool:
 
 
 def network(base: Base, config: Any) -> Any:
-    """What a trainer starts from: a folder or hub name, or a network with the adapter it has."""
+    """What a trainer starts from: a folder or hub name, or a network with the adapter it has.
+
+    Raises Unavailable where the adapter cannot be read.
+    """
     if base.adapter is None:
         return base.source
     from peft import PeftModel
@@ -117,7 +120,11 @@ def network(base: Base, config: Any) -> Any:
 
     options, config.model_init_kwargs = dict(config.model_init_kwargs or {}), None
     whole = create_model_from_path(base.source, **options)
-    return PeftModel.from_pretrained(whole, base.adapter, is_trainable=True)
+    try:
+        return PeftModel.from_pretrained(whole, base.adapter, is_trainable=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise Unavailable(f"--model {base.name} cannot be loaded: {reason}") from error
 
 
 def run_folder(out: pathlib.Path, options: Any, config: Any) -> RunFolder | None:

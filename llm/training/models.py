@@ -74,10 +74,15 @@ def _found(name: str) -> tuple[str, pathlib.Path | None]:
         source = json.loads((adapter / ADAPTER_FILE).read_text())["base_model_name_or_path"]
     source = located(source)
     looks_local = source.startswith((".", "/", "~")) or source.count("/") != 1
+    adapted = (adapter / ADAPTER_FILE).is_file()
     if looks_local and not pathlib.Path(source).is_dir():
+        if adapted:
+            raise Unavailable(
+                f"--model {name} is an adapter of {source!r}, which is no folder here"
+            )
         names = ", ".join([*SHIPPED, *CODE_MODELS, *(f"{short}-base" for short in CODE_MODELS)])
         raise Unavailable(f"--model must be {names}, a folder or a hub name, got {name!r}")
-    return source, adapter if (adapter / ADAPTER_FILE).is_file() else None
+    return source, adapter if adapted else None
 
 
 def load_base(

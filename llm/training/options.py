@@ -27,7 +27,8 @@ class Options:
         default="embedded",
         metadata={
             "help": "'embedded', 'embedded-base', 'qwen-coder-0.5b-base', a folder with a "
-            "transformers checkpoint, or a hub name."
+            "transformers checkpoint, a hub name, or 'qwen-coder-0.5b' or a folder with a LoRA "
+            "adapter, which is trained on."
         },
     )
     paradigm: Literal["code", "text"] = dataclasses.field(

@@ -4,6 +4,7 @@ import copy
 import json
 import re
 import shutil
+import types
 
 import pandas as pd
 import peft
@@ -16,6 +17,7 @@ from llm import models
 from llm.adapters import ship
 from llm.decision.serialize import serialize
 from llm.models.local import LocalModel
+from llm.training import common
 from llm.training.evaluation import held_out
 from llm.training.models import load_base
 from llm.training.programs import PROGRAMS
@@ -155,6 +157,20 @@ def test_a_training_goes_on_with_an_adapter(folder, adapter):
     base = load_base(str(adapter), "code", prompt_budget=64, max_new_tokens=None)
     assert (base.source, base.adapter) == (str(folder), str(adapter))
     assert base.max_new_tokens == 6  # of the adapter's own file
+
+
+def test_an_adapter_that_no_training_can_go_on_with(adapter, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(adapter, broken)
+    (broken / "adapter_model.safetensors").unlink()
+    base = load_base(str(broken), "code", prompt_budget=64, max_new_tokens=None)
+    with pytest.raises(Unavailable, match=f"--model {broken} cannot be loaded"):
+        common.network(base, types.SimpleNamespace(model_init_kwargs=None))
+    named = json.loads((broken / "adapter_config.json").read_text())
+    named["base_model_name_or_path"] = "/no/such"
+    (broken / "adapter_config.json").write_text(json.dumps(named))
+    with pytest.raises(Unavailable, match="is an adapter of '/no/such', which is no folder here"):
+        load_base(str(broken), "code", prompt_budget=64, max_new_tokens=None)
 
 
 @pytest.mark.parametrize("ships", [False, True])
