@@ -281,7 +281,7 @@ def test_a_resumed_sft_takes_the_programs_of_its_record(whole_sft, tmp_path, mon
 
 def test_other_processes_take_the_programs_of_the_first(tmp_path, monkeypatch):
     job = sft_job(tmp_path / "run")
-    monkeypatch.setattr(sft, "broadcast_object_list", lambda found: [{"of": "the first"}])
+    monkeypatch.setattr(sft, "broadcast_object_list", lambda found: [{"of": "the first"}, None])
     job.folder = None  # as on any process but the first
     monkeypatch.setattr(experts, "right_program", None)
     assert sft.right_programs(job, object()) == {"of": "the first"}
