@@ -202,22 +202,22 @@ def group_markdown(table: "pd.DataFrame", ways: Sequence[str] = ("greedy", "samp
             part = own[(own["temperature"] > 0) == (way == "sampled")]
             means = part.groupby("run")[["valid", "right", "gap"]].mean()
             row = [f"{group} ({count})", way]
-            row += [_interval(100 * means[name], 100.0) for name in ("valid", "right")]
-            row.append(_interval(100 * means["gap"]))
+            for name, most in (("valid", 100.0), ("right", 100.0), ("gap", None)):
+                by_run = 100 * means[name]
+                row.append(change(by_run.loc[BASE], by_run.drop(BASE), most))
             lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines) + "\n"
 
 
-def _interval(by_run: "pd.Series[float]", most: float = math.inf) -> str:
-    """The base's mean → that of the runs, with their t interval cut at `most` where they differ."""
+def change(before: float, after: "pd.Series[float]", most: float | None = None) -> str:
+    """What was → the runs' mean, with their t interval cut at 0 and `most` where they differ."""
     from experiments.summary import mean_interval
 
-    before, after = by_run.loc[BASE], by_run.drop(BASE)
     digits = 1 if max(before, after.max()) < 20 else 0
     text = f"{max(before, 0.0):.{digits}f} → {max(after.mean(), 0.0):.{digits}f}"
     if len(after) > 1 and after.max() > after.min():
         mean, half = mean_interval(after)
-        low, high = max(mean - half, 0.0), min(mean + half, most)
+        low, high = max(mean - half, 0.0), min(mean + half, math.inf if most is None else most)
         text += f" ({low:.{digits}f} to {high:.{digits}f})"
     return text
 

@@ -21,6 +21,7 @@ from experiments import (
     pages_latency,
     pages_sentences,
     pages_training,
+    recipes,
     rewards,
 )
 
@@ -311,6 +312,7 @@ _TABLES: dict[str, Callable[[Any], str]] = {
     "prefix": prefix_table,
     "attention": attention_table,
     "learning": learning.markdown,
+    "recipes": recipes.markdown,
     "repair": repair_table,
     "adaptation": pages_training.adaptation_table,
     "ablation": pages_training.ablation_table,
