@@ -81,6 +81,7 @@ def from_language_model(
     raw_name: str | None = LLM_RAW,
     prompt_tokens: int | None = None,
     prompt_detail: float | None = None,
+    prompt_level: str | None = None,
     temperature: float = 0.0,
     time_budget_s: float | None = None,
     paradigm: str = "code",
@@ -97,6 +98,8 @@ def from_language_model(
         raw_name: of the rows with the raw assignment; None for none.
         prompt_tokens: prompt budget; None takes the model's own.
         prompt_detail: share of it for numbers of users and channels, see `serialize`.
+        prompt_level: the last level of detail; instances whose prompts do not reach it are skipped.
+            None for all that fit.
         temperature: 0 is greedy.
         time_budget_s: CPU seconds that the prompt states and a program is held to; None for the
             limit of the box.
@@ -106,7 +109,7 @@ def from_language_model(
     from llm.decision.mapping import CompletionTooLongError, mapping_limit
     from llm.decision.namespace import check_size
     from llm.decision.policy import decide
-    from llm.decision.serialize import serialize
+    from llm.decision.serialize import levels_of, serialize
     from llm.decision.slot import host_slot
     from llm.models import ModelUnavailable
     from llm.sandbox import SandboxUnavailable
@@ -121,6 +124,7 @@ def from_language_model(
                 instances,
                 budget=budget,
                 detail=prompt_detail,
+                last_level=prompt_level,
                 temperature=temperature,
                 seed=int(jax.random.bits(key)) >> 1,
                 time_budget_s=time_budget_s,
@@ -142,12 +146,22 @@ def from_language_model(
         )
 
     def skip(inst: lsa.Instance) -> str | None:
+        slot = host_slot(inst)
         try:
             prompt = serialize(
-                inst, model.count_tokens, budget, paradigm=paradigm, detail=prompt_detail
+                slot,
+                model.count_tokens,
+                budget,
+                paradigm=paradigm,
+                detail=prompt_detail,
+                last_level=prompt_level,
             )
         except ValueError as error:
             return f"prompt: {error}"
+        if prompt_level is not None and prompt_level not in prompt.levels:
+            if prompt_level in levels_of(slot, paradigm):
+                return f"prompt: {budget} tokens have no room for {prompt_level}"
+            return f"prompt: slots of this setting have no {prompt_level}"
         context = getattr(model, "context", None)
         if context is not None and prompt.tokens + model.max_new_tokens > context:
             return (
@@ -156,9 +170,9 @@ def from_language_model(
             )
         try:
             if paradigm == "text":
-                mapping_limit(model, [(host_slot(inst), prompt.tokens)])
+                mapping_limit(model, [(slot, prompt.tokens)])
             else:
-                check_size(host_slot(inst))
+                check_size(slot)
         except CompletionTooLongError as error:
             return f"completion: {error}"
         except ValueError as error:
