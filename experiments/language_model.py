@@ -14,6 +14,8 @@ from experiments.methods import LLM, LLM_COLD, LLM_RAW, LLM_TEXT, Method, Outcom
 from lsajax.runs.cli import Unavailable
 
 if TYPE_CHECKING:
+    from llm.decision.serialize import Prompt
+    from llm.decision.slot import HostSlot
     from llm.models import Model
     from llm.sandbox import Sandbox
 
@@ -106,11 +108,7 @@ def from_language_model(
         paradigm: "code" (a program for each instance) or "text" (the mapping itself).
         constrain: of mappings, see `llm.decision.policy.decide`.
     """
-    from llm.decision.mapping import CompletionTooLongError, mapping_limit
-    from llm.decision.namespace import check_size
     from llm.decision.policy import decide
-    from llm.decision.serialize import levels_of, serialize
-    from llm.decision.slot import host_slot
     from llm.models import ModelUnavailable
     from llm.sandbox import SandboxUnavailable
 
@@ -146,40 +144,69 @@ def from_language_model(
         )
 
     def skip(inst: lsa.Instance) -> str | None:
-        slot = host_slot(inst)
-        try:
-            prompt = serialize(
-                slot,
-                model.count_tokens,
-                budget,
-                paradigm=paradigm,
-                detail=prompt_detail,
-                last_level=prompt_level,
-            )
-        except ValueError as error:
-            return f"prompt: {error}"
-        if prompt_level is not None and prompt_level not in prompt.levels:
-            if prompt_level in levels_of(slot, paradigm):
-                return f"prompt: {budget} tokens have no room for {prompt_level}"
-            return f"prompt: slots of this setting have no {prompt_level}"
-        context = getattr(model, "context", None)
-        if context is not None and prompt.tokens + model.max_new_tokens > context:
-            return (
-                f"prompt: {prompt.tokens} tokens and {model.max_new_tokens} of the answer exceed "
-                f"the model's context of {context}"
-            )
-        try:
-            if paradigm == "text":
-                mapping_limit(model, [(slot, prompt.tokens)])
-            else:
-                check_size(slot)
-        except CompletionTooLongError as error:
-            return f"completion: {error}"
-        except ValueError as error:
-            return f"data: {error}"
-        return None
+        return _skipped(model, inst, budget, paradigm, prompt_detail, prompt_level)
 
     return Method(name, run, skip=skip, raw_name=raw_name, batch=batch)
+
+
+def _skipped(
+    model: "Model",
+    inst: lsa.Instance,
+    budget: int,
+    paradigm: str,
+    detail: float | None,
+    level: str | None,
+) -> str | None:
+    """Why a model cannot be asked about an instance, or None."""
+    from llm.decision.mapping import CompletionTooLongError, mapping_limit
+    from llm.decision.namespace import check_size
+    from llm.decision.serialize import serialize
+    from llm.decision.slot import host_slot
+
+    slot = host_slot(inst)
+    options: dict[str, Any] = {"paradigm": paradigm, "detail": detail}
+    asked = functools.partial(serialize, slot, model.count_tokens, budget, **options)
+    try:
+        prompt = asked(last_level=level)
+    except ValueError as error:
+        return f"prompt: {error}"
+    if level is not None and (missed := _missed(slot, asked, budget, paradigm, level)):
+        return f"prompt: {missed}"
+    context = getattr(model, "context", None)
+    if context is not None and prompt.tokens + model.max_new_tokens > context:
+        return (
+            f"prompt: {prompt.tokens} tokens and {model.max_new_tokens} of the answer exceed "
+            f"the model's context of {context}"
+        )
+    try:
+        if paradigm == "text":
+            mapping_limit(model, [(slot, prompt.tokens)])
+        else:
+            check_size(slot)
+    except CompletionTooLongError as error:
+        return f"completion: {error}"
+    except ValueError as error:
+        return f"data: {error}"
+    return None
+
+
+def _missed(
+    slot: "HostSlot", asked: "Callable[..., Prompt]", budget: int, paradigm: str, level: str
+) -> str | None:
+    """Why a prompt says no more with a level than without it, or None where it does."""
+    from llm.decision.paradigm import paradigm_named
+    from llm.decision.serialize import levels_of
+
+    prompt = asked(last_level=level)
+    if level not in levels_of(slot, paradigm):
+        return f"slots of this setting have no {level}"
+    if level not in prompt.levels:
+        return f"{budget} tokens have no room for {level}"
+    before = paradigm_named(paradigm).levels_up_to(level)[:-1]
+    # Shipped templates of code models leave numbers out that small models would transcribe.
+    if before and asked(last_level=before[-1]).tokens == prompt.tokens:
+        return f"the model's chat template leaves {level} out"
+    return None
 
 
 def _columns(decision: Any) -> dict[str, Any]:

@@ -109,6 +109,24 @@ def test_a_level_adds_its_difference_to_the_level_before_it(tmp_path, monkeypatc
     assert len(after) == len(before) + 2 * len(asked["method"].unique()) * 4
 
 
+@dataclasses.dataclass
+class Blind(Short):
+    """Its chat template leaves rows out, and it counts accordingly."""
+
+    def count_tokens(self, text):
+        lines = text.splitlines(keepends=True)
+        return super().count_tokens("".join(line for line in lines if "(id: " not in line))
+
+
+def test_a_level_that_the_chat_template_leaves_out_is_not_shown_as_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(llm.models, "load_model", lambda name: Blind())
+    summary = run(tmp_path, size="15,20,8", budgets=(600,), details=(0.0,), realizations=1)
+    own = summary.xs(methods.LLM, level="method").droplevel(["prompt_budget", "prompt_detail"])
+    assert own["mean"].notna().tolist() == [True, True, True, False, False]
+    assert own["skipped"]["rows"] == "prompt: the model's chat template leaves rows out"
+    assert own["skipped"]["gains"] == "prompt: slots of this setting have no gains"
+
+
 def test_a_level_that_does_not_fit_is_not_shown_as_one(tmp_path, monkeypatch):
     monkeypatch.setattr(llm.models, "load_model", lambda name: Short())
     summary = run(tmp_path, size="15,20,8", setting="fading", details=(0.0,))
