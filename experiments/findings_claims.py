@@ -173,7 +173,7 @@ def context_seconds() -> Finding:
     """Seconds of a decision by the tokens of its prompt."""
     found = rows("context.csv", "experiments.context")
     asked = (found["method"] == "LLM (code)") & (found["prompt_level"] == "all")
-    own = found[asked & found["skipped"].isna()]
+    own = found[asked & found["seconds"].notna() & found["skipped"].isna()]
     paper = own[own["paper_s"].notna()].sort_values("prompt_budget")
     verdict = UNTESTED
     if len(paper) > 1:
