@@ -196,6 +196,6 @@ def figure(summary: pd.DataFrame, stem: pathlib.Path) -> None:
         left.set_ylim(top=105)
         for axes in more:
             shown = levels.assign(mean=levels["gap_percent"], half=levels["gap_half_percent"])
-            plotting.sweep_panel(axes, shown, "prompt_level", "Gap [%]")
+            plotting.sweep_panel(axes, shown, "prompt_level", "Gap [%]", order=[*names, *_ASKED])
             axes.set_xlabel(f"Last level, {levels['prompt_budget'].iloc[0]} tokens at most")
             axes.set_ylim(0, 105)
