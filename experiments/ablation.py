@@ -123,19 +123,7 @@ def check(config: Config) -> None:
     if not 0 <= config.temperature < float("inf"):
         raise ValueError(f"--temperature must be at least 0, finite, got {config.temperature}")
     for size in config.sizes:
-        _scenario(size)
-
-
-def _scenario(size: str) -> lsa.Scenario:
-    if size in lsa.SCALES:
-        return lsa.SCALES[size]
-    try:
-        num_users, num_channels, num_active = (int(part) for part in size.split(","))
-    except ValueError:
-        raise ValueError(
-            f"--sizes must be {', '.join(lsa.SCALES)} or N,M,K each, got {size!r}"
-        ) from None
-    return lsa.Scenario(num_users=num_users, num_channels=num_channels, num_active=num_active)
+        options.scenario_of("--sizes", size)
 
 
 def compared(config: Config) -> list[Training]:
@@ -184,7 +172,7 @@ def prepare(config: Config) -> Prepared:
     cells = [
         Cell(
             {"setting": setting, "size": size},
-            _scenario(size).replace(**lsa.SETTINGS[setting]),
+            options.scenario_of("--sizes", size).replace(**lsa.SETTINGS[setting]),
             {},
             setting,
         )

@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args
 
+import lsajax as lsa
 from lsajax.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -134,6 +135,25 @@ def check_names(option: str, values: Sequence[Any], accepted: Collection[Any]) -
             f"{option} must name one or more of {', '.join(map(str, accepted))}, each once, got "
             f"{', '.join(map(str, values)) or 'none'}"
         )
+
+
+def scenario_of(option: str, size: str) -> lsa.Scenario:
+    """The scenario of a size: I, II or III of Table V, or N,M,K.
+
+    Raises:
+        ValueError: neither, or no network has these sizes; the message names the option.
+    """
+    if size in lsa.SCALES:
+        return lsa.SCALES[size]
+    try:
+        num_users, num_channels, num_active = (int(part) for part in size.split(","))
+    except ValueError:
+        names = ", ".join(lsa.SCALES)
+        raise ValueError(f"{option} must be {names} or N,M,K, got {size!r}") from None
+    try:
+        return lsa.Scenario(num_users=num_users, num_channels=num_channels, num_active=num_active)
+    except ValueError as error:
+        raise ValueError(f"{option} {size}: {error}") from None
 
 
 def check(config: SlotConfig) -> None:

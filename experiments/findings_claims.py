@@ -14,6 +14,7 @@ from experiments.findings_rows import (
     milliseconds,
     rows,
 )
+from experiments.report_numbers import interval
 
 _PLAIN, _SMALL = "scaling_plain.csv", "small_scale.csv"
 _PAPER_S = 7.46  # Table VI, scale II, 2048 tokens
@@ -149,15 +150,21 @@ def context() -> Finding:
     found = rows(
         "context.csv", "experiments.context", f"{TRAINED_MODEL}, to test it as it is meant."
     )
-    raw = found[found["method"] == "LLM, repair off"]
+    raw = found[(found["method"] == "LLM, repair off") & found["skipped"].isna()]
+    adds = ", ".join(
+        f"{row['prompt_level']} {interval(row['level_percent'], row['level_half_percent'])} %"
+        for row in raw[raw["level_percent"].notna()].to_dict("records")
+    )
+    raw = raw[raw["prompt_level"] == "all"]
     best = raw.loc[raw["gap_percent"].idxmin()]
     worst = raw.loc[raw["gap_percent"].idxmax()]
     return Finding(
         UNTESTED,
         "With the small model, which reads no numbers, the gap of its own answers goes from "
         f"{gap(best)} ({best['prompt_budget']:.0f} tokens, detail {best['prompt_detail']:.2g}) to "
-        f"{gap(worst)} ({worst['prompt_budget']:.0f}, {worst['prompt_detail']:.2g}): that says "
-        f"nothing about a 7 B model. {TRAINED_MODEL}.",
+        f"{gap(worst)} ({worst['prompt_budget']:.0f}, {worst['prompt_detail']:.2g}), and levels of "
+        f"detail, each beside the one before it, add {adds or 'nothing that was measured'}: that "
+        f"says nothing about a 7 B model. {TRAINED_MODEL}.",
         ("context.csv",),
     )
 
@@ -165,7 +172,8 @@ def context() -> Finding:
 def context_seconds() -> Finding:
     """Seconds of a decision by the tokens of its prompt."""
     found = rows("context.csv", "experiments.context")
-    own = found[(found["method"] == "LLM (code)") & found["seconds"].notna()]
+    asked = (found["method"] == "LLM (code)") & (found["prompt_level"] == "all")
+    own = found[asked & found["seconds"].notna() & found["skipped"].isna()]
     paper = own[own["paper_s"].notna()].sort_values("prompt_budget")
     verdict = UNTESTED
     if len(paper) > 1:

@@ -14,6 +14,8 @@ from experiments.methods import LLM, LLM_COLD, LLM_RAW, LLM_TEXT, Method, Outcom
 from lsajax.runs.cli import Unavailable
 
 if TYPE_CHECKING:
+    from llm.decision.serialize import Prompt
+    from llm.decision.slot import HostSlot
     from llm.models import Model
     from llm.sandbox import Sandbox
 
@@ -81,6 +83,7 @@ def from_language_model(
     raw_name: str | None = LLM_RAW,
     prompt_tokens: int | None = None,
     prompt_detail: float | None = None,
+    prompt_level: str | None = None,
     temperature: float = 0.0,
     time_budget_s: float | None = None,
     paradigm: str = "code",
@@ -97,17 +100,15 @@ def from_language_model(
         raw_name: of the rows with the raw assignment; None for none.
         prompt_tokens: prompt budget; None takes the model's own.
         prompt_detail: share of it for numbers of users and channels, see `serialize`.
+        prompt_level: the last level of detail; instances whose prompts do not reach it are skipped.
+            None for all that fit.
         temperature: 0 is greedy.
         time_budget_s: CPU seconds that the prompt states and a program is held to; None for the
             limit of the box.
         paradigm: "code" (a program for each instance) or "text" (the mapping itself).
         constrain: of mappings, see `llm.decision.policy.decide`.
     """
-    from llm.decision.mapping import CompletionTooLongError, mapping_limit
-    from llm.decision.namespace import check_size
     from llm.decision.policy import decide
-    from llm.decision.serialize import serialize
-    from llm.decision.slot import host_slot
     from llm.models import ModelUnavailable
     from llm.sandbox import SandboxUnavailable
 
@@ -121,6 +122,7 @@ def from_language_model(
                 instances,
                 budget=budget,
                 detail=prompt_detail,
+                last_level=prompt_level,
                 temperature=temperature,
                 seed=int(jax.random.bits(key)) >> 1,
                 time_budget_s=time_budget_s,
@@ -142,30 +144,69 @@ def from_language_model(
         )
 
     def skip(inst: lsa.Instance) -> str | None:
-        try:
-            prompt = serialize(
-                inst, model.count_tokens, budget, paradigm=paradigm, detail=prompt_detail
-            )
-        except ValueError as error:
-            return f"prompt: {error}"
-        context = getattr(model, "context", None)
-        if context is not None and prompt.tokens + model.max_new_tokens > context:
-            return (
-                f"prompt: {prompt.tokens} tokens and {model.max_new_tokens} of the answer exceed "
-                f"the model's context of {context}"
-            )
-        try:
-            if paradigm == "text":
-                mapping_limit(model, [(host_slot(inst), prompt.tokens)])
-            else:
-                check_size(host_slot(inst))
-        except CompletionTooLongError as error:
-            return f"completion: {error}"
-        except ValueError as error:
-            return f"data: {error}"
-        return None
+        return _skipped(model, inst, budget, paradigm, prompt_detail, prompt_level)
 
     return Method(name, run, skip=skip, raw_name=raw_name, batch=batch)
+
+
+def _skipped(
+    model: "Model",
+    inst: lsa.Instance,
+    budget: int,
+    paradigm: str,
+    detail: float | None,
+    level: str | None,
+) -> str | None:
+    """Why a model cannot be asked about an instance, or None."""
+    from llm.decision.mapping import CompletionTooLongError, mapping_limit
+    from llm.decision.namespace import check_size
+    from llm.decision.serialize import serialize
+    from llm.decision.slot import host_slot
+
+    slot = host_slot(inst)
+    options: dict[str, Any] = {"paradigm": paradigm, "detail": detail}
+    asked = functools.partial(serialize, slot, model.count_tokens, budget, **options)
+    try:
+        prompt = asked(last_level=level)
+    except ValueError as error:
+        return f"prompt: {error}"
+    if level is not None and (missed := _missed(slot, asked, budget, paradigm, level)):
+        return f"prompt: {missed}"
+    context = getattr(model, "context", None)
+    if context is not None and prompt.tokens + model.max_new_tokens > context:
+        return (
+            f"prompt: {prompt.tokens} tokens and {model.max_new_tokens} of the answer exceed "
+            f"the model's context of {context}"
+        )
+    try:
+        if paradigm == "text":
+            mapping_limit(model, [(slot, prompt.tokens)])
+        else:
+            check_size(slot)
+    except CompletionTooLongError as error:
+        return f"completion: {error}"
+    except ValueError as error:
+        return f"data: {error}"
+    return None
+
+
+def _missed(
+    slot: "HostSlot", asked: "Callable[..., Prompt]", budget: int, paradigm: str, level: str
+) -> str | None:
+    """Why a prompt says no more with a level than without it, or None where it does."""
+    from llm.decision.paradigm import paradigm_named
+    from llm.decision.serialize import levels_of
+
+    prompt = asked(last_level=level)
+    if level not in levels_of(slot, paradigm):
+        return f"slots of this setting have no {level}"
+    if level not in prompt.levels:
+        return f"{budget} tokens have no room for {level}"
+    before = paradigm_named(paradigm).levels_up_to(level)[:-1]
+    # Shipped templates of code models leave numbers out that small models would transcribe.
+    if before and asked(last_level=before[-1]).tokens == prompt.tokens:
+        return f"the model's chat template leaves {level} out"
+    return None
 
 
 def _columns(decision: Any) -> dict[str, Any]:

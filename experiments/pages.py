@@ -289,6 +289,7 @@ _PARTS: dict[str, Callable[[Any], str]] = {
     "groups": learning.group_markdown,
     "sampled": functools.partial(learning.group_markdown, ways=["sampled"]),
     "shared": shared_prompt,
+    "levels": pages_latency.levels_table,
     "costs": monte_carlo_costs,
     "training": training_speed,
     "chunks": monte_carlo_chunks,

@@ -1,11 +1,14 @@
-"""Tables IV and VI in docs/results.md: seconds per decision, and what prompt budgets are worth."""
+"""Tables IV and VI in docs/results.md: seconds per decision; what prompts and levels are worth."""
 
 from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 
+from experiments.context import ALL
+from experiments.context_tables import of_all
 from experiments.latency import STAGES
+from experiments.methods import LLM, LLM_RAW
 from experiments.report_numbers import interval, number
 
 
@@ -31,8 +34,7 @@ def latency_table(summary: pd.DataFrame) -> str:
 
 def context_table(summary: pd.DataFrame) -> str:
     """Markdown of a summary of the study of prompts: budgets and details, repaired and not."""
-    from experiments.methods import LLM, LLM_RAW
-
+    summary = summary[summary["prompt_level"] == ALL]
     head = ["budget", "detail", "tokens", "shared, %", summary["unit"].iloc[0], "gap, %"]
     head += ["gap, repair off, %", "ms"]
     axes = ["prompt_budget", "prompt_detail"]
@@ -44,7 +46,7 @@ def context_table(summary: pd.DataFrame) -> str:
         rows.append(
             [
                 str(row["prompt_budget"]),
-                f"{row['prompt_detail']:.2g}",
+                f"{row['prompt_detail']:.2g}{of_all(row, summary)}",
                 _or_dash(row["prompt_tokens"], ".0f"),
                 _or_dash(row["shared_percent"], ".0f"),
                 _beside(_or_na(row["mean"], ".0f"), row["paper_mean"], ".0f"),
@@ -54,7 +56,36 @@ def context_table(summary: pd.DataFrame) -> str:
             ]
         )
     where = "budget {prompt_budget}, detail {prompt_detail:.2g}"
-    return _table(head, rows) + _reasons(own, lambda row: where.format(**row))
+    return _table(head, rows) + _reasons(own, lambda row: where.format(**row) + _some(row, summary))
+
+
+def levels_table(summary: pd.DataFrame) -> str:
+    """Markdown of the same: prompts that end after each level of detail, and what it adds."""
+    summary = summary[summary["prompt_level"] != ALL]
+    own = summary[summary["method"] == LLM]
+    raw = summary[summary["method"] == LLM_RAW].set_index("prompt_level")
+    head = [f"{own['prompt_budget'].iloc[0]} tokens at most, up to", "tokens", "shared, %"]
+    head += ["gap, %", "gap, repair off, %", "adds, repair off, %", "valid, %", "ms"]
+    rows = []
+    for row in own.to_dict("records"):
+        other = raw.loc[row["prompt_level"]]
+        rows.append(
+            [
+                row["prompt_level"] + of_all(row, summary),
+                _or_dash(row["prompt_tokens"], ".0f"),
+                _or_dash(row["shared_percent"], ".0f"),
+                interval(row["gap_percent"], row["gap_half_percent"]),
+                interval(other["gap_percent"], other["gap_half_percent"]),
+                interval(other["level_percent"], other["level_half_percent"]),
+                _or_dash(row["raw_valid_percent"], ".0f"),
+                _or_na(1e3 * row["seconds"], ".0f"),
+            ]
+        )
+    return _table(head, rows) + _reasons(own, lambda row: row["prompt_level"] + _some(row, summary))
+
+
+def _some(row: dict[str, Any], summary: pd.DataFrame) -> str:
+    return ", the others" if of_all(row, summary) else ""
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

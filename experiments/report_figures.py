@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments import latency
+from experiments import context, latency
 from experiments import report_leads as leads
 from experiments.report_charts import dots, grid, stack
 from experiments.report_lines import against_time, lines
@@ -143,3 +143,27 @@ def sweep(
         ]
 
     return figures
+
+
+def context_figures(table: pd.DataFrame) -> list[Figure]:
+    """Gap over the budget by detail; where prompts were cut after levels, gap by level."""
+    levels = table["prompt_level"] != context.ALL
+    over_budget = sweep(
+        "prompt_budget", "Prompt budget [tokens]", "Gap [%]", "gap_percent", "gap_half_percent"
+    )
+    found = over_budget(table[~levels])
+    own = table[levels & table["gap_percent"].notna()]
+    if len(own):
+        found.append(
+            dots(
+                own.assign(place=own["prompt_level"]),
+                title="Gap by level",
+                what=f"Gap to {leads.best(table)} [%]",
+                value="gap_percent",
+                low="gap_percent_low",
+                high="gap_percent_high",
+                label="gap_percent_label",
+                where="Last level of the prompt",
+            )
+        )
+    return found

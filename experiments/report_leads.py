@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from experiments import anytime, shares
+from experiments import anytime, context, methods, shares
 from experiments.report_numbers import interval, number
 from experiments.report_tables import axes_of
 from experiments.small_scale import contradictions
@@ -91,8 +91,10 @@ def of_latency(table: pd.DataFrame) -> str:
 
 
 def of_context(table: pd.DataFrame) -> str:
-    """Which prompts were best and worst for the model, and what they cost in time."""
-    own = table[table["method"].str.startswith("LLM (") & table["gap_percent"].notna()]
+    """Which budgets were best and worst for the model, what they cost, and what levels add."""
+    levels = table[table["level_percent"].notna() & (table["method"] == methods.LLM_RAW)]
+    table = table[table["prompt_level"] == context.ALL]
+    own = table[table["method"].str.startswith("LLM (") & table["skipped"].isna()]
     if own.empty:
         return of_values(table)
     ends = [own.loc[own["gap_percent"].idxmin()], own.loc[own["gap_percent"].idxmax()]]
@@ -101,11 +103,16 @@ def of_context(table: pd.DataFrame) -> str:
         for row in ends
     ]
     seconds = [number(1e3 * s, 3) for s in (own["seconds"].min(), own["seconds"].max())]
-    return (
+    said = (
         f"The model's answers, repaired, are {shown[0]} to {shown[1]} below {best(table)}; a "
         f"decision takes {seconds[0]} to {seconds[1]} ms. {len(own)} of "
         f"{table['place'].nunique()} prompts fit into its context."
     )
+    adds = [
+        f"{row['prompt_level']} {interval(row['level_percent'], row['level_half_percent'])} %"
+        for row in levels.to_dict("records")
+    ]
+    return f"{said} What levels add, repair off: {'; '.join(adds)}." if adds else said
 
 
 def of_power(table: pd.DataFrame) -> str:

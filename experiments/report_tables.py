@@ -27,6 +27,7 @@ NUMBERS: dict[str, tuple[str, str | None, float]] = {
     "lost_percent": ("Lost unadapted, %", "lost_half_percent", 1),
     "repaired_gap_percent": ("Gap repaired, %", "repaired_gap_half_percent", 1),
     "detail_percent": ("Detail adds, %", "detail_half_percent", 1),
+    "level_percent": ("Level adds, %", "level_half_percent", 1),
     "raw_valid_percent": ("Valid answers, %", "raw_valid_half_percent", 1),
     "lines_changed": ("Lines changed", None, 1),
     "prompt_lines": ("Lines of the prompt", None, 1),
@@ -61,6 +62,7 @@ _UNITS = {
 SPELLED = {
     "prompt_budget": "budget",
     "prompt_detail": "detail",
+    "prompt_level": "up to level",
     "tx_power_dbm": "power, dBm",
     "deadline_s": "due in, s",
     "by_s": "by, s",
@@ -101,6 +103,8 @@ def of_axis(name: str, value: Any) -> str:
     shown = f"{value:g}" if isinstance(value, float) else str(value)
     if name in _UNITS:
         return f"{_UNITS[name][0]}{shown}{_UNITS[name][1]}"
+    if name == "prompt_level":
+        return "all levels" if shown == "all" else f"up to {shown}"
     return f"scale {shown}" if name == "scale" else shown
 
 

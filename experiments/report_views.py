@@ -193,13 +193,11 @@ VIEWS: dict[str, View] = {
     ),
     "context": View(
         "Prompt budgets",
-        "Table VI: what tokens of the prompt are worth, and what they cost.",
+        "Table VI: what tokens and levels of the prompt are worth, and what they cost.",
         leads.of_context,
-        figures.sweep(
-            "prompt_budget", "Prompt budget [tokens]", "Gap [%]", "gap_percent", "gap_half_percent"
-        ),
+        figures.context_figures,
         axes=context.AXES,
-        own=(*_VALUED, "prompt_tokens", "detail_percent", "paper_s"),
+        own=(*_VALUED, "prompt_tokens", "detail_percent", "level_percent", "paper_s"),
     ),
     "adaptation": View(
         "Adaptation",

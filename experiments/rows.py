@@ -18,6 +18,7 @@ COLUMNS = {
     "tx_power_dbm": "axis of the study of powers: power per requesting user in the mean [dBm]",
     "prompt_budget": "axis of the study of prompts: the most tokens",
     "prompt_detail": "axis of the study of prompts: share of the budget for numbers",
+    "prompt_level": "axis of the study of prompts: the last level of detail, or all",
     "move": "axis of the study of adaptation: what is other than at home",
     "step": "of GRPO, in the study of its dynamics",
     "num_users": "registered users N of the scenario (its mean in the setting poisson)",

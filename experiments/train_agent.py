@@ -135,18 +135,10 @@ def sizes(place: str) -> tuple[int, int, int]:
     """N, M, K of a value of `--evaluate-at`.
 
     Raises:
-        ValueError: it is neither a scale's name nor three numbers.
+        ValueError: see `experiments.config.scenario_of`.
     """
-    if place in lsa.SCALES:
-        s = lsa.SCALES[place]
-        return s.num_users, s.num_channels, s.num_active
-    try:
-        num_users, num_channels, num_active = (int(part) for part in place.split(","))
-    except ValueError:
-        raise ValueError(
-            f"--evaluate-at must be one of {', '.join(lsa.SCALES)} or N,M,K, got {place!r}"
-        ) from None
-    return num_users, num_channels, num_active
+    found = options.scenario_of("--evaluate-at", place)
+    return found.num_users, found.num_channels, found.num_active
 
 
 def scenario(config: Config, triple: tuple[int, int, int]) -> lsa.Scenario:

@@ -47,6 +47,7 @@ class Paradigm:
         closing: the last line of every prompt. It comes last since a small model otherwise goes
             on with the numbers before it, or transcribes them.
         detail: the default share of the token budget for numbers of users and channels.
+        levels: of detail that a prompt may have, in the order in which they are added.
         runs_programs: completions hold programs, which need a sandbox. Otherwise they hold the
             mapping, for which the prompt must list the ids.
         to_actions: turns completions, each for the slot beside it, into actions; the last arguments
@@ -59,6 +60,7 @@ class Paradigm:
     static_text: str
     closing: str
     detail: float
+    levels: tuple[str, ...]
     runs_programs: bool
     to_actions: Callable[
         [Sandbox | None, Sequence[str], Sequence[HostSlot], float | None, Sequence[float] | None],
@@ -67,17 +69,35 @@ class Paradigm:
     structure_steps: Mapping[str, float]
     min_tokens: int
 
+    def levels_up_to(self, last: str | None) -> tuple[str, ...]:
+        """Levels of detail up to a named one; all of them for None.
+
+        Raises:
+            ValueError: it is none of this paradigm's.
+        """
+        if last is None:
+            return self.levels
+        if last not in self.levels:
+            raise ValueError(
+                f"last_level must be one of {', '.join(self.levels)} in the {self.name} paradigm, "
+                f"got {last!r}"
+            )
+        return self.levels[: self.levels.index(last) + 1]
+
     def check_box(self, box: Sandbox | None) -> None:
         """Raises ValueError where programs are to run and there is no sandbox."""
         if self.runs_programs and box is None:
             raise ValueError(f"box must be a Sandbox in the {self.name} paradigm, got None")
 
 
+_LEVELS = ("statistics", "rows", "gains", "interference", "coupling")
+
 CODE = Paradigm(
     name="code",
     static_text=_RULES + _CODE_TASK,
     closing="Now write a better program; copy no number from above.\n",
     detail=1 / 32,  # the program sees them all as arrays
+    levels=("sizes", *_LEVELS),
     runs_programs=True,
     to_actions=run_programs,
     structure_steps={
@@ -100,6 +120,7 @@ TEXT = Paradigm(
     static_text=_RULES + _TEXT_TASK,
     closing="Now write the mapping.\n",
     detail=1.0,
+    levels=("sizes", "ids", *_LEVELS),  # without ids no mapping can be written down
     runs_programs=False,
     to_actions=read_mappings,
     structure_steps={

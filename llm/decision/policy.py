@@ -105,6 +105,7 @@ def decide(
     paradigm: str = "code",
     budget: int | None = None,
     detail: float | None = None,
+    last_level: str | None = None,
     max_new_tokens: int | None = None,
     temperature: float = 0.0,
     seed: int = 0,
@@ -125,6 +126,7 @@ def decide(
         paradigm: "code" (the model writes a program) or "text" (the mapping itself).
         budget: prompt tokens; None takes the model's own.
         detail: share of the budget for numbers of users and channels, see `serialize`.
+        last_level: the last level of detail, see there.
         max_new_tokens: None takes the model's own, or for mappings that need more what they need.
         temperature: 0 is greedy.
         seed: of the sampling.
@@ -158,6 +160,7 @@ def decide(
         count_tokens=model.count_tokens,
         budget=model.prompt_budget if budget is None else budget,
         detail=detail,
+        last_level=last_level,
         time_budget_s=_time_budget(box, time_budget_s),
         repair_rule=repair_rule,
     )
@@ -210,6 +213,7 @@ def _asks(
     count_tokens: Callable[[str], int],
     budget: int,
     detail: float | None,
+    last_level: str | None,
     time_budget_s: float,
     repair_rule: str,
 ) -> list[_Ask]:
@@ -229,6 +233,7 @@ def _asks(
             paradigm=asked.name,
             time_budget_s=time_budget_s,
             detail=detail,
+            last_level=last_level,
         )
         found.append(_Ask(inst, slot, prompt, time.perf_counter() - start))
     return found

@@ -5,7 +5,7 @@ of users and channels: the further two prompts agree, the more a prefix cache ke
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import numpy as np
 
@@ -27,8 +27,7 @@ class Prompt:
         text: the paradigm's static text, the setting, the numbers of the slot, a closing line.
         tokens: tokens of `text`, as counted by the model's own tokenizer.
         static_tokens: tokens of the prefix that all slots of the setting share.
-        levels: levels of detail included, of "sizes", "statistics", "ids", "rows", "gains",
-            "interference", "coupling".
+        levels: levels of detail included, of those of its `Paradigm`.
     """
 
     text: str
@@ -50,6 +49,7 @@ def serialize(
     paradigm: str = "code",
     time_budget_s: float = 1.0,
     detail: float | None = None,
+    last_level: str | None = None,
 ) -> Prompt:
     """The prompt for one slot: objective, setting and sizes, then as much detail as is wanted.
 
@@ -68,21 +68,24 @@ def serialize(
         time_budget_s: what the program is told that it may take [s].
         detail: share of the budget for the detail, from 0 (sizes alone) to 1 (all that fits); None
             takes the paradigm's own, which is small where the program sees all of it as arrays.
+        last_level: of the paradigm's levels, the last that may be added, whatever room is left;
+            None for all of them. `Prompt.levels` says whether it was reached.
 
     Raises:
-        ValueError: the prompt without any detail exceeds `budget`; unknown `paradigm`; `detail` out
-            of range.
+        ValueError: the prompt without any detail exceeds `budget`; unknown `paradigm` or
+            `last_level`; `detail` out of range.
     """
     asked = paradigm_named(paradigm)
     detail = asked.detail if detail is None else detail
     if not 0 <= detail <= 1:
         raise ValueError(f"detail must be within [0, 1], got {detail!r}")
+    levels = asked.levels_up_to(last_level)
     slot = host_slot(inst)
     stated_s = time_budget_s if asked.runs_programs else None
     # A program finds as variables what the brief form leaves out; a mapping needs all of it.
     for brief in (False, True) if asked.runs_programs else (False,):
         shared = asked.static_text + setting_lines(slot, stated_s, brief=brief)
-        draft = _Draft(shared + _sizes(slot), asked.closing, count_tokens, budget)
+        draft = _Draft(shared + _sizes(slot), asked.closing, count_tokens, budget, levels)
         if draft.tokens <= budget:
             break
     else:
@@ -97,6 +100,20 @@ def serialize(
     return Prompt(draft.text + asked.closing, draft.tokens, static_tokens, tuple(draft.levels))
 
 
+def levels_of(slot: HostSlot, paradigm: str) -> tuple[str, ...]:
+    """Levels that such a slot has, in their order, whatever fits; see `serialize`.
+
+    Raises:
+        ValueError: unknown `paradigm`.
+    """
+    has = {
+        "gains": slot.fading is not None or slot.mean_power_w.ndim > 1,
+        "interference": slot.interference_w is not None and slot.interference_w.ndim > 1,
+        "coupling": slot.coupling is not None or slot.leakage is not None,
+    }
+    return tuple(level for level in paradigm_named(paradigm).levels if has.get(level, True))
+
+
 class _Draft:
     """A prompt that grows while it fits.
 
@@ -104,18 +121,26 @@ class _Draft:
         text: without the closing line.
         tokens: of the text with the closing line.
         room: the most tokens.
+        allowed: levels that may be added.
         levels: what was added.
     """
 
-    def __init__(self, text: str, closing: str, count_tokens: Callable[[str], int], room: int):
-        self.text, self.closing, self.room = text, closing, room
+    def __init__(
+        self,
+        text: str,
+        closing: str,
+        count_tokens: Callable[[str], int],
+        room: int,
+        allowed: Collection[str],
+    ):
+        self.text, self.closing, self.room, self.allowed = text, closing, room, allowed
         self._count = count_tokens
         self.tokens = count_tokens(text + closing)
         self.levels = ["sizes"]
 
     def add(self, level: str, part: str) -> bool:
-        """Adds `part` where it fits."""
-        tokens = self._fits(part)
+        """Adds `part` where its level may be added and it fits."""
+        tokens = self._fits(part) if level in self.allowed else None
         if tokens is None:
             return False
         self.text, self.tokens = self.text + part, tokens
@@ -126,6 +151,8 @@ class _Draft:
     def add_most(self, level: str, part: Callable[[int], str], most: int) -> int:
         """Adds `part(n)` with the largest n up to `most` that fits, if it is above 0; returns n."""
         low, high = 0, min(most, self.room)  # a token a row at least
+        if level not in self.allowed:
+            return 0
         while low < high:
             middle = (low + high + 1) // 2
             if self._fits(part(middle)) is None:
@@ -221,11 +248,10 @@ class _State:
 
     def interference(self) -> str:
         """Interference of every pair, where it differs between users."""
+        assert self.slot.interference_w is not None
         return self._pairs("Interference", self.slot.interference_w)
 
-    def _pairs(self, what: str, values_w: np.ndarray | None) -> str:
-        if values_w is None or values_w.ndim < 2:
-            return ""
+    def _pairs(self, what: str, values_w: np.ndarray) -> str:
         rows = (
             f"{user}: {' '.join(f'{p:.1f}' for p in _dbm(row))}\n"
             for user, row in zip(self.slot.users, values_w, strict=True)
@@ -247,6 +273,7 @@ def _sizes(slot: HostSlot) -> str:
 
 def _add_detail(draft: _Draft, state: _State, asked: Paradigm) -> None:
     slot, rows = state.slot, 0
+    has = levels_of(slot, asked.name)
     most = max(len(slot.users), len(slot.channels))
     if asked.runs_programs:
         if all(draft.add("statistics", line) for line in [state.noise(), *state.statistics()]):
@@ -257,10 +284,10 @@ def _add_detail(draft: _Draft, state: _State, asked: Paradigm) -> None:
         draft.add_most("ids", state.ids, slot.servable)
         _ = all(draft.add("statistics", line) for line in [state.noise(), *state.statistics()])
     whole = rows == most and len(slot.users) * len(slot.channels) <= draft.room
-    if whole and (slot.fading is not None or slot.mean_power_w.ndim > 1):
+    if whole and "gains" in has:
         draft.add("gains", state.gains())
-    if whole and (pairs := state.interference()):
-        draft.add("interference", pairs)
+    if whole and "interference" in has:
+        draft.add("interference", state.interference())
     own = [matrix for matrix in (slot.coupling, slot.leakage) if matrix is not None]
     if own and rows == most and sum(matrix.size for matrix in own) <= draft.room:
         draft.add("coupling", state.coupling())

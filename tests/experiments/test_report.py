@@ -4,6 +4,7 @@ import dataclasses
 import html.parser
 import importlib
 import json
+import math
 import pathlib
 import re
 import shutil
@@ -221,7 +222,7 @@ def of_study(study, **changes):
         (
             "latency",
             of_study("context"),
-            "the columns before 'method' are prompt_budget, prompt_detail, and its own are size",
+            "the columns before 'method' are prompt_budget, prompt_detail, prompt_level, and its ",
         ),
         ("horizon", of_study("latency"), "throughput_mbps, jain_index, served_share are missing"),
         ("scaling", of_study("rewards_forms"), "the columns before 'method' are none"),
@@ -421,9 +422,17 @@ def study_table(study):
         budget = table["scale"].map({"I": 512, "II": 1024, "III": 2048})
         return (
             table.drop(columns="scale")
-            .assign(prompt_tokens=58, detail_percent=0.0, paper_s=7.46, prompt_detail=1.0)[
-                ["prompt_detail", *table.columns[1:], "prompt_tokens", "detail_percent", "paper_s"]
-            ]
+            .assign(prompt_tokens=58, detail_percent=0.0, level_percent=math.nan, paper_s=7.46)
+            .assign(prompt_detail=1.0, prompt_level="all")
+            .pipe(
+                lambda t: t[
+                    [
+                        "prompt_detail",
+                        "prompt_level",
+                        *t.columns.drop(["prompt_detail", "prompt_level"]),
+                    ]
+                ]
+            )
             .pipe(lambda t: t.assign(prompt_budget=budget)[["prompt_budget", *t.columns]])
         )
     table = table.rename(columns={"scale": "size"})
@@ -442,7 +451,11 @@ def study_table(study):
     ("study", "figures", "said"),
     [
         ("latency", 2, "is 100 times as fast"),
-        ("context", 1, "repaired, are 4.1 ± 6.4 % (512 tokens, detail 1) to 13.5 ± 7.0 % (2048"),
+        (
+            "context",
+            1,
+            "repaired, are 4.1 ± 6.4 % (512 tokens, detail 1, all levels) to 13.5 ± 7.0 % (2048",
+        ),
         ("horizon", 2, "the fairest is Random, 46"),
         ("adaptation", 2, "Lost without being adapted, over 9 moves from home: LLM, repair off"),
         ("ablation", 2, "Valid answers at plain, 15,20,8, repair off: Before GRPO"),

@@ -55,7 +55,7 @@ def test_a_run_its_rows_and_its_resume(tmp_path, capsys):
         ({"budget_s": -1.0}, "--budget-s must be above 0"),
         ({"evaluate_at": ("III",)}, "--evaluate-at needs --head sequential"),
         ({"num_active_min": 1}, "--num-active-min needs --head sequential"),
-        ({"head": "sequential", "evaluate_at": ("IV",)}, "--evaluate-at must be one of I, II"),
+        ({"head": "sequential", "evaluate_at": ("IV",)}, "--evaluate-at must be I, II"),
         ({"order": "strength"}, "--order must be regret or strength, with --head sequential"),
         ({"triple": (5, 5, 6)}, "num_active must be at most num_users=5"),
         ({"algorithm": "sarsa"}, "--algorithm must be one of ppo, dqn"),

@@ -174,7 +174,7 @@ def test_options_that_are_refused(tmp_path, options, message):
         ({"variants": ()}, "--variants must name one or more of full"),
         ({"sft_steps": 0}, "--sft-steps must be at least 1"),
         ({"temperature": -1.0}, "--temperature must be at least 0"),
-        ({"sizes": ("IV",)}, "--sizes must be I, II, III or N,M,K each, got 'IV'"),
+        ({"sizes": ("IV",)}, "--sizes must be I, II, III or N,M,K, got 'IV'"),
         ({"realizations": 0}, "--realizations must be at least 1"),
     ],
 )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import lsajax as lsa
 from llm.decision.paradigm import CODE, PARADIGMS
-from llm.decision.serialize import serialize
+from llm.decision.serialize import levels_of, serialize
 from llm.decision.slot import host_slot
 from tests.lsajax.cases import sample_instance
 
@@ -125,6 +125,59 @@ def test_more_budget_and_more_detail_never_say_less(paradigm):
 def test_detail_is_checked(detail):
     with pytest.raises(ValueError, match=r"detail must be within \[0, 1\], got"):
         serialize(slot(5, 9), by_words, 3000, detail=detail)
+
+
+@pytest.mark.parametrize("budget", [1200, 6000])
+@pytest.mark.parametrize("paradigm", PARADIGMS)
+def test_a_prompt_ends_after_a_level(paradigm, budget):
+    """Where rows all fit, text prompts have them in place of ids and statistics."""
+    G, rho = (np.ones((n, n)) - np.eye(n) for n in (6, 9))
+    inst = lsa.make_instance(
+        np.full((6, 9), 1e-10),
+        np.full(9, 1e7),
+        interference_w=np.full((6, 9), 1e-13),
+        objective="coupled",
+        coupling=G,
+        leakage=rho,
+        coupling_bps=1e7,
+    )
+    names = PARADIGMS[paradigm].levels
+    options = {"paradigm": paradigm, "detail": 1.0}
+    whole = serialize(inst, by_words, budget, **options)
+    made = {n: serialize(inst, by_words, budget, last_level=n, **options) for n in names}
+    assert set(levels_of(host_slot(inst), paradigm)) == set(names)
+    assert made["coupling"] == whole
+    assert (whole.levels[-1] == "coupling") == (budget == 6000)
+    for name, prompt in made.items():
+        allowed = names[: names.index(name) + 1]
+        assert prompt.tokens == by_words(prompt.text) <= budget
+        assert set(prompt.levels) <= set(allowed)
+        assert prompt.levels[-1] == name or name not in whole.levels
+    replaced = ("ids", "statistics") if paradigm == "text" and "rows" in whole.levels else ()
+    growing = [made[n] for n in names if n not in replaced]
+    for shorter, longer in itertools.pairwise(growing):
+        closing = PARADIGMS[paradigm].closing
+        assert longer.text.startswith(shorter.text.removesuffix(closing))
+    assert "Noise" not in made["sizes"].text and "(id: MHz)" not in made["statistics"].text
+    assert "rows" in whole.levels and "(id: MHz)" in made["rows"].text
+
+
+def test_levels_of_a_slot_are_what_it_has_whatever_fits():
+    has = ("sizes", "statistics", "rows")
+    assert levels_of(host_slot(slot(5, 9)), "code") == has
+    assert levels_of(host_slot(slot(5, 9)), "text") == ("sizes", "ids", *has[1:])
+    measured = lsa.make_instance(np.full((40, 200), 1e-10), np.full(200, 1e7))
+    assert levels_of(host_slot(measured), "code") == (*has, "gains")
+    assert serialize(measured, by_words, 2000, detail=1.0, last_level="gains").levels == has
+
+
+@pytest.mark.parametrize(("paradigm", "level"), [("code", "ids"), ("text", "all"), ("code", "")])
+def test_last_level_is_checked(paradigm, level):
+    message = (
+        f"last_level must be one of sizes, .*coupling in the {paradigm} paradigm, got '{level}'"
+    )
+    with pytest.raises(ValueError, match=message):
+        serialize(slot(5, 9), by_words, 3000, paradigm=paradigm, last_level=level)
 
 
 ASKED = {
