@@ -19,6 +19,18 @@ _CHECKED = [
 install_import_hook(_CHECKED, "beartype.beartype").__enter__()
 
 
+@pytest.fixture(scope="module")
+def unoptimised():
+    """For programs that XLA compiles long and that run short: trainings of a few updates.
+
+    With all optimisations they would take nearly twice as long to compile. The slow tests of
+    trainings and all tests of the simulator and the solvers compile as a user does.
+    """
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _compiled_code_is_dropped():
     """Each module compiles shapes of its own; a process that keeps all grows to gigabytes."""
