@@ -23,7 +23,7 @@ def found(tmp_path_factory):
     return out, pd.read_parquet(out / "rows.parquet"), config
 
 
-@pytest.mark.parametrize("name", [PROPORTIONAL, pytest.param(ROUND_ROBIN, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", [pytest.param(PROPORTIONAL, marks=pytest.mark.slow), ROUND_ROBIN])
 def test_decisions_one_by_one_are_those_of_the_compiled_loop(name):
     key = study.instance_key(0, SCENARIO, 1)
     policy = {policy.name: policy for policy in horizon_policies.over_slots()}[name]
