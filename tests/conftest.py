@@ -20,13 +20,14 @@ install_import_hook(_CHECKED, "beartype.beartype").__enter__()
 
 
 @pytest.fixture(scope="module")
-def unoptimised():
-    """For programs that XLA compiles long and that run short: trainings of a few updates.
+def unoptimised(request):
+    """For programs that XLA compiles long and that run short: trainings of a few updates, studies.
 
-    With all optimisations they would take nearly twice as long to compile. The slow tests of
-    trainings and all tests of the simulator and the solvers compile as a user does.
+    With all optimisations they take up to twice as long to compile. The tests of the simulator and
+    of the solvers compile as a user does, and so do all tests in a run of the slow ones.
     """
-    jax.config.update("jax_disable_most_optimizations", True)
+    quick = "not slow" in request.config.option.markexpr
+    jax.config.update("jax_disable_most_optimizations", quick)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
 
