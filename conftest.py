@@ -17,11 +17,21 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # A test process per core already: PyTorch's threads would wait for one another in busy loops.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Of the pages with Python blocks: those that take XLA longer than a whole module of tests.
+_SLOW_PAGES = {"agents.md"}
+
 # The Python blocks of README and docs are tests: each page runs from top to bottom.
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(), SkipParser()],
     patterns=["README.md", "docs/*.md"],
 ).pytest()
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` looks at the markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.name in _SLOW_PAGES:
+            item.add_marker(pytest.mark.slow)
 
 
 class _ByModule(LoadScopeScheduling):

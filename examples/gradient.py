@@ -39,8 +39,8 @@ class Config:
 def main(config: Config) -> tuple[float, float]:
     """Prints and returns Jain's index of the rates before and after the optimisation."""
     key = jax.random.key(config.seed)
-    inst = lsa.sample_instance(key, SCENARIO)
-    assignment = lsa.solvers.hungarian(key, inst).assignment
+    inst = jax.jit(lsa.sample_instance)(key, SCENARIO)
+    assignment = jax.jit(lsa.solvers.hungarian)(key, inst).assignment
 
     def powered(logits: jax.Array) -> lsa.Instance:
         # As much power in total as before, split by a softmax: one factor per user.

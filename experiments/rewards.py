@@ -85,8 +85,9 @@ def rows(
     from llm.training.rewards import Terms, score
 
     keys = jax.random.split(jax.random.key(seed), SLOTS)
-    slots = [lsa.sample_instance(key, scenario) for key in keys]
-    exact = lsa.solvers.hungarian(keys[0], slots[0].without_coupling()).assignment
+    sample = jax.jit(lsa.sample_instance)
+    slots = [sample(key, scenario) for key in keys]
+    exact = jax.jit(lsa.solvers.hungarian)(keys[0], slots[0].without_coupling()).assignment
     pairs = zip(np.asarray(slots[0].user_id).tolist(), np.asarray(exact).tolist(), strict=True)
     programs = HONEST | degenerate({user: channel for user, channel in pairs if channel >= 0})
     tokenizer = AutoTokenizer.from_pretrained(str(EMBEDDED))

@@ -19,6 +19,19 @@ _CHECKED = [
 install_import_hook(_CHECKED, "beartype.beartype").__enter__()
 
 
+@pytest.fixture(scope="module")
+def unoptimised(request):
+    """For programs that XLA compiles long and that run short: trainings of a few updates, studies.
+
+    With all optimisations they take up to twice as long to compile. The tests of the simulator and
+    of the solvers compile as a user does, and so do all tests in a run of the slow ones.
+    """
+    quick = "not slow" in request.config.option.markexpr
+    jax.config.update("jax_disable_most_optimizations", quick)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _compiled_code_is_dropped():
     """Each module compiles shapes of its own; a process that keeps all grows to gigabytes."""

@@ -29,6 +29,7 @@ def run(path, **options):
     return pd.read_csv(path / "summary.csv").set_index(["move", "method"])
 
 
+@pytest.mark.slow
 def test_moves_without_agents(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(llm.models, "load_model", lambda name: Sorts())
     summary = run(tmp_path)

@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +11,8 @@ import lsajax as lsa
 from experiments import anytime, methods, study
 from experiments.anytime import Config
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+exhaustive, objective_value = map(jax.jit, (lsa.solvers.exhaustive, lsa.objective_value))
 AXES = {"setting": "fading", "objective": "throughput", "scale": "I"}
 
 
@@ -84,14 +87,14 @@ def test_searches_on_a_small_slot(objective):
     key, inst = study.instance(0, scenario, 0)
     for method in anytime.classical(objective):
         outcome = method.run(key, inst, 2e-3)
-        value = float(lsa.objective_value(inst, outcome.assignment))
+        value = float(objective_value(inst, outcome.assignment))
         if method.name in (methods.GROUPED, methods.LOCAL_SEARCH):
             # The last is the answer; each is a feasible one of a run of its own.
             assert len(outcome.columns["curve_s"]) == 2
             assert outcome.columns["curve_value"][-1] == pytest.approx(value)
             assert min(outcome.columns["curve_value"]) > 0
         elif method.name == methods.OPTIMUM and objective == "throughput":
-            assert value == pytest.approx(float(lsa.solvers.exhaustive(key, inst).value), rel=1e-5)
+            assert value == pytest.approx(float(exhaustive(key, inst).value), rel=1e-5)
 
 
 @pytest.mark.parametrize(

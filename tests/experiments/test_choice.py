@@ -12,7 +12,9 @@ import pytest
 from experiments import choice, methods
 from experiments.choice import LAP_ON_RATES, LAP_ON_VALUES, Config
 from experiments.study import Study
+from tests.experiments.commands import refused
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
 SIZES = {"num_users": 24, "num_channels": 24, "num_active": 18}
 
 
@@ -25,6 +27,7 @@ def run(path, **options):
 def test_the_choice_depends_on_setting_goal_and_time(tmp_path, capsys):
     options = {
         "settings": ("plain", "fading"),
+        "realizations": 1,
         "goals": ("throughput", "priorities"),
         "deadlines_s": (1e-9, 60.0),
     }
@@ -123,18 +126,24 @@ def test_cells_of_the_table(gap, best, in_time, skipped, text):
         (["--settings", "plain", "plain"], "each once"),
         (["--goals", "fair", "fair"], "--goals must name one or more of throughput, priorities"),
         (["--deadlines-s", "0"], "--deadlines-s must be seconds above 0"),
-        (["--realizations", "0"], "--realizations must be at least 1, got 0"),
         (["--num-active", "2000"], "num_active must be at most num_users=1000, got 2000"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(tmp_path, arguments, message):
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys, arguments, message):
+    assert refused(choice, arguments, tmp_path) == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert errors.strip().count("\n") == 0 and list(tmp_path.iterdir()) == []
+
+
+def test_bad_input_of_a_process_is_one_line_and_exit_code_2(tmp_path):
     root = str(pathlib.Path(choice.__file__).parents[1])
     done = subprocess.run(
-        [sys.executable, "-m", "experiments.choice", *arguments],
+        [sys.executable, "-m", "experiments.choice", "--realizations", "0"],
         capture_output=True,
         text=True,
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": root},
     )
-    assert done.returncode == 2 and message in done.stderr
+    assert done.returncode == 2 and "--realizations must be at least 1, got 0" in done.stderr
     assert done.stderr.strip().count("\n") == 0 and list(tmp_path.iterdir()) == []

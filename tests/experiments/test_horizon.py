@@ -11,6 +11,7 @@ from experiments.horizon import Config
 from experiments.horizon_policies import MAX_RATE, PROPORTIONAL, ROUND_ROBIN, WARM_START
 from lsajax import scheduling
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
 SCENARIO = horizon.SIZES["(15,20,8)"].replace(**lsa.SETTINGS["multipath"])
 SLOTS = 6
 
@@ -23,7 +24,7 @@ def found(tmp_path_factory):
     return out, pd.read_parquet(out / "rows.parquet"), config
 
 
-@pytest.mark.parametrize("name", [PROPORTIONAL, pytest.param(ROUND_ROBIN, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", [pytest.param(PROPORTIONAL, marks=pytest.mark.slow), ROUND_ROBIN])
 def test_decisions_one_by_one_are_those_of_the_compiled_loop(name):
     key = study.instance_key(0, SCENARIO, 1)
     policy = {policy.name: policy for policy in horizon_policies.over_slots()}[name]

@@ -24,7 +24,9 @@ from llm.decision import namespace
 from llm.models import Completion
 from llm.sandbox import Sandbox
 from lsajax.runs.folder import RunFolder
+from tests.experiments.commands import refused
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
 SORT_ONE_SIDE = (
     "```python\n"
     "wide = channels[np.argsort(-bandwidth_hz)]\n"
@@ -233,15 +235,21 @@ def command(*arguments, module="experiments.scaling", cwd=None):
         (["--scales", "I", "I"], "--scales must name one or more of I, II, III, each once"),
         (["--seed", "99999999999999999999"], "--seed must be within"),
         (["--out", "/proc/nowhere"], "--out must be a folder that can be written"),
-        (["--model", "no/such/folder"], "no/such/folder"),
         (["--prompt-tokens", "10"], "--prompt-tokens is too small: budget must be at least"),
         (["--prompt-tokens", "100000"], "--prompt-tokens must be at most"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(tmp_path, arguments, message):
-    done = command(*arguments, cwd=tmp_path)
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys, arguments, message):
+    assert refused(scaling, arguments, tmp_path) == 2
+    errors = capsys.readouterr().err
+    assert message in errors and errors.strip().count("\n") == 0
+    assert list(tmp_path.iterdir()) == [], "a run that failed left something"
+
+
+def test_bad_input_of_a_process_is_one_line_and_exit_code_2(tmp_path):
+    done = command("--model", "no/such/folder", cwd=tmp_path)
     assert done.returncode == 2
-    assert message in done.stderr and "Traceback" not in done.stderr
+    assert "no/such/folder" in done.stderr and "Traceback" not in done.stderr
     assert done.stderr.strip().count("\n") == 0
     assert list(tmp_path.iterdir()) == [], "a run that failed left something"
 

@@ -12,9 +12,20 @@ from experiments.train_agent import CHECKPOINTS, CURVE, WEIGHTS, Config
 from lsajax.agents.joint import ActionSpaceTooLarge
 from lsajax.runs import checkpoints
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
 SMALLEST = Config(
     algorithm="dqn", head="joint", triple=(5, 5, 1), seeds=2, updates=4, chunk=2, realizations=3
 )
+
+
+@pytest.fixture
+def _few_methods(monkeypatch):
+    """What others take to compile is theirs to test."""
+    kept = (methods.RANDOM, methods.GREEDY, methods.OPTIMUM)
+    every = methods.classical
+    monkeypatch.setattr(
+        methods, "classical", lambda objective: [m for m in every(objective) if m.name in kept]
+    )
 
 
 def run(path, **changes):
@@ -23,6 +34,7 @@ def run(path, **changes):
     return pd.read_parquet(path / "rows.parquet")
 
 
+@pytest.mark.usefixtures("_few_methods")
 def test_a_run_its_rows_and_its_resume(tmp_path, capsys):
     rows = run(tmp_path)
     assert {"DQN, joint 0", "DQN, joint 1", methods.OPTIMUM, methods.GREEDY} < set(rows["method"])

@@ -71,6 +71,7 @@ def test_rows_summary_and_what_is_left_of_the_trainings(whole):
         assert not list((out / trainings.FOLDER / folder).glob("checkpoint-*"))
 
 
+@pytest.mark.slow
 def test_a_killed_study_resumes_to_the_same_numbers(whole, tmp_path, monkeypatch):
     build = grpo.build
 

@@ -17,6 +17,7 @@ from gymnax.environments import environment
 from gymnax.environments import spaces as gymnax_spaces
 from gymnax.experimental.rollout import RolloutWrapper
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
 SMALL = lsa.Scenario(num_users=6, num_channels=7, num_active=3, fading=True, occupancy=0.3)
 SETTINGS = {
     "plain": {"fading": False},
@@ -101,8 +102,9 @@ def test_joint_reward_is_the_objective_of_the_decoded_assignment(setting):
     _, state, action, gain, _, _, info = rollout(env)
     channels = joint_form.decode(action, 3, 7)
     inst = state.slot.inst
-    value = jax.vmap(objective.objective_value)(inst, channels)
-    mean = jax.vmap(lambda i: reward.expected_random_value(i.without_coupling()))(inst)
+    value = jax.jit(jax.vmap(objective.objective_value))(inst, channels)
+    mean_of = jax.jit(jax.vmap(lambda i: reward.expected_random_value(i.without_coupling())))
+    mean = mean_of(inst)
     np.testing.assert_allclose(gain, value / mean, rtol=1e-5)
     np.testing.assert_allclose(info["value"], value, rtol=1e-6)
     assert np.all(np.diff(inst.mean_power_w, axis=1) <= 0)  # the strongest user first
@@ -116,7 +118,7 @@ def test_masked_joint_action_serves_nobody_on_an_occupied_channel():
     channels = joint_form.decode(action, 3, 7)
     assert np.any(state.slot.inst.occupied[channels])
     gain = env.step(key, state, action)[2]
-    value = objective.objective_value(state.slot.inst, channels)
+    value = jax.jit(objective.objective_value)(state.slot.inst, channels)
     np.testing.assert_allclose(gain, value / state.slot.scale, rtol=1e-5)
 
 
@@ -178,7 +180,7 @@ def test_candidates_are_the_best_free_channels_by_what_they_add(setting):
         row = int(progress.row)
         assert inst.user_mask[row] and progress.assignment[row] == -1
         tried = jnp.tile(progress.assignment, (7, 1)).at[:, row].set(jnp.arange(7))
-        added = value_of(inst, tried) - objective.objective_value(inst, progress.assignment)
+        added = value_of(inst, tried) - value_of(inst, progress.assignment[None])
         order = free[np.argsort(-np.asarray(added)[free])][: placement.NUM_CANDIDATES]
         np.testing.assert_array_equal(progress.channel[: len(order)], order)
         np.testing.assert_allclose(progress.value[: len(order)], added[order], rtol=2e-4)
@@ -187,7 +189,7 @@ def test_candidates_are_the_best_free_channels_by_what_they_add(setting):
 
 def test_slot_scale_is_the_mean_of_random_assignments():
     _, state, *_ = rollout(make("sequential"))
-    scale = jax.vmap(placement.scale)(state.slot.inst, state.progress)
+    scale = jax.jit(jax.vmap(placement.scale))(state.slot.inst, state.progress)
     np.testing.assert_allclose(scale, state.slot.scale, rtol=1e-5)
 
 
@@ -354,7 +356,8 @@ def test_gymnax_log_wrapper_sees_the_return(form):
     assert env.name == f"{form.title()}Access"
 
 
-@pytest.mark.parametrize("form", EACH)
+@SLOW
+@pytest.mark.parametrize("form", FORMS)
 def test_gymnax_rollout_runs(form):
     env = make(form)
 

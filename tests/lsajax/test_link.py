@@ -11,6 +11,9 @@ from lsajax import link
 from tests.lsajax import cases, oracle
 
 SETTINGS = list(cases.SETTINGS)
+# Each of the slow ones by itself is a part of "all".
+PARTS = ("fading", "wideband", "interference")
+SOME = [pytest.param(s, marks=pytest.mark.slow if s in PARTS else ()) for s in SETTINGS]
 # Eagerly each operation is compiled by itself.
 rate_matrix, channel_power, assigned_rate, assigned_power, rate_at = map(
     jax.jit,
@@ -34,7 +37,7 @@ def test_rate_matrix_against_the_oracle(setting):
     np.testing.assert_allclose(rate_matrix(inst), expected, rtol=2e-5)
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("setting", SOME)
 def test_what_is_asked_for_is_the_matrix_entry(setting):
     """Rate and power by assignment, by row and channel, by a whole row or column."""
     inst = cases.instance(setting)

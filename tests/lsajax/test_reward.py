@@ -29,6 +29,8 @@ def oracle_values(inst):
 
 
 expected_random_value = jax.jit(lsa.expected_random_value)
+performance_gain = jax.jit(lsa.performance_gain)
+PARTS = ("fading", "wideband", "interference")  # each by itself is a part of "all"
 EVERY = [*(name for name in cases.SETTINGS if name != "poisson"), "coupled", "own coupling"]
 
 
@@ -43,7 +45,10 @@ def small(setting, mask=(1, 1, 1), occupied=(0, 0, 1, 0, 0)):
     return inst.replace(user_mask=jnp.array(mask, bool), occupied=jnp.array(occupied, bool))
 
 
-@pytest.mark.parametrize("setting", EVERY)
+@pytest.mark.parametrize(
+    "setting",
+    [pytest.param(s, marks=pytest.mark.slow if s in PARTS else ()) for s in EVERY],
+)
 def test_expectation_is_the_mean_over_all_assignments(setting):
     """Fewer users than idle channels, as many, more; padding in front; one pair, nobody at all."""
     for mask, occupied in (
@@ -72,7 +77,7 @@ def test_gain_anchored_at_both_ends(setting):
         gain, (values - values.mean()) / (values.max() - values.mean()), atol=1e-3
     )
     # Eq. (13) has the same order, but another scale.
-    plain = np.asarray(lsa.performance_gain(jax.random.key(0), inst, group))
+    plain = np.asarray(performance_gain(jax.random.key(0), inst, group))
     if values.mean() > 0:
         np.testing.assert_array_equal(np.argsort(plain), np.argsort(gain))
 
@@ -88,7 +93,7 @@ def test_a_collision_is_no_remedy_for_a_loss():
     raw = np.array([0, 0, 1])
     best = jnp.asarray(1e9)
     gains = [
-        lsa.performance_gain(jax.random.key(0), inst, raw, best=best, penalty=p) for p in (0.5, 1)
+        performance_gain(jax.random.key(0), inst, raw, best=best, penalty=p) for p in (0.5, 1.0)
     ]
     assert float(reward.collision_factor(inst, raw)) == 0.5 and gains[0] == gains[1]
 
@@ -121,7 +126,7 @@ def test_gain_follows_equation_13():
     fading = cases.fading_gain(inst)
     baseline = float(expected_random_value(inst))
     group = jnp.stack([cases.raw_action(inst, s) for s in range(12)])
-    gain = lsa.performance_gain(jax.random.key(0), inst, group)
+    gain = performance_gain(jax.random.key(0), inst, group)
     etas = []
     for raw, value in zip(np.asarray(group), gain, strict=True):
         etas.append(expected_eta(inst, raw, fading))

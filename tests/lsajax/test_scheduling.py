@@ -98,7 +98,8 @@ def test_vmap_and_jit_give_what_single_runs_give():
     keys = jax.random.split(jax.random.key(1), 2)
 
     def run(key):
-        return scheduling.run(key, VARYING, scheduling.proportional_fair, 8, window_slots=WINDOW)
+        # As many slots as above: single runs are compiled already.
+        return scheduling.run(key, VARYING, scheduling.proportional_fair, 20, window_slots=WINDOW)
 
     mapped = jax.jit(jax.vmap(run))(keys)
     for i, key in enumerate(keys):

@@ -195,7 +195,7 @@ ASKED = {
 def test_slots_of_a_setting_share_most_of_their_prompts(asked):
     """At scale II, as Qwen's tokenizer counts; and the budget decides how much is said."""
     scenario = lsa.SCALES["II"].replace(**ASKED[asked])
-    slots = [host_slot(lsa.sample_instance(jax.random.key(s), scenario)) for s in range(2)]
+    slots = [host_slot(sample_instance(jax.random.key(s), scenario)) for s in range(2)]
     texts = {}
     for budget, floor in ((512, 0.88), (2048, 0.82), (4096, 0.7)):
         one, other = (serialize(inst, like_qwen, budget) for inst in slots)

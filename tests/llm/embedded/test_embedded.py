@@ -24,6 +24,7 @@ from llm.training.evaluation import evaluate
 from llm.training.prompts import Cell
 from tests.lsajax.cases import sample_instance
 
+objective_value = jax.jit(lsa.objective_value)
 SCENARIO = lsa.Scenario(num_users=40, num_channels=50, num_active=30)
 
 SOME_KINDS = ("plain, throughput", "fading, fair", "plain, coupled")
@@ -31,7 +32,7 @@ SOME_KINDS = ("plain, throughput", "fading, fair", "plain, coupled")
 TINY = pretrain.Config(out="", steps=1, prompts=6, batch=3, samples=3, hidden=32, layers=2)
 
 
-@pytest.mark.parametrize("scale", [(15, 20, 8), "III"])
+@pytest.mark.parametrize("scale", [(15, 20, 8), pytest.param("III", marks=pytest.mark.slow)])
 def test_every_family_is_valid_for_every_kind(box, scale):
     rng = np.random.default_rng(0)
     base = (lsa.SCALES | lsa.SMALL_SCALES)[scale]
@@ -83,7 +84,7 @@ def test_the_right_family_is_as_good_as_any(box, kind):
     texts = [corpus.sample_completion(rng, kind, family=f, mistake=None).text for f in families]
     made = decide(_Says(texts), box, [inst], num_samples=len(texts))
     value = {
-        f: float(lsa.objective_value(inst, d.raw))
+        f: float(objective_value(inst, d.raw))
         for f, d in zip(families, made, strict=True)
         if d.valid
     }
@@ -220,7 +221,7 @@ def test_the_base_searches_where_users_are_coupled(box):
 @pytest.mark.parametrize("kind", SOME_KINDS)
 def test_it_reads_real_prompts_of_any_size(embedded, kind):
     for scenario in (lsa.SMALL_SCALES[5, 5, 1], lsa.SCALES["III"]):
-        inst = lsa.sample_instance(jax.random.key(2), scenario.replace(**corpus.KINDS[kind]))
+        inst = sample_instance(jax.random.key(2), scenario.replace(**corpus.KINDS[kind]))
         for detail in (None, 1.0):
             prompt = serialize(inst, embedded.count_tokens, embedded.prompt_budget, detail=detail)
             assert prompt.tokens + embedded.max_new_tokens <= embedded.context

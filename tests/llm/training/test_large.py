@@ -74,6 +74,7 @@ def test_grpo_of_programs(toy, tmp_path, name):
     assert ("kl" in table) == (name == "qwen-coder-7b-grpo-1gpu")
 
 
+@pytest.mark.slow
 def test_text_sft_then_grpo_from_its_checkpoint(toy, tmp_path):
     """From the model that SFT left, or with its adapter, which is trained on."""
     more = ["--examples", "8", "--held_out", "0.25", "--max_new_tokens", "60"]
@@ -97,6 +98,7 @@ def test_text_sft_then_grpo_from_its_checkpoint(toy, tmp_path):
         run(grpo, GrpoOptions, GRPOConfig, start, name, out, *GRPO_HERE, "--lora_rank", "3")
 
 
+@pytest.mark.slow
 def test_a_resumed_adapter_in_half_precision_is_the_one_that_was_never_stopped(toy, tmp_path):
     """LoRA in bfloat16, with the KL to the model without the adapter, as the paper has it."""
     argv = shlex.split(

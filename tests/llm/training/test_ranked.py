@@ -11,6 +11,7 @@ from llm.training.evaluator import best_values, evaluate, random_baselines
 from llm.training.rewards import Terms, score
 from tests.llm.training.cases import PERFECT, block, instance
 from tests.llm.training.test_trl_rewards import TrlRewards, trl_call
+from tests.lsajax.cases import sample_instance
 
 RANKED = Terms(form="ranked")
 ONE_EACH = block("action = {int(u): int(c) for u, c in zip(users, channels)}")
@@ -26,10 +27,19 @@ def shuffled(seed):
 _value = jax.jit(lsa.objective_value)
 
 
-@pytest.mark.parametrize("objective", ["throughput", "fair", "coupled"])
-@pytest.mark.parametrize("setting", ["plain", "fading"])
+@pytest.mark.parametrize(
+    ("setting", "objective"),
+    [
+        ("plain", "throughput"),
+        ("fading", "fair"),
+        ("plain", "coupled"),
+        pytest.param("plain", "fair", marks=pytest.mark.slow),
+        pytest.param("fading", "throughput", marks=pytest.mark.slow),
+        pytest.param("fading", "coupled", marks=pytest.mark.slow),
+    ],
+)
 def test_valid_programs_rank_by_the_objective(box, setting, objective):
-    inst = lsa.sample_instance(
+    inst = sample_instance(
         jax.random.key(1),
         lsa.Scenario(
             num_users=12,

@@ -133,6 +133,7 @@ def test_a_full_disk_at_a_checkpoint_keeps_the_run(tmp_path, monkeypatch, capsys
     assert rows(out)["step"].tolist() == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_full_disk_at_the_end_is_a_sentence_and_keeps_the_rows(tmp_path, monkeypatch):
     save = common.save_whole
 
@@ -264,6 +265,7 @@ def test_sft_learns_what_the_expert_answers(whole_sft):
     load_model(str(whole_sft / "model"))
 
 
+@pytest.mark.slow
 def test_a_resumed_sft_takes_the_programs_of_its_record(whole_sft, tmp_path, monkeypatch):
     out = train_sft(tmp_path / "run", stop=3)
     taken = made_of(out)
@@ -317,6 +319,7 @@ def test_lengths_of_completions_leave_the_chat_template_out(tmp_path, monkeypatc
     assert depth.depth_penalty(count, [text, commented], **options).tolist() == [0, 0]
 
 
+@pytest.mark.slow
 def test_sft_on_few_pairs_goes_through_them_many_times(tmp_path, monkeypatch):
     """Under a template without numbers the prompts of a cell are one text."""
     template = tmp_path / "few.jinja"

@@ -46,6 +46,10 @@ def priced(params, values, users, idle):
     return dual.prices(params, values, users, idle, candidates=6)
 
 
+violations, objective_value = map(jax.jit, (lsa.violations, lsa.objective_value))
+
+
+@jax.jit
 def problem(inst):
     return lsa.value_matrix(inst), inst.user_mask, ~inst.occupied
 
@@ -63,7 +67,7 @@ def test_any_weights_give_the_exact_optimum(setting):
         found = exact(weights(seed, size), inst)
         assert lsa.solvers.status_name(found.status) == "optimal"
         np.testing.assert_allclose(found.value, optimum(inst), rtol=1e-6)
-        assert not any(lsa.violations(inst, found.assignment)[:3])
+        assert not any(violations(inst, found.assignment)[:3])
 
 
 def test_weights_that_are_no_numbers_give_the_exact_optimum():
@@ -78,7 +82,7 @@ def test_more_users_than_idle_channels():
     np.testing.assert_allclose(exact(weights(0), inst).value, optimum(inst), rtol=1e-6)
     found = decoded(weights(0), inst)
     assert int(jnp.sum(found.assignment >= 0)) == 4
-    assert not any(lsa.violations(inst, found.assignment)[:3])
+    assert not any(violations(inst, found.assignment)[:3])
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -107,8 +111,8 @@ def test_certify_takes_the_duals_of_the_decode():
 def test_decode_is_feasible(setting):
     inst = cases.instance(setting)
     found = decoded(weights(0), inst)
-    assert not any(lsa.violations(inst, found.assignment)[:4])
-    np.testing.assert_allclose(found.value, lsa.objective_value(inst, found.assignment), rtol=1e-5)
+    assert not any(violations(inst, found.assignment)[:4])
+    np.testing.assert_allclose(found.value, objective_value(inst, found.assignment), rtol=1e-5)
 
 
 def test_prices_follow_the_unit_and_the_order_of_users_and_channels():
@@ -153,7 +157,7 @@ def test_vmap_gives_what_one_by_one_gives():
         duals = decoded(weights(0), inst).duals
         for mapped, own in zip(guided.duals, duals, strict=True):
             np.testing.assert_allclose(mapped[i], own, rtol=1e-4, atol=1e-4 * duals.row.max())
-        assert not any(lsa.violations(inst, guided.assignment[i])[:4])
+        assert not any(violations(inst, guided.assignment[i])[:4])
 
 
 best_channels = jax.jit(_dual_network.best_channels, static_argnums=2)

@@ -15,6 +15,7 @@ import lsajax as lsa
 from lsajax.agents import dqn, joint, ppo
 from lsajax.agents.joint import ActionSpaceTooLarge
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
 SMALL = lsa.SMALL_SCALES[5, 5, 2]
 KEY = jax.random.key(0)
 CONFIGS = {
@@ -106,7 +107,7 @@ def test_solver_is_valid_and_does_not_depend_on_the_order_of_rows(trained):
     head, params, _ = trained
     solver = joint.make_solver(params, head)
     keys = jax.random.split(jax.random.key(1), 64)
-    insts = jax.vmap(lambda key: lsa.sample_instance(key, SMALL))(keys)
+    insts = jax.jit(jax.vmap(lsa.sample_instance, (0, None)))(keys, SMALL)
 
     def both(inst):
         turned = joint.inst_rows(inst, jnp.array([1, 0]))
@@ -114,16 +115,16 @@ def test_solver_is_valid_and_does_not_depend_on_the_order_of_rows(trained):
 
     found, turned = jax.jit(jax.vmap(both))(insts)
     np.testing.assert_array_equal(found.assignment, turned)
-    wrong = jax.vmap(lsa.violations)(insts, found.assignment)
+    wrong = jax.jit(jax.vmap(lsa.violations))(insts, found.assignment)
     assert not any(np.any(count) for count in wrong)
     np.testing.assert_allclose(
-        found.value, jax.vmap(lsa.objective_value)(insts, found.assignment), rtol=1e-6
+        found.value, jax.jit(jax.vmap(lsa.objective_value))(insts, found.assignment), rtol=1e-6
     )
 
 
 def test_another_size_is_one_sentence(trained):
     head, params, _ = trained
-    inst = lsa.sample_instance(jax.random.key(0), lsa.SMALL_SCALES[7, 10, 2])
+    inst = jax.jit(lsa.sample_instance)(jax.random.key(0), lsa.SMALL_SCALES[7, 10, 2])
     with pytest.raises(ValueError, match="has 20 outputs, and 2 users on 10 channels need 90"):
         joint.make_solver(params, head)(jax.random.key(0), inst)
 

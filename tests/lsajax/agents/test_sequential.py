@@ -10,11 +10,15 @@ from lsajax.env import SequentialAccess
 pytest.importorskip("flax")
 from lsajax.agents.sequential import SequentialNetwork, first_candidate_solver, make_solver
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
 NETWORK = SequentialNetwork(hidden=16, score_scale=1.0)
 SCENARIO = lsa.Scenario(
     num_users=8, num_channels=9, num_active=5, objective="coupled", fading=True, num_active_min=2
 )
 ENV = SequentialAccess(SCENARIO, num_slots=1, end_is_terminal=True)
+
+
+objective_value, violations = map(jax.jit, (objective.objective_value, objective.violations))
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +28,7 @@ def first():
 
 @pytest.fixture(scope="module")
 def params(first):
-    return NETWORK.init(jax.random.key(1), first)
+    return jax.jit(NETWORK.init)(jax.random.key(1), first)
 
 
 def test_solver_decides_as_the_agent_in_the_environment_does(params):
@@ -48,9 +52,9 @@ def test_solver_decides_as_the_agent_in_the_environment_does(params):
         numbers.add(count)
         solution = solver(jax.random.key(0), slot.inst)
         np.testing.assert_allclose(solution.value, value[:count].sum(), rtol=1e-5)
-        expected = objective.objective_value(slot.inst, solution.assignment)
+        expected = objective_value(slot.inst, solution.assignment)
         np.testing.assert_allclose(solution.value, expected, rtol=1e-6)
-        assert not any(int(n) for n in objective.violations(slot.inst, solution.assignment))
+        assert not any(int(n) for n in violations(slot.inst, solution.assignment))
     assert len(numbers) > 1
 
 
@@ -63,10 +67,10 @@ def test_same_weights_serve_another_size(params, objective_of):
     )
     keys = jax.random.split(jax.random.key(0), 3)
     insts = jax.jit(jax.vmap(lambda k: lsa.sample_instance(k, scenario)))(keys)
-    solutions = jax.vmap(make_solver(params, NETWORK))(keys, insts)
+    solutions = jax.jit(jax.vmap(make_solver(params, NETWORK)))(keys, insts)
     for i in range(3):
         inst = jax.tree.map(lambda x, i=i: x[i], insts)
-        broken = objective.violations(inst, solutions.assignment[i])
+        broken = violations(inst, solutions.assignment[i])
         assert not any(int(n) for n in broken)
     assert len({float(v) for v in solutions.value}) == 3
 
@@ -84,7 +88,7 @@ def test_order_alone_solves_what_sorting_solves(order):
 
 def test_q_values_and_value_are_near_the_return_before_training(first):
     network, obs = SequentialNetwork(q_values=True), first
-    scores, value = network.apply(network.init(jax.random.key(1), obs), obs)
+    scores, value = jax.jit(network.apply)(jax.jit(network.init)(jax.random.key(1), obs), obs)
     assert scores.shape == (8,) and value.shape == ()
     np.testing.assert_allclose(scores, obs.remaining, atol=0.02)
     np.testing.assert_allclose(value, obs.remaining, atol=0.02)

@@ -31,6 +31,7 @@ DQN = dqn.Config(
     huber=1.0,
     anneal=False,
 )
+pytestmark = pytest.mark.usefixtures("unoptimised")
 ALGORITHMS = {
     "ppo": (ppo, PPO, networks.policy),
     "dqn": (dqn, DQN, networks.q_values),
@@ -42,11 +43,13 @@ def algorithm(request):
     return ALGORITHMS[request.param]
 
 
+@pytest.mark.slow
 def test_chain_is_walked_straight(algorithm):
     module, config, network = algorithm
-    params, metrics = module.train(jax.random.key(0), Chain(), config)
     env, net = Chain(), network(2)
-    short = rollout.evaluate(jax.random.key(1), env, net, params, num_episodes=4, max_steps=4)
+    params, metrics = jax.jit(lambda key: module.train(key, env, config))(jax.random.key(0))
+    evaluate = jax.jit(partial(rollout.evaluate, env=env, network=net, num_episodes=4, max_steps=4))
+    short = evaluate(jax.random.key(1), params=params)
     np.testing.assert_array_equal(short, np.ones(4))  # in 4 steps there is but one way
     assert metrics["steps"][-1] == config.num_updates * config.steps_per_update
     assert np.nanmean(metrics["episode_length"][:10]) > 6  # it had to be learned
@@ -65,7 +68,7 @@ def test_value_of_an_episode_that_is_cut_off_and_of_one_that_ends(algorithm):
         return module.train(jax.random.key(0), env, config, env_params=(cut, every))[0]
 
     params = train(cut, every)
-    scores, value = jax.vmap(network(2).apply, (0, None))(params, jnp.ones(1))
+    scores, value = jax.jit(jax.vmap(network(2).apply, (0, None)))(params, jnp.ones(1))
     found = value[:, None] if module is ppo else scores
     expected = np.array([1 / (1 - 0.7), 1 / (1 - 0.7), 1.0])[:, None]
     np.testing.assert_allclose(found, expected + np.zeros_like(found), rtol=0.05)
@@ -74,11 +77,11 @@ def test_value_of_an_episode_that_is_cut_off_and_of_one_that_ends(algorithm):
 def test_bandit_takes_the_best_arm_that_is_open(algorithm):
     module, config, network = algorithm
     env = Bandit()
-    params, metrics = module.train(jax.random.key(0), env, config)
-    net = network(env.num_actions)
+    params, metrics = jax.jit(lambda key: module.train(key, env, config))(jax.random.key(0))
+    apply = jax.jit(network(env.num_actions).apply)
     for context, best in enumerate(env.best()):
         obs = env.observe(context)
-        scores, _ = net.apply(params, obs)
+        scores, _ = apply(params, obs)
         assert jnp.argmax(networks.masked(scores, obs)) == best
     # The forbidden arm pays 100: one pull would show in a mean of fewer than 256 episodes.
     assert np.nanmax(metrics["episode_return"]) <= env.num_actions
@@ -87,20 +90,22 @@ def test_bandit_takes_the_best_arm_that_is_open(algorithm):
 def test_masked_future_is_no_part_of_the_target():
     """The arm that would pay most is masked in what a step leads to, and its value is not used."""
     env = Bandit()
-    state = dqn.init(jax.random.key(0), env, dataclasses.replace(DQN, capacity=64))
+    config = dataclasses.replace(DQN, capacity=64)
+    state = jax.jit(lambda key: dqn.init(key, env, config))(jax.random.key(0))
     obs = env.observe(0)
     many = jax.tree.map(lambda leaf: jnp.stack([leaf] * 4), obs)
     batch = dqn.Item(many, jnp.zeros(4, jnp.int32), jnp.zeros(4), many, jnp.zeros(4, bool))
     raised = jax.tree.map(jnp.zeros_like, state.params)
     bias = jnp.array([1.0, 2.0, 3.0, 4.0, 1000.0])
     raised["params"]["score_out"]["bias"] = bias
-    _, losses = dqn._loss(state, raised, batch, raised)
+    _, losses = jax.jit(dqn._loss)(state, raised, batch, raised)
     error = abs(1.0 - 0.99 * 4.0)
     assert losses["loss"] == pytest.approx(error - 0.5, rel=1e-5)  # Huber's
 
 
-def test_train_is_a_scan_over_update_which_is_traced_once_and_all_is_mapped(algorithm):
-    module, config, _ = algorithm
+@pytest.mark.parametrize("name", ["dqn", pytest.param("ppo", marks=pytest.mark.slow)])
+def test_train_is_a_scan_over_update_which_is_traced_once_and_all_is_mapped(name):
+    module, config, _ = ALGORITHMS[name]
     config = dataclasses.replace(config, num_updates=3)
     keys, rates = jax.random.split(jax.random.key(3), 2), jnp.array([1e-3, 1e-2])
     update = jax.jit(chex.assert_max_traces(module.update, n=1))
@@ -111,9 +116,9 @@ def test_train_is_a_scan_over_update_which_is_traced_once_and_all_is_mapped(algo
     both = jax.jit(jax.vmap(lambda key, rate: module.train(key, Chain(), faster(rate))))
     params, metrics = both(keys, rates)
     assert metrics["loss"].shape == (2, 3)
-    env = Chain()
+    init = jax.jit(lambda key, rate: module.init(key, Chain(), faster(rate)))
     for i in range(2):
-        state = module.init(keys[i], env, faster(rates[i]))
+        state = init(keys[i], rates[i])
         for _ in range(3):
             state, last = update(state)
         assert metrics["steps"][i, -1] == last["steps"]

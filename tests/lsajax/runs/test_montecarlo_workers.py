@@ -71,6 +71,7 @@ def is_gone(pid):
         return True
 
 
+@pytest.mark.slow
 def test_a_worker_and_then_the_driver_are_killed(tmp_path, expected):
     out = tmp_path / "study"
     killed = start(out=str(out), workers=2)
@@ -107,7 +108,6 @@ def test_a_worker_that_dies_at_every_part_is_given_up(tmp_path, monkeypatch):
         list(engine.map(os._exit, [3, 4]))
 
 
-@pytest.mark.slow
 def test_what_a_worker_raises_arrives(tmp_path):
     engine = on_disk.engine(workers=2)
     with engine:

@@ -20,6 +20,7 @@ from lsajax.runs.checkpoints import BadCheckpoint
 from lsajax.runs.training import Budget
 from tests.lsajax.agents.small_envs import Chain
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
 ROOT = pathlib.Path(__file__).parents[3]
 PPO = ppo.Config(num_updates=12, num_envs=4, num_steps=4, num_minibatches=2, num_epochs=2)
 DQN = dqn.Config(
@@ -47,7 +48,11 @@ def assert_same_bits(a, b):
         np.testing.assert_array_equal(x, y)
 
 
-@pytest.mark.parametrize(("module", "config"), [(ppo, PPO), (dqn, DQN)], ids=["ppo", "dqn"])
+@pytest.mark.parametrize(
+    ("module", "config"),
+    [(ppo, PPO), pytest.param(dqn, DQN, marks=pytest.mark.slow)],
+    ids=["ppo", "dqn"],
+)
 def test_a_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path, module, config):
     whole = train(module, config)
     half = train(module, config, num_updates=6, folder=tmp_path)

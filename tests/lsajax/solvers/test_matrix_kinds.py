@@ -37,8 +37,16 @@ def _solver(method, maximize):
     return jax.jit(jax.vmap(solve))
 
 
-@pytest.mark.parametrize("shape", [(3, 48, 48), (2, 30, 41)], ids=str)
-@pytest.mark.parametrize("maximize", [True, False])
+@pytest.mark.parametrize(
+    ("maximize", "shape"),
+    [
+        (True, (3, 48, 48)),
+        (False, (2, 30, 41)),
+        pytest.param(True, (2, 30, 41), marks=pytest.mark.slow),
+        pytest.param(False, (3, 48, 48), marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_optimal_and_certified_on_every_kind(method, maximize, shape):
     for kind, draw in KINDS.items():
         values = draw(np.random.default_rng(5), shape)

@@ -65,15 +65,25 @@ def check(inst, names=FEW):
     assert bound >= best * (1 - 1e-6)
 
 
-# The settings below differ in their rates alone, which are others' to test.
-RATES = [pytest.param(name, marks=pytest.mark.slow) for name in small.STRUCTURES[1:-2]]
+# Each objective once, each structure of values once, and every solver on every objective that it
+# takes; the other pairs are slow.
+QUICK = {"plain": ("throughput", FEW), "extras": ("fair", ALL), "pairs": ("coupled", ALL)}
+PAIRS = [
+    pytest.param(
+        structure,
+        objective,
+        marks=() if QUICK.get(structure, [None])[0] == objective else pytest.mark.slow,
+    )
+    for structure in small.STRUCTURES
+    for objective in lsa.OBJECTIVES
+]
 
 
-@pytest.mark.parametrize("objective", lsa.OBJECTIVES)
-@pytest.mark.parametrize("structure", ["plain", *RATES, "extras", "pairs"])
+@pytest.mark.parametrize(("structure", "objective"), PAIRS)
 def test_solvers_by_enumeration(structure, objective):
+    names = QUICK[structure][1] if structure in QUICK else FEW
     for inst in small.variants(small.instance(structure, objective)):
-        check(inst, ALL if structure == "extras" else FEW)
+        check(inst, names)
 
 
 def test_solvers_with_a_coupling_of_ones_own():
@@ -81,7 +91,7 @@ def test_solvers_with_a_coupling_of_ones_own():
         check(inst)
 
 
-@pytest.mark.parametrize("objective", ["fair", "coupled"])
+@pytest.mark.parametrize("objective", [pytest.param("fair", marks=pytest.mark.slow), "coupled"])
 def test_solvers_with_more_users_than_channels(objective):
     check(small.instance("fading", objective, channels=3, active=5, num_active_min=4))
 

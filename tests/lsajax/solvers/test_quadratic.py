@@ -64,7 +64,10 @@ def test_swap_costs_and_their_update(symmetric):
     assert state.iteration == 6
 
 
-@pytest.mark.parametrize(("n", "dtype"), [(1, int), (2, float), (3, int), (6, int), (6, float)])
+@pytest.mark.parametrize(
+    ("n", "dtype"),
+    [(1, int), pytest.param(2, float, marks=pytest.mark.slow), (3, int), (6, int), (6, float)],
+)
 def test_finds_the_optimum_of_small_problems(n, dtype):
     rng = np.random.default_rng(n)
     a, b, c = problem(rng, n)
@@ -130,18 +133,21 @@ def test_bad_input_is_one_clear_error(arguments, message):
         solvers.quadratic_assignment(**arguments)
 
 
-def small_instances():
-    """Fewer users than idle channels, more of them at the same shape, more than all channels."""
+def small_instances(many_users):
+    """Fewer users than idle channels and more of them at one shape, or more than all channels."""
     options = {"setting": "fading", "objective": "coupled", "occupancy": 0.15, "coupling_bps": 1e8}
+    if many_users:
+        yield cases.instance(users=8, channels=4, active=6, **options)
+        return
     inst = cases.instance(users=6, channels=7, active=4, **options)
     yield inst
     yield inst.replace(occupied=jnp.arange(7) % 3 != 1)
-    yield cases.instance(users=8, channels=4, active=6, **options)
 
 
-def test_local_search_finds_the_coupled_optimum():
+@pytest.mark.parametrize("many_users", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_local_search_finds_the_coupled_optimum(many_users):
     solve = jax.jit(functools.partial(solvers.local_search, steps=400))
-    for inst in small_instances():
+    for inst in small_instances(many_users):
         best = small.enumerated(inst)
         solution = solve(KEY, inst)
         np.testing.assert_allclose(solution.value, best, rtol=1e-5)
@@ -152,6 +158,7 @@ def test_local_search_finds_the_coupled_optimum():
         assert bound <= float(hungarian(KEY, inst).value) * (1 + 1e-5)
 
 
+@pytest.mark.slow
 def test_local_search_on_many_channels():
     inst = cases.instance(
         "wideband", users=150, channels=120, active=90, occupancy=0.1, objective="coupled"
@@ -292,6 +299,7 @@ def test_a_short_budget_is_kept_by_the_wall_clock():
     assert wall - float(found.trace.time_s[-1]) < 0.05
 
 
+@pytest.mark.slow
 def test_the_budget_covers_what_comes_before_the_first_move():
     """Gains that are dear to evaluate, several times over, were once evaluated op by op."""
     scenario = lsa.Scenario(num_users=90, num_channels=90, num_active=70)
