@@ -220,10 +220,9 @@ def _swap_best(
     change = swap_costs(p, s)
     upper = (item[:, None] < item)[:, :, None]
     score = jnp.where(upper, choose(s, change), jnp.inf)
-    least = score.min((0, 1))
-    code = (item[:, None] * n + item)[:, :, None]
+    # Not the place where the score equals its minimum: the compiler may round the two otherwise.
     # With everything forbidden (n of 2 or 3) all scores are inf, and the first swap is made.
-    pick = jnp.where((score == least) & upper, code, n * n).min((0, 1))
+    pick = jnp.maximum(score.reshape(n * n, chains).argmin(0), 1)
     r, q = pick // n, pick % n
     moved = _apply(p, s, r, q)
     cost = s.cost + change[r, q, chain]

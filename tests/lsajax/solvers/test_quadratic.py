@@ -64,6 +64,31 @@ def test_swap_costs_and_their_update(symmetric):
     assert state.iteration == 6
 
 
+@pytest.mark.parametrize("optimised", [True, False])
+def test_places_stay_permutations_however_xla_rounds(optimised):
+    """Without its optimisations XLA computed a score twice, and the least was found nowhere."""
+    rng = np.random.default_rng(3)
+    n, chains = 9, 8
+    given = _swap_search.Problem(*(jnp.asarray(rng.random((n, n)), jnp.float32) for _ in range(3)))
+    place = np.stack([rng.permutation(n) for _ in range(chains)], axis=1).astype(np.int32)
+    seed, hot = jnp.array([1, 2], jnp.uint32), jnp.ones(chains, jnp.float32)
+    jax.config.update("jax_disable_most_optimizations", not optimised)
+    jax.clear_caches()
+    try:
+        state = _swap_search.start(given, jnp.asarray(place))
+        state = _swap_search.anneal(seed, given, state, jnp.int32(200), hot, hot / 100)
+        state = _swap_search.tabu(seed, given, state, jnp.int32(200))
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)
+        jax.clear_caches()
+    np.testing.assert_array_equal(
+        np.sort(state.place, axis=0).T, np.tile(np.arange(n), (chains, 1))
+    )
+    for k in range(chains):
+        own = cost(*(np.asarray(x, float) for x in given), np.asarray(state.best_place[:, k]))
+        np.testing.assert_allclose(state.best[k], own, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("n", "dtype"),
     [(1, int), pytest.param(2, float, marks=pytest.mark.slow), (3, int), (6, int), (6, float)],
