@@ -459,7 +459,7 @@ def study_table(study):
         ("horizon", 2, "the fairest is Random, 46"),
         ("adaptation", 2, "Lost without being adapted, over 9 moves from home: LLM, repair off"),
         ("ablation", 2, "Valid answers at plain, 15,20,8, repair off: Before GRPO"),
-        ("dynamics", 1, "Valid answers in the last of 20 steps, from"),
+        ("dynamics", 1, "Valid answers in the last of 300 steps, from"),
         ("power_control", 1, "The most that is gained over equal powers, by problem: alone: "),
         ("repair_ratio", 0, "Within the paper's ranges the repair keeps 0.641"),
     ],
