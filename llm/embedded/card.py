@@ -43,7 +43,7 @@ Train it again with
 
     python -m llm.embedded.pretrain --out llm/embedded/base --steps {asked} --minutes {minutes:g} --seed {seed} --threads {threads}
 
-which also writes this card and `eval.json`; where the minutes end it, another machine makes other weights. Needed when the prompt changes: `llm/decision/paradigm.py`, `task.py`, `serialize.py`.
+which also writes this card and `eval.json`; where the minutes end it, another machine makes other weights. Needed when the prompt changes: `llm/decision/paradigm.py`, `task.py`, `serialize.py`, `numbers.py`.
 
 ## Measured
 On {slots} slots that it was not trained on, of all these kinds, before any repair:
