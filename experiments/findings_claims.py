@@ -1,5 +1,6 @@
 """What the rows say of each claim: verdict and text, made of numbers of docs/results alone."""
 
+from experiments.context import ALL
 from experiments.findings_rows import (
     FAILS,
     HOLDS,
@@ -155,7 +156,7 @@ def context() -> Finding:
         f"{row['prompt_level']} {interval(row['level_percent'], row['level_half_percent'])} %"
         for row in raw[raw["level_percent"].notna()].to_dict("records")
     )
-    raw = raw[raw["prompt_level"] == "all"]
+    raw = raw[raw["prompt_level"] == ALL]
     best = raw.loc[raw["gap_percent"].idxmin()]
     worst = raw.loc[raw["gap_percent"].idxmax()]
     return Finding(
@@ -172,7 +173,7 @@ def context() -> Finding:
 def context_seconds() -> Finding:
     """Seconds of a decision by the tokens of its prompt."""
     found = rows("context.csv", "experiments.context")
-    asked = (found["method"] == "LLM (code)") & (found["prompt_level"] == "all")
+    asked = (found["method"] == "LLM (code)") & (found["prompt_level"] == ALL)
     own = found[asked & found["seconds"].notna() & found["skipped"].isna()]
     paper = own[own["paper_s"].notna()].sort_values("prompt_budget")
     verdict = UNTESTED

@@ -153,6 +153,14 @@ def _steps(study: str) -> int:
     return int(_record(study)["config"]["steps"])
 
 
+def _so_far(study: str) -> str:
+    """How much of the paper's training was done."""
+    steps = _steps(study)
+    if steps == PAPER_STEPS:
+        return f"Over the paper's {steps} steps"
+    return f"In {steps} of the paper's {PAPER_STEPS} steps"
+
+
 def _refuted(study: str) -> str:
     """The verdict where a claim does not hold: of the whole training, or of its first steps."""
     return FAILS if _steps(study) >= PAPER_STEPS else UNTESTED
@@ -188,10 +196,16 @@ def dynamics() -> Finding:
     soon = {name: _first(curves[name], level) for name in curves}
     reached = {name: step for name, step in soon.items() if step is not None}
     fastest = [name for name, step in reached.items() if step == min(reached.values())]
-    expected = {RAISED["structure"], RAISED["depth"]}
+    expected = (RAISED["structure"], RAISED["depth"])
+    when = ", ".join(f"{name} at step {reached[name]}" for name in expected if name in reached)
     own = valid.loc[RAISED["performance"]]
     collapsed = own["last"] + own["last_half"] < own["first"]
-    quick = set(fastest) == expected
+    quick = set(fastest) == set(expected)
+    left = (
+        ""
+        if quick
+        else f" Of those expected: {when or 'none'}. Which is fastest so few seeds leave open."
+    )
     lows, highs = valid["last"] - valid["last_half"], valid["last"] + valid["last_half"]
     overlap = "some are apart" if lows.max() > highs.min() else "their intervals overlap"
     shown = "; ".join(
@@ -200,12 +214,11 @@ def dynamics() -> Finding:
     )
     return Finding(
         HOLDS if quick and collapsed else PARTLY if quick or collapsed else _refuted("dynamics"),
-        f"{_SMALL} In {_steps('dynamics')} of the paper's {PAPER_STEPS} steps, "
-        f"{found['seeds'].max()} seeds each, the share of valid answers goes from "
-        f"{100 * valid['first'].min():.0f} to "
-        f"{100 * valid['first'].max():.0f} % to: {shown}; {overlap}. With performance weighted up "
+        f"{_SMALL} {_so_far('dynamics')}, {found['seeds'].max()} seeds each, the share of valid "
+        f"answers goes from {100 * valid['first'].min():.0f} to {100 * valid['first'].max():.0f} % "
+        f"to: {shown}; {overlap}. With performance weighted up "
         f"it {'falls' if collapsed else 'does not fall'}. First above {100 * level:.0f} % (95 % of "
-        f"the highest) with all of its interval: {', '.join(fastest) or 'none'}.",
+        f"the highest) with all of its interval: {', '.join(fastest) or 'none'}.{left}",
         ("dynamics.csv",),
     )
 

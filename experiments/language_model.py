@@ -108,7 +108,8 @@ def from_language_model(
         paradigm: "code" (a program for each instance) or "text" (the mapping itself).
         constrain: of mappings, see `llm.decision.policy.decide`.
     """
-    from llm.decision.policy import decide
+    from llm.decision.policy import decide, stated_time
+    from llm.decision.serialize import serialize
     from llm.models import ModelUnavailable
     from llm.sandbox import SandboxUnavailable
 
@@ -143,8 +144,17 @@ def from_language_model(
             decision.assignment, decision.total_s, decision.status, decision.raw, columns
         )
 
+    written = functools.partial(
+        serialize,
+        count_tokens=model.count_tokens,
+        budget=budget,
+        paradigm=paradigm,
+        detail=prompt_detail,
+        time_budget_s=stated_time(box, time_budget_s),
+    )
+
     def skip(inst: lsa.Instance) -> str | None:
-        return _skipped(model, inst, budget, paradigm, prompt_detail, prompt_level)
+        return _skipped(model, inst, written, paradigm, prompt_level)
 
     return Method(name, run, skip=skip, raw_name=raw_name, batch=batch)
 
@@ -152,25 +162,21 @@ def from_language_model(
 def _skipped(
     model: "Model",
     inst: lsa.Instance,
-    budget: int,
+    written: "functools.partial[Prompt]",
     paradigm: str,
-    detail: float | None,
     level: str | None,
 ) -> str | None:
     """Why a model cannot be asked about an instance, or None."""
     from llm.decision.mapping import CompletionTooLongError, mapping_limit
     from llm.decision.namespace import check_size
-    from llm.decision.serialize import serialize
     from llm.decision.slot import host_slot
 
     slot = host_slot(inst)
-    options: dict[str, Any] = {"paradigm": paradigm, "detail": detail}
-    asked = functools.partial(serialize, slot, model.count_tokens, budget, **options)
     try:
-        prompt = asked(last_level=level)
+        prompt = written(slot, last_level=level)
     except ValueError as error:
         return f"prompt: {error}"
-    if level is not None and (missed := _missed(slot, asked, budget, paradigm, level)):
+    if level is not None and (missed := _missed(slot, prompt, written, paradigm, level)):
         return f"prompt: {missed}"
     context = getattr(model, "context", None)
     if context is not None and prompt.tokens + model.max_new_tokens > context:
@@ -191,20 +197,23 @@ def _skipped(
 
 
 def _missed(
-    slot: "HostSlot", asked: "Callable[..., Prompt]", budget: int, paradigm: str, level: str
+    slot: "HostSlot",
+    prompt: "Prompt",
+    written: "functools.partial[Prompt]",
+    paradigm: str,
+    level: str,
 ) -> str | None:
     """Why a prompt says no more with a level than without it, or None where it does."""
     from llm.decision.paradigm import paradigm_named
     from llm.decision.serialize import levels_of
 
-    prompt = asked(last_level=level)
     if level not in levels_of(slot, paradigm):
         return f"slots of this setting have no {level}"
     if level not in prompt.levels:
-        return f"{budget} tokens have no room for {level}"
+        return f"{written.keywords['budget']} tokens have no room for {level}"
     before = paradigm_named(paradigm).levels_up_to(level)[:-1]
     # Shipped templates of code models leave numbers out that small models would transcribe.
-    if before and asked(last_level=before[-1]).tokens == prompt.tokens:
+    if before and written(slot, last_level=before[-1]).tokens == prompt.tokens:
         return f"the model's chat template leaves {level} out"
     return None
 

@@ -41,8 +41,7 @@ def check(config: Config) -> Config:
     for named in config.runs:
         recipe, _, path = named.partition("=")
         run = pathlib.Path(path)
-        finished = (run / "rows.parquet").is_file() and len(_evaluations(run)) > 1
-        if not recipe or not path or not finished:
+        if not recipe or not path or not _finished(run):
             raise ValueError(
                 "--runs must be RECIPE=FOLDER each, of finished runs of python -m llm.grpo with "
                 f"held-out evaluations, got {named!r}"
@@ -51,6 +50,18 @@ def check(config: Config) -> Config:
         if not file.parent.is_dir():
             raise ValueError(f"{option} must be a file in a folder that exists, got {file}")
     return config
+
+
+def _finished(run: pathlib.Path) -> bool:
+    """Whether a run has its model, and answers from before its first and after its last step."""
+    files = _evaluations(run)
+    if len(files) < 2 or not (run / "model" / "config.json").is_file():
+        return False
+    return _step(files[0]) == 0 and _step(files[-1]) == int(learning.steps(run)["step"].max())
+
+
+def _step(evaluation: pathlib.Path) -> int:
+    return int(evaluation.stem.removeprefix("step-"))
 
 
 def _evaluations(run: pathlib.Path) -> list[pathlib.Path]:
@@ -69,8 +80,8 @@ def folders(config: Config) -> dict[str, list[pathlib.Path]]:
 def table(runs: dict[str, list[pathlib.Path]]) -> "pd.DataFrame":
     """A row per recipe, run, first or last step, and way to answer.
 
-    `valid` and `right` are shares of the answers, `gap` is what the valid ones lack to the exact
-    optimum or bound, all within 0..1; `answers` is how many there were.
+    `valid` and `right` are shares of the `count` answers, `gap` is what the valid ones lack to the
+    exact optimum or bound, all within 0..1; `answers` is greedy or sampled.
     """
     import pandas as pd
 
@@ -82,7 +93,9 @@ def table(runs: dict[str, list[pathlib.Path]]) -> "pd.DataFrame":
                 answers = pd.read_parquet(file)
                 sampled = answers["temperature"] > 0
                 for way, own in zip(WAYS, (answers[~sampled], answers[sampled]), strict=True):
-                    row = {"recipe": recipe, "run": number, "step": int(own["step"].iloc[0])}
+                    if own.empty:  # of a run without sampled evaluations
+                        continue
+                    row = {"recipe": recipe, "run": number, "step": _step(file)}
                     row |= {"answers": way, "count": len(own)}
                     row |= {name: own[name].astype(float).mean() for name in ("valid", "right")}
                     found.append(row | {"gap": own.loc[own["valid"], "gap"].mean()})
@@ -94,8 +107,9 @@ def markdown(rows: "pd.DataFrame") -> str:
     head = ["recipe", "answers", "runs", "steps", "valid, %", "right, %", "gap of valid, %"]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for (recipe, way), own in rows.groupby(["recipe", "answers"], sort=False):
-        first, last = (own[own["step"] == own["step"].agg(end)] for end in ("min", "max"))
-        cells = [recipe, way, str(len(last)), str(int(last["step"].max()))]
+        first, last = own[own["step"] == 0], own[own["step"] > 0]
+        steps = "/".join(str(step) for step in sorted(set(last["step"])))
+        cells = [recipe, way, str(len(last)), steps]
         for name in _MEANS:
             most = None if name == "gap" else 100.0
             cells.append(learning.change(100 * first[name].mean(), 100 * last[name], most))

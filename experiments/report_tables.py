@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import markupsafe
 import pandas as pd
 
+from experiments.context import ALL
 from experiments.latency import STAGES
 from experiments.report_numbers import interval, number
 from experiments.report_parts import Figure
@@ -104,7 +105,7 @@ def of_axis(name: str, value: Any) -> str:
     if name in _UNITS:
         return f"{_UNITS[name][0]}{shown}{_UNITS[name][1]}"
     if name == "prompt_level":
-        return "all levels" if shown == "all" else f"up to {shown}"
+        return "all levels" if shown == ALL else f"up to {shown}"
     return f"scale {shown}" if name == "scale" else shown
 
 

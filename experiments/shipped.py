@@ -1,4 +1,4 @@
-"""Makes the tables and figures that ship anew: every study at the size that docs/results has.
+"""Makes the tables of studies that ship anew: each at the size that docs/results has.
 
 Each study runs in a process and a folder of its own, and goes on where it was stopped; its summary,
 record and figure are then put into docs. One that is asked for anew needs its folder removed.

@@ -24,7 +24,7 @@ def unoptimised(request):
     """For programs that XLA compiles long and that run short: trainings of a few updates, studies.
 
     With all optimisations they take up to twice as long to compile. The tests of the simulator and
-    of the solvers compile as a user does, and so do all tests in a run of the slow ones.
+    of the solvers compile as a user does; all do with `-m slow`, and with `-m ""`, which runs all.
     """
     quick = "not slow" in request.config.option.markexpr
     jax.config.update("jax_disable_most_optimizations", quick)

@@ -161,7 +161,7 @@ def decide(
         budget=model.prompt_budget if budget is None else budget,
         detail=detail,
         last_level=last_level,
-        time_budget_s=_time_budget(box, time_budget_s),
+        time_budget_s=stated_time(box, time_budget_s),
         repair_rule=repair_rule,
     )
     if not asked.runs_programs:
@@ -199,7 +199,8 @@ class _Ask(NamedTuple):
     serialize_s: float
 
 
-def _time_budget(box: Sandbox | None, time_budget_s: float | None) -> float:
+def stated_time(box: Sandbox | None, time_budget_s: float | None) -> float:
+    """CPU seconds that a prompt states: those given, or the limit of the box [s]."""
     if time_budget_s is not None:
         check_cpu("time_budget_s", time_budget_s)
         return time_budget_s

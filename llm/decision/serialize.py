@@ -189,6 +189,6 @@ def _add_detail(draft: _Draft, numbers: Numbers, asked: Paradigm) -> None:
         draft.add("gains", numbers.gains())
     if whole and "interference" in has:
         draft.add("interference", numbers.interference())
-    own = [matrix for matrix in (slot.coupling, slot.leakage) if matrix is not None]
-    if own and rows == most and sum(matrix.size for matrix in own) <= draft.room:
+    own = [matrix.size for matrix in (slot.coupling, slot.leakage) if matrix is not None]
+    if "coupling" in has and rows == most and sum(own) <= draft.room:
         draft.add("coupling", numbers.coupling())

@@ -31,7 +31,7 @@ def collect() -> dict[str, Any]:
         "device": {
             "jax": _jax_devices(),
             "machine": platform.machine(),
-            "kernel": platform.release(),
+            "kernel": platform.release().split("-")[0],
             "cpus": cpus(),
             "load": load(),
         },

@@ -16,8 +16,10 @@ def a_run(folder, *, after):
         answers["valid"] = [k % 4 < 4 * share for k in range(8)]
         answers["right"] = answers["valid"] & (answers["gap"] < 0.15)
         answers.to_parquet(folder / "evaluation" / f"step-{step:06d}.parquet")
-    rows = {"step": [1, 2, 3], "reward": [0.0, 1.0, 2.0], "raw/valid": 0.5, "entropy": 1.0}
+    rows = {"step": [1, 2, 20], "reward": [0.0, 1.0, 2.0], "raw/valid": 0.5, "entropy": 1.0}
     pd.DataFrame(rows).to_parquet(folder / "rows.parquet")
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text("{}")
     return folder
 
 
@@ -51,7 +53,7 @@ def test_runs_that_cannot_be_read_are_one_sentence(tmp_path):
             recipes.check(recipes.Config(runs=(named,)))
     with pytest.raises(ValueError, match="--runs must name a run"):
         recipes.check(recipes.Config(runs=()))
-    (whole / "rows.parquet").unlink()
+    (whole / "evaluation" / "step-000020.parquet").unlink()  # killed after the one before
     with pytest.raises(ValueError, match="finished runs"):
         recipes.check(recipes.Config(runs=(f"paper={whole}",)))
     again = a_run(tmp_path / "again", after=1.0)

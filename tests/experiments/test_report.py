@@ -287,8 +287,8 @@ def test_runs_that_are_left_out_are_named(tmp_path, capsys):
 
 
 def test_quick_runs_every_study():
-    # It makes the page itself; a question of one's own; prices, of which the page has no view.
-    without = {"report", "monte_carlo", "train_duals"}
+    # They run others; a question of one's own; prices, of which the page has no view.
+    without = {"report", "shipped", "monte_carlo", "train_duals"}
     studies = {call[0] for call in report.quick_calls().values()}
     assert studies == set(listing.studies()) - without
 

@@ -25,17 +25,22 @@ def test_the_commands_are_those_of_the_studies_and_their_tables_ship():
         assert entry.figure is None or (shipped.DOCS / entry.figure).is_file()
 
 
+# Made before records were kept beside tables.
+UNRECORDED = {name for name in shipped.RUNS if name.startswith("scaling_")}
+UNRECORDED |= {"latency", "anytime", "choice", "power_control", "small_scale"}
+
+
 def test_records_in_docs_name_the_command_that_makes_them():
     for name, entry in shipped.RUNS.items():
         file = shipped.DOCS / "results" / f"{name}.run.json"
-        if not file.exists() or name == "ablation":
+        if name in UNRECORDED:
+            assert not file.exists(), name
             continue
         record = json.loads(file.read_text())
         assert record["config"]["study"] == entry.command.split()[0]
         assert record["command"] == f"python -m experiments.{entry.command}"
 
 
-@pytest.mark.usefixtures("unoptimised")
 def test_a_run_is_put_into_docs(tmp_path, monkeypatch):
     (tmp_path / "docs" / "results").mkdir(parents=True)
     command = "scaling --model none --scales I --realizations 2"
