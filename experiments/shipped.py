@@ -46,7 +46,10 @@ RUNS = {
     "small_scale": Run("small_scale"),
     "adaptation": Run("adaptation --realizations 16"),
     "dynamics": Run("dynamics --max-completion-tokens 96", "dynamics.png"),
-    "ablation": Run("ablation --max-completion-tokens 96"),
+    "ablation": Run(
+        "ablation --steps 20 --max-completion-tokens 96 --sft-steps 80 --realizations 8 "
+        "--variants full no-structure no-depth no-performance ranked"
+    ),
 }
 """Table -> how it is made, the quick ones first."""
 

@@ -138,3 +138,15 @@ def test_out_must_be_given():
         parse(GrpoOptions, GRPOConfig, "", [])
     with pytest.raises(ValueError, match="must be a mapping"):
         as_mapping("lora", "r=8")
+
+
+@pytest.mark.parametrize("recipe", ["paper", "small-code"])
+def test_recipes_are_compared_on_the_cells_of_the_model_that_ships(recipe):
+    files = [str(CONFIGS / f"embedded{name}.yaml") for name in ("", "-recipes")]
+    ours, theirs = grpo("--config", files[0]), grpo("--config", files[1], "--recipe", recipe)
+    assert ours[0].cells == theirs[0].cells
+    named, plain = grpo("--recipe", recipe, "--model", "embedded-base")[1], theirs[1]
+    for name in ("beta", "loss_type", "scale_rewards", "temperature", "learning_rate"):
+        assert getattr(plain, name) == getattr(named, name), name
+    for name in ("max_steps", "num_generations", "generation_batch_size", "warmup_steps"):
+        assert getattr(plain, name) == getattr(ours[1], name), name
