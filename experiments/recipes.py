@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 WAYS = ("greedy", "sampled")
 _MEANS = ["valid", "right", "gap"]
+PANELS = {
+    "raw/valid": "Share of valid answers",
+    "completions/mean_length": "Tokens of an answer",
+    "entropy": "Entropy, nat",
+}
+"""Of the figure; rewards of two forms are no numbers to compare."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +87,8 @@ def table(runs: dict[str, list[pathlib.Path]]) -> "pd.DataFrame":
     """A row per recipe, run, first or last step, and way to answer.
 
     `valid` and `right` are shares of the `count` answers, `gap` is what the valid ones lack to the
-    exact optimum or bound, all within 0..1; `answers` is greedy or sampled.
+    exact optimum or bound, all within 0..1; `answers` is greedy or sampled; `family` is the most
+    frequent one, of `family_share` of the answers.
     """
     import pandas as pd
 
@@ -98,13 +105,16 @@ def table(runs: dict[str, list[pathlib.Path]]) -> "pd.DataFrame":
                     row = {"recipe": recipe, "run": number, "step": _step(file)}
                     row |= {"answers": way, "count": len(own)}
                     row |= {name: own[name].astype(float).mean() for name in ("valid", "right")}
-                    found.append(row | {"gap": own.loc[own["valid"], "gap"].mean()})
+                    families = own["family"].value_counts()
+                    row |= {"gap": own.loc[own["valid"], "gap"].mean(), "family": families.index[0]}
+                    found.append(row | {"family_share": families.iloc[0] / len(own)})
     return pd.DataFrame(found)
 
 
 def markdown(rows: "pd.DataFrame") -> str:
     """A row per recipe and way to answer: before → after, with 95 % t intervals over runs."""
     head = ["recipe", "answers", "runs", "steps", "valid, %", "right, %", "gap of valid, %"]
+    head.append("family")
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for (recipe, way), own in rows.groupby(["recipe", "answers"], sort=False):
         first, last = own[own["step"] == 0], own[own["step"] > 0]
@@ -113,8 +123,15 @@ def markdown(rows: "pd.DataFrame") -> str:
         for name in _MEANS:
             most = None if name == "gap" else 100.0
             cells.append(learning.change(100 * first[name].mean(), 100 * last[name], most))
+        cells.append(" → ".join(_families(part) for part in (first, last)))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _families(rows: "pd.DataFrame") -> str:
+    """The most frequent families of runs, with the mean share of the answers."""
+    shares = rows.groupby("family", sort=False)["family_share"].mean()
+    return "/".join(f"{family} {100 * share:.0f} %" for family, share in shares.items())
 
 
 def run(config: Config) -> None:
@@ -124,12 +141,12 @@ def run(config: Config) -> None:
     runs = folders(config)
     table(runs).to_csv(config.out, index=False, float_format="%.5g")
     means = {
-        f"{recipe}, {len(of)} runs": pd.concat([learning.steps(run) for run in of])
-        .groupby("step", as_index=False)[list(learning.PANELS)]
+        f"{recipe} ({len(of)})": pd.concat([learning.steps(run) for run in of])
+        .groupby("step", as_index=False)[list(PANELS)]
         .mean()
         for recipe, of in runs.items()
     }
-    learning.curves(means, config.figure)
+    learning.curves(means, config.figure, PANELS)
     print(f"wrote {config.out} and {config.figure}")
 
 

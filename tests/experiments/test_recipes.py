@@ -14,9 +14,11 @@ def a_run(folder, *, after):
             {"step": step, "temperature": [0.0] * 4 + [1.0] * 4, "gap": [0.1, 0.2, 0.3, 0.4] * 2}
         )
         answers["valid"] = [k % 4 < 4 * share for k in range(8)]
+        answers["family"] = ["sort_both"] * 3 + ["greedy"] + ["sort_both"] * 3 + ["greedy"]
         answers["right"] = answers["valid"] & (answers["gap"] < 0.15)
         answers.to_parquet(folder / "evaluation" / f"step-{step:06d}.parquet")
-    rows = {"step": [1, 2, 20], "reward": [0.0, 1.0, 2.0], "raw/valid": 0.5, "entropy": 1.0}
+    rows = {"step": [1, 2, 20], "raw/valid": [0.0, 0.5, 1.0], "entropy": 1.0}
+    rows |= {"completions/mean_length": 40.0}
     pd.DataFrame(rows).to_parquet(folder / "rows.parquet")
     (folder / "model").mkdir()
     (folder / "model" / "config.json").write_text("{}")
@@ -41,9 +43,10 @@ def test_before_and_after_of_each_recipe(tmp_path):
     assert last["gap"].tolist() == pytest.approx([0.25, 0.15, 0.15])
     lines = recipes.markdown(rows).splitlines()
     assert lines[2] == (
-        "| paper | greedy | 2 | 20 | 50 → 75 (0 to 100) | 25 → 25 | 15 → 20 (0 to 84) |"
+        "| paper | greedy | 2 | 20 | 50 → 75 (0 to 100) | 25 → 25 | 15 → 20 (0 to 84) "
+        "| sort_both 75 % → sort_both 75 % |"
     )
-    assert lines[-1] == "| other | sampled | 1 | 20 | 50 → 50 | 25 → 25 | 15.0 → 15.0 |"
+    assert lines[-1].startswith("| other | sampled | 1 | 20 | 50 → 50 | 25 → 25 | 15.0 → 15.0 |")
 
 
 def test_runs_that_cannot_be_read_are_one_sentence(tmp_path):
