@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import lsajax as lsa
 from lsajax import fading, hashing
@@ -21,6 +22,12 @@ SETTINGS = {
     "pairs": {},
 }  # fmt: skip
 COUPLED = {"objective": "coupled", "weight_max": 3.0, "fading": True}
+
+
+def with_slow(settings):
+    """Settings as parameters, slow where one by itself is a part of "all"."""
+    slow = ("fading", "wideband", "interference")
+    return [pytest.param(s, marks=pytest.mark.slow if s in slow else ()) for s in settings]
 
 
 # Eagerly each operation is compiled by itself; the constants of a scenario are traced.

@@ -11,9 +11,7 @@ from lsajax import link
 from tests.lsajax import cases, oracle
 
 SETTINGS = list(cases.SETTINGS)
-# Each of the slow ones by itself is a part of "all".
-PARTS = ("fading", "wideband", "interference")
-SOME = [pytest.param(s, marks=pytest.mark.slow if s in PARTS else ()) for s in SETTINGS]
+SOME = cases.with_slow(SETTINGS)
 # Eagerly each operation is compiled by itself.
 rate_matrix, channel_power, assigned_rate, assigned_power, rate_at = map(
     jax.jit,

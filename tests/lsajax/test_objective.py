@@ -10,9 +10,7 @@ import lsajax as lsa
 from lsajax import coupling, objective
 from tests.lsajax import cases, oracle
 
-# Each of the slow ones by itself is a part of "all".
-PARTS = ("fading", "wideband", "interference")
-SETTINGS = [pytest.param(s, marks=pytest.mark.slow if s in PARTS else ()) for s in cases.SETTINGS]
+SETTINGS = cases.with_slow(cases.SETTINGS)
 ALPHAS = [0.0, 0.3, 0.999, 1 - 1e-5, 1.0, 1 + 1e-5, 1.001, 2.0, 5.0, 40.0]
 RATES = np.array([0.0, 1e-3, 1e3, 1e6, 3e7, 1e8, 4e8, 1e11])
 throughput, objective_value, feasible_value, violations, value_matrix, user_rates = map(

@@ -30,7 +30,6 @@ def oracle_values(inst):
 
 expected_random_value = jax.jit(lsa.expected_random_value)
 performance_gain = jax.jit(lsa.performance_gain)
-PARTS = ("fading", "wideband", "interference")  # each by itself is a part of "all"
 EVERY = [*(name for name in cases.SETTINGS if name != "poisson"), "coupled", "own coupling"]
 
 
@@ -47,7 +46,7 @@ def small(setting, mask=(1, 1, 1), occupied=(0, 0, 1, 0, 0)):
 
 @pytest.mark.parametrize(
     "setting",
-    [pytest.param(s, marks=pytest.mark.slow if s in PARTS else ()) for s in EVERY],
+    cases.with_slow(EVERY),
 )
 def test_expectation_is_the_mean_over_all_assignments(setting):
     """Fewer users than idle channels, as many, more; padding in front; one pair, nobody at all."""

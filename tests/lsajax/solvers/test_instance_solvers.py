@@ -75,13 +75,9 @@ def test_feasible_with_crowds_and_padding(name):
         assert solution.value <= optimum(inst) * (1 + 1e-6)
 
 
-# Each by itself is a part of "all".
-PARTS = ("fading", "wideband", "interference")
-
-
 @pytest.mark.parametrize(
     "setting",
-    [pytest.param(s, marks=pytest.mark.slow if s in PARTS else ()) for s in cases.SETTINGS],
+    cases.with_slow(cases.SETTINGS),
 )
 @pytest.mark.parametrize("name", EXACT)
 def test_exact_in_every_setting(name, setting):
