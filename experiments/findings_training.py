@@ -156,9 +156,8 @@ def _steps(study: str) -> int:
 def _so_far(study: str) -> str:
     """How much of the paper's training was done."""
     steps = _steps(study)
-    if steps == PAPER_STEPS:
-        return f"Over the paper's {steps} steps"
-    return f"In {steps} of the paper's {PAPER_STEPS} steps"
+    whole = f"the paper's {PAPER_STEPS} steps"
+    return whole if steps == PAPER_STEPS else f"{steps} of {whole}"
 
 
 def _refuted(study: str) -> str:
@@ -177,8 +176,7 @@ def ablation() -> Finding:
     gaps = _gaps(own, ("Before GRPO", "Full reward", *names, *others), "repaired_gap_percent")
     return Finding(
         HOLDS if len(fallen) == 2 else PARTLY if fallen else _refuted("ablation"),
-        f"{_SMALL} Valid at {where} after {_steps('ablation')} of the paper's {PAPER_STEPS} "
-        f"steps: {shown}. Below the beginning, "
+        f"{_SMALL} Valid at {where} after {_so_far('ablation')}: {shown}. Below the beginning, "
         f"by more than their intervals, are: {', '.join(fallen) or 'none'}. The same answers "
         f"repaired are so far below the optimum: {gaps}.",
         ("ablation.csv",),
@@ -214,7 +212,7 @@ def dynamics() -> Finding:
     )
     return Finding(
         HOLDS if quick and collapsed else PARTLY if quick or collapsed else _refuted("dynamics"),
-        f"{_SMALL} {_so_far('dynamics')}, {found['seeds'].max()} seeds each, the share of valid "
+        f"{_SMALL} In {_so_far('dynamics')}, {found['seeds'].max()} seeds each, the share of valid "
         f"answers goes from {100 * valid['first'].min():.0f} to {100 * valid['first'].max():.0f} % "
         f"to: {shown}; {overlap}. With performance weighted up "
         f"it {'falls' if collapsed else 'does not fall'}. First above {100 * level:.0f} % (95 % of "

@@ -47,7 +47,7 @@ RUNS = {
     "adaptation": Run("adaptation --realizations 16"),
     "dynamics": Run("dynamics --max-completion-tokens 96", "dynamics.png"),
     "ablation": Run(
-        "ablation --steps 20 --max-completion-tokens 96 --sft-steps 80 --realizations 8 "
+        "ablation --max-completion-tokens 96 "
         "--variants full no-structure no-depth no-performance ranked"
     ),
 }

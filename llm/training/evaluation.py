@@ -227,7 +227,8 @@ def wilson(share: float, trials: int) -> tuple[float, float]:
     z2 = float(special.ndtri(0.975)) ** 2
     middle = (share + z2 / (2 * trials)) / (1 + z2 / trials)
     half = np.sqrt(z2 * (share * (1 - share) / trials + z2 / (4 * trials**2))) / (1 + z2 / trials)
-    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+    # The share itself is within, which rounding forgets at 0 and 1.
+    return min(share, max(0.0, float(middle - half))), max(share, min(1.0, float(middle + half)))
 
 
 def _anchors(instances: Sequence[lsa.Instance]) -> np.ndarray:

@@ -46,11 +46,11 @@ def test_every_share_of_the_ablation_has_an_interval_of_possible_shares(tmp_path
     for found in map(shares.valid, own.to_dict("records")):
         assert 0 <= found.low <= found.percent <= found.high <= 100 and found.low < found.high
     table = pages_training.ablation_table(summary)
-    assert "| Before GRPO | 62.5 (31 to 86) | 8 answers |" in table
+    assert "| Before GRPO | 81.2 (57 to 93) | 16 answers |" in table
     assert "| 87.5 (34 to 100) | 3 seeds |" in table
     summary = summary.assign(place=summary["setting"] + ", " + summary["size"])
     lead = report_leads.of_ablation(summary)
-    assert "Before GRPO 62.5 % (31 to 86), 8 answers" in lead
+    assert "Before GRPO 81.2 % (57 to 93), 16 answers" in lead
     ablation_tables.figure(summary, tmp_path / "ablation")
     assert (tmp_path / "ablation.png").stat().st_size > 10_000
 

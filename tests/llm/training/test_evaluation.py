@@ -133,6 +133,11 @@ def test_wilson(share, trials):
     assert evaluation.wilson(share, trials) == pytest.approx((interval.low, interval.high))
 
 
+def test_wilsons_interval_holds_the_share_at_both_ends():
+    for trials in range(1, 100):
+        assert evaluation.wilson(0.0, trials)[0] == 0.0 and evaluation.wilson(1.0, trials)[1] == 1.0
+
+
 def test_bad_counts(box, model):
     with pytest.raises(ValueError, match="realizations must be at least 1"):
         evaluation.evaluate(model, box, CELLS, realizations=0)
