@@ -240,16 +240,21 @@ def where_programs_run(hosts: int, *arguments: str, **environment: str) -> set[i
         return {int(cpu) for host in started for cpu in host.stdout.read().split()}
 
 
+def spread(hosts: int, *arguments: str, **environment: str) -> bool:
+    """Whether they use more than one CPU; where others keep the machine busy, now and then."""
+    return any(len(where_programs_run(hosts, *arguments, **environment)) > 1 for _ in range(5))
+
+
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU")
 def test_workers_of_several_processes_spread_over_the_cpus():
-    assert len(where_programs_run(3)) > 1
+    assert spread(3)
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU")
 def test_workers_stay_on_the_cpus_of_their_process_but_for_those_that_openmp_chose():
     only = max(os.sched_getaffinity(0))
     assert where_programs_run(2, str(only)) == {only}
-    assert len(where_programs_run(3, str(only), OMP_PROC_BIND="true")) > 1
+    assert spread(3, str(only), OMP_PROC_BIND="true")
 
 
 def test_workers_work_at_the_same_time(pair):
