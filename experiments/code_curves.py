@@ -8,6 +8,7 @@ import dataclasses
 import pathlib
 from typing import TYPE_CHECKING, Any
 
+from experiments import config as options
 from lsajax.runs import cli
 
 if TYPE_CHECKING:
@@ -63,10 +64,7 @@ def check(config: Config) -> Config:
     for option in ("block", "window"):
         if getattr(config, option) < 1:
             raise ValueError(f"--{option} must be at least 1, got {getattr(config, option)}")
-    for option in ("out", "steps", "figure"):
-        file = getattr(config, option)
-        if not file.parent.is_dir():
-            raise ValueError(f"--{option} must be a file in a folder that exists, got {file}")
+    options.check_files(config, "out", "steps", "figure")
     return config
 
 

@@ -8,6 +8,7 @@ import dataclasses
 import pathlib
 from typing import TYPE_CHECKING, Any
 
+from experiments import config as options
 from lsajax.runs import cli
 
 if TYPE_CHECKING:
@@ -69,8 +70,7 @@ def check(config: Config) -> Config:
         )
     if not config.temperature > 0:
         raise ValueError(f"--temperature must be above 0, got {config.temperature:g}")
-    if not config.out.parent.is_dir():
-        raise ValueError(f"--out must be a file in a folder that exists, got {config.out}")
+    options.check_files(config, "out")
     if config.out.is_file():
         _check_same(config)
     return config

@@ -128,6 +128,14 @@ def check_seed(config: FolderConfig) -> None:
         raise ValueError(f"--seed must be within 0..2^31 - 1, got {config.seed}")
 
 
+def check_files(config: Any, *options: str) -> None:
+    """Raises ValueError, naming the option, on a file in a folder that is not there."""
+    for option in options:
+        file = getattr(config, option)
+        if not file.parent.is_dir():
+            raise ValueError(f"--{option} must be a file in a folder that exists, got {file}")
+
+
 def check_names(option: str, values: Sequence[Any], accepted: Collection[Any]) -> None:
     """Raises ValueError unless `values` are one or more of `accepted`, each once."""
     if not values or len(set(values)) < len(values) or not set(values) <= set(accepted):

@@ -12,6 +12,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from experiments import config as options
 from lsajax.runs import cli
 from lsajax.runs.folder import BadRun
 
@@ -69,9 +70,7 @@ def check(config: Config) -> Config:
             "--realizations and --samples must be at least 1, "
             f"got {config.realizations} and {config.samples}"
         )
-    for option, file in (("--out", config.out), ("--figure", config.figure)):
-        if not file.parent.is_dir():
-            raise ValueError(f"{option} must be a file in a folder that exists, got {file}")
+    options.check_files(config, "out", "figure")
     return config
 
 

@@ -8,6 +8,7 @@ import dataclasses
 import pathlib
 from typing import TYPE_CHECKING
 
+from experiments import config as options
 from experiments import learning
 from lsajax.runs import cli
 
@@ -52,9 +53,7 @@ def check(config: Config) -> Config:
                 "--runs must be RECIPE=FOLDER each, of finished runs of python -m llm.grpo with "
                 f"held-out evaluations, got {named!r}"
             )
-    for option, file in (("--out", config.out), ("--figure", config.figure)):
-        if not file.parent.is_dir():
-            raise ValueError(f"{option} must be a file in a folder that exists, got {file}")
+    options.check_files(config, "out", "figure")
     return config
 
 

@@ -59,22 +59,25 @@ def _order_of(column: pd.Series) -> Mapping[Any, int]:
     return {name: i for i, name in enumerate(column.unique())}
 
 
+def _gaps(shown: pd.DataFrame, best: str, *, title: str, where: str) -> Figure:
+    """Gaps to what is best, with their intervals, by place and method."""
+    return dots(
+        shown,
+        title=title,
+        what=f"Gap to {best} [%]",
+        value="gap_percent",
+        low="gap_percent_low",
+        high="gap_percent_high",
+        label="gap_percent_label",
+        where=where,
+    )
+
+
 def agents_figures(table: pd.DataFrame) -> list[Figure]:
     """The gaps of agents, their seeds taken together, and of what they are compared with."""
     own = leads.over_seeds(table)
     shown = own[~own["method"].isin(("Random", "Sorted matching", "Exact optimum"))]
-    return [
-        dots(
-            shown,
-            title="Gap by method",
-            what=f"Gap to {leads.best(table)} [%]",
-            value="gap_percent",
-            low="gap_percent_low",
-            high="gap_percent_high",
-            label="gap_percent_label",
-            where="Size",
-        )
-    ]
+    return [_gaps(shown, leads.best(table), title="Gap by method", where="Size")]
 
 
 def latency_figures(table: pd.DataFrame) -> list[Figure]:
@@ -155,14 +158,10 @@ def context_figures(table: pd.DataFrame) -> list[Figure]:
     own = table[levels & table["gap_percent"].notna()]
     if len(own):
         found.append(
-            dots(
+            _gaps(
                 own.assign(place=own["prompt_level"]),
+                leads.best(table),
                 title="Gap by level",
-                what=f"Gap to {leads.best(table)} [%]",
-                value="gap_percent",
-                low="gap_percent_low",
-                high="gap_percent_high",
-                label="gap_percent_label",
                 where="Last level of the prompt",
             )
         )
