@@ -28,9 +28,9 @@ model can do.
 
     python -m llm.grpo --config configs/embedded.yaml --out {run} --seed {seed}
 
-{steps} steps of {prompts} prompts with {group} answers each took {minutes:.0f} minutes on 2 cores with other
-work beside it. The cells that prompts were drawn from are in that file; curves, and what it learned and did
-not, on the page `docs/learning.md`. This checkpoint is `python -m llm.embedded.ship --run {run}`.
+{steps} steps of {prompts} prompts with {group} answers each took {minutes:.0f} minutes on 2 cores. The cells that
+prompts were drawn from are in that file; curves, and what it learned and did not, on the page
+`docs/learning.md`. This checkpoint is `python -m llm.embedded.ship --run {run}`.
 
 ## Measured
 On {slots} slots that it was not trained on, of all kinds of its pretraining, before
