@@ -195,7 +195,7 @@ def context_seconds() -> Finding:
         f"With the small model {own['prompt_tokens'].min():.0f} tokens take "
         f"{milliseconds(least.min())} to {milliseconds(least.max())}, the same prompt under "
         f"{len(least)} budgets, and {most['prompt_tokens']:.0f} tokens "
-        f"{milliseconds(most['seconds'])}, on a machine with other work: a budget costs nothing, "
+        f"{milliseconds(most['seconds'])}: a budget costs nothing, "
         f"the tokens that are used do.{read}{ends}",
         ("context.csv", *(("latency.csv",) if read else ())),
     )
