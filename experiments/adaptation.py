@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from llm.models import Model
     from llm.sandbox import Sandbox
 
-TIME = "an hour or two on 2 cores"
+TIME = "twenty minutes on 2 cores"
 
 HOME = "home"
 _SMALL, _LARGER, _LARGEST = (7, 10, 2), (15, 20, 8), (1000, 1000, 200)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from experiments.horizon_policies import Policy, Slot
     from experiments.study import Cell, Study
 
-TIME = "three minutes on 2 cores"
+TIME = "four minutes on 2 cores"
 
 SIZES = {
     "(15,20,8)": lsa.SMALL_SCALES[15, 20, 8].replace(num_active_min=2),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from experiments.study import Cell, Study
 
-TIME = "ten minutes on 2 cores"
+TIME = "eight minutes on 2 cores"
 
 SIZES = {
     **{triple: lsa.SMALL_SCALES[sizes] for triple, sizes in small_scale.TRIPLES.items()},

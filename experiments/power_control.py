@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from experiments.study import Cell, Study
 
-TIME = "ten minutes on 2 cores"
+TIME = "eight minutes on 2 cores"
 
 Problem = Literal["alone", "shared", "fair"]
 SIZES = {
