@@ -19,7 +19,7 @@ from experiments import (
     findings_training,
 )
 from experiments import findings_claims as claims
-from experiments.findings_rows import ROOT, Finding, NotMeasured
+from experiments.findings_rows import ROOT, Finding, NotMeasured, has
 
 PAGE = ROOT / "docs" / "findings.md"
 _BLOCK = re.compile(r"(<!-- finding: (\w+) -->\n).*?(<!-- end of finding -->)", re.DOTALL)
@@ -166,6 +166,12 @@ CLAIMS: dict[str, Claim] = {
 """Name -> claim, in the order of the list."""
 
 
+def _link(file: str) -> str:
+    """A table of docs/results, with the rows that it sums up where they ship."""
+    text, rows = f"[{file}](results/{file})", file.removesuffix("csv") + "rows.parquet"
+    return f"{text} ([rows](results/{rows}))" if has(rows) else text
+
+
 def filled(page: str) -> str:
     """The text of the page with its findings made anew.
 
@@ -180,7 +186,7 @@ def filled(page: str) -> str:
 
     def block(match: re.Match[str]) -> str:
         claim, own = CLAIMS[match[2]], found[match[2]]
-        files = ", ".join(f"[{file}](results/{file})" for file in own.files)
+        files = ", ".join(map(_link, own.files))
         rows = f" Rows: {files}." if files else ""
         text = f"**{claim.where}.** {claim.text}\n\n**{own.verdict}** {own.text}{rows}"
         return f"{match[1]}\n{text}\n\n{match[3]}"

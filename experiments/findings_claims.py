@@ -189,14 +189,16 @@ def context_seconds() -> Finding:
         read = (
             f" Reading a prompt takes at most {milliseconds(longest)} of a decision in latency.csv."
         )
+    costs = "a budget costs nothing, and what the tokens cost is within what the same prompt takes."
+    if most["seconds"] > least.max():
+        costs = "a budget costs nothing, the tokens that are used do."
     ends = f" Prompts that use {budgets} tokens do not fit into its context." if budgets else ""
     return Finding(
         verdict,
         f"With the small model {own['prompt_tokens'].min():.0f} tokens take "
         f"{milliseconds(least.min())} to {milliseconds(least.max())}, the same prompt under "
         f"{len(least)} budgets, and {most['prompt_tokens']:.0f} tokens "
-        f"{milliseconds(most['seconds'])}: a budget costs nothing, "
-        f"the tokens that are used do.{read}{ends}",
+        f"{milliseconds(most['seconds'])}: {costs}{read}{ends}",
         ("context.csv", *(("latency.csv",) if read else ())),
     )
 

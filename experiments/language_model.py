@@ -1,6 +1,7 @@
 """A language model as a method of a study: what it writes for each instance, run and repaired."""
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -279,7 +280,9 @@ def with_model(
     found = [configured(model)]
     if cold and getattr(model, "reuse_prefix", False):
         without = model.without_prefix()  # type: ignore[attr-defined]
-        found.append(configured(without, name=LLM_COLD, raw_name=None))
+        # The same draws, so that both write the same programs and differ by the cache alone.
+        same = configured(without, name=LLM_COLD, raw_name=None)
+        found.append(dataclasses.replace(same, draws_as=LLM))
     found += others
     if text and config.paradigm != "text":
         found.append(asked(model, box=None, name=LLM_TEXT, raw_name=None, paradigm="text"))

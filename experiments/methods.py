@@ -73,6 +73,8 @@ class Method:
         raw_name: of a second row, the outcome's raw assignment valued as it came.
         batch: `(keys, instances)`, both with a leading axis, decides all of them at once, where the
             method can.
+        draws_as: the method whose random draws it takes, to be compared draw by draw; its own name
+            if None.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Method:
     skip: Callable[[lsa.Instance], str | None] = lambda inst: None
     raw_name: str | None = None
     batch: Callable[[jax.Array, lsa.Instance], Any] | None = None
+    draws_as: str | None = None
 
 
 def from_solver(

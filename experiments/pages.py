@@ -288,6 +288,7 @@ def attention_table(record: dict[str, Any]) -> str:
 _PARTS: dict[str, Callable[[Any], str]] = {
     "groups": learning.group_markdown,
     "sampled": functools.partial(learning.group_markdown, ways=["sampled"]),
+    "parts": pages_training.reward_parts,
     "shared": shared_prompt,
     "levels": pages_latency.levels_table,
     "costs": monte_carlo_costs,

@@ -19,6 +19,21 @@ def latency_table(summary: pd.DataFrame) -> str:
     cells = {(row["size"], row["method"]): row for row in summary.to_dict("records")}
     found = [[name, *(_median(cells.get((place, name))) for place in places)] for name in names]
     text = _table(["ms", *places], found)
+    last = summary[(summary["size"] == places[-1]) & summary["seconds"].notna()]
+    text += f"\nAt {places[-1]}, with compilation apart, and many decisions at once:\n\n"
+    text += _table(
+        ["", "median, ms", "95 %, ms", "compilation, s", "per s, at once"],
+        [
+            [
+                row["method"],
+                _ms(row["seconds"]),
+                _ms(row["p95_s"]),
+                _or_dash(row.get("compile_s"), ".2f"),
+                _or_dash(row.get("batch_per_s"), ".2g" if row["batch_per_s"] < 10 else ".0f"),
+            ]
+            for row in last.to_dict("records")
+        ],
+    )
     stages = [stage for stage in STAGES if f"{stage}_s" in summary]
     asked = summary[summary[[f"{stage}_s" for stage in stages]].notna().any(axis=1)]
     if len(asked):

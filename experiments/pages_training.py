@@ -1,12 +1,14 @@
-"""Tables of docs/ablations.md: adaptation, terms of the reward, weightings."""
+"""Tables of docs/ablations.md and docs/learning.md: adaptation, weightings, parts of the reward."""
 
 import math
 
 import pandas as pd
 
-from experiments import shares
+from experiments import learning, shares
 from experiments.dynamics import ends
 from experiments.report_numbers import interval, number
+
+_MOST = {"structure": 0.4, "performance": 1.6}  # of the ranked form, `llm.training.terms`
 
 
 def adaptation_table(summary: pd.DataFrame) -> str:
@@ -92,3 +94,20 @@ def _first_last(row: pd.Series, size: float) -> str:
 def _percent(value: float, half: float = float("nan")) -> str:
     shown = max(value, 0.0) if value == value else value
     return interval(shown, half) if half == half else number(shown, 3)
+
+
+def reward_parts(table: pd.DataFrame) -> str:
+    """Markdown of the rows of `experiments.learning`: parts of the ranked reward, of their most."""
+    head = ["cells", "answers", *(f"{name}, % of {most}" for name, most in _MOST.items())]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for group in learning.GROUPS:
+        own = table[table["group"] == group]
+        for way, sampled in (("greedy", False), ("sampled", True)):
+            means = own[(own["temperature"] > 0) == sampled].groupby("run")[list(_MOST)].mean()
+            cells = [group, way]
+            for name, most in _MOST.items():
+                share = 100 * means[name] / most
+                base = share.loc[learning.BASE]
+                cells.append(learning.change(base, share.drop(learning.BASE), 100.0))
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"

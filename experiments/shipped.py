@@ -1,7 +1,7 @@
 """Makes the tables of studies that ship anew: each at the size that docs/results has.
 
 Each study runs in a process and a folder of its own, and goes on where it was stopped; its summary,
-record and figure are then put into docs. One that is asked for anew needs its folder removed.
+rows, record and figure are then put into docs. One that is asked for anew needs its folder removed.
 """
 
 import dataclasses
@@ -36,7 +36,10 @@ RUNS = {
     "scaling_multipath": Run("scaling --setting multipath"),
     "scaling_fair": Run("scaling --objective fair"),
     "scaling_coupled": Run("scaling --objective coupled"),
-    "latency": Run("latency --realizations 10"),
+    "scaling_wideband": Run("scaling --setting wideband"),
+    "scaling_interference": Run("scaling --setting interference"),
+    "scaling_poisson": Run("scaling --setting poisson"),
+    "latency": Run("latency --realizations 10 --train-s 15"),
     "context": Run("context"),
     "context_fading": Run("context --size 10,15,3 --setting fading"),
     "anytime": Run("anytime", "anytime.png"),
@@ -97,6 +100,7 @@ def run(config: Config) -> None:
 def put(name: str, folder: pathlib.Path, docs: pathlib.Path) -> None:
     """Copies what a run left into docs, its record without the folders of this machine."""
     shutil.copyfile(folder / "summary.csv", docs / "results" / f"{name}.csv")
+    shutil.copyfile(folder / "rows.parquet", docs / "results" / f"{name}.rows.parquet")
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     asked = f"python -m experiments.{RUNS[name].command}"
     record["command"] = asked

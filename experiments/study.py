@@ -200,7 +200,8 @@ def run_instance(study: Study, cell: Cell, realization: int) -> list[dict[str, A
         if reason is not None:
             outcome = None
         else:
-            outcome = method.run(hashing.named_key(key, "method", method.name), inst, budget_s)
+            drawn = hashing.named_key(key, "method", method.draws_as or method.name)
+            outcome = method.run(drawn, inst, budget_s)
             if study.budget_s is None and method.name == study.budget_from:
                 budget_s = outcome.seconds
         for name, columns in _rows_of(cell, method, outcome, reason, inst):

@@ -14,7 +14,7 @@
 #SBATCH --mem-per-cpu=2G
 #SBATCH --time=04:00:00
 #SBATCH --requeue
-#SBATCH --output=logs/%x-%A_%a.log
+#SBATCH --output=%x-%A_%a.log
 set -euo pipefail
 
 # The folder must be on a file system that all nodes share; a checkout with its .venv too.

@@ -11,7 +11,7 @@
 #SBATCH --cpus-per-task=16
 #SBATCH --mem-per-cpu=2G
 #SBATCH --time=04:00:00
-#SBATCH --output=logs/%x-%j.log
+#SBATCH --output=%x-%j.log
 set -euo pipefail
 
 OUT=${OUT:-results/monte_carlo}

@@ -62,11 +62,11 @@ def test_a_run_its_stages_and_its_resume(tmp_path, monkeypatch, capsys):
 
 
 def test_stages_with_and_without_the_cache_of_prefixes(tmp_path):
-    options = {"realizations": 3, "batch": 0, "temperature": 0.0, "train_s": 0}
+    options = {"realizations": 3, "batch": 0, "train_s": 0}
     rows, summary = run(tmp_path, **options)
     assert {methods.LLM, methods.LLM_COLD} <= set(summary["method"])
     warm, cold = (rows[rows["method"] == name] for name in (methods.LLM, methods.LLM_COLD))
-    # The same network: only seconds may differ.
+    # The same network and draws: only seconds may differ.
     assert list(warm["completion"]) == list(cold["completion"])
     for own in (warm, cold):
         assert (own["prefill_s"] < own["generate_s"]).all() and (own["prefill_s"] > 0).all()

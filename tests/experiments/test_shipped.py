@@ -40,6 +40,8 @@ def test_a_run_is_put_into_docs(tmp_path, monkeypatch):
     shipped.run(shipped.check(config))
     table = pd.read_csv(tmp_path / "docs" / "results" / "tiny.csv")
     assert "Exact optimum" in set(table["method"])
+    rows = pd.read_parquet(tmp_path / "docs" / "results" / "tiny.rows.parquet")
+    assert set(rows["method"]) == set(table["method"])
     record = (tmp_path / "docs" / "results" / "tiny.run.json").read_text()
     assert str(tmp_path) not in record
     assert json.loads(record)["command"] == f"python -m experiments.{command}"
