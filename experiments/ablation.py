@@ -21,7 +21,7 @@ from lsajax.runs.folder import RunFolder
 if TYPE_CHECKING:
     from experiments.methods import Method
 
-TIME = "two to three hours on 2 cores"
+TIME = "two hours on 2 cores"
 
 Variant = Literal[
     "full",

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from experiments import findings_code, findings_rows, shares
@@ -120,12 +121,15 @@ def code_text() -> Finding:
     words, verdict = "The variant in text is not in ablation.csv, as said above.", UNTESTED
     if _TEXT in own.index and pd.notna(own.loc[_TEXT, "gap_percent"]):
         ours = own.loc[["Full reward", _TEXT]]
-        low = ours["gap_percent"] - ours["gap_half_percent"].fillna(0.0)
-        high = ours["gap_percent"] + ours["gap_half_percent"].fillna(0.0)
-        apart = high["Full reward"] < low[_TEXT]
-        verdict = PARTLY if apart else _refuted("ablation")
+        lead = ours.loc[_TEXT, "gap_percent"] - ours.loc["Full reward", "gap_percent"]
+        half = float(np.hypot(*ours["gap_half_percent"].fillna(0.0)))
+        if abs(lead) > half:
+            verdict = PARTLY if lead > 0 else _refuted("ablation")
         gaps = _gaps(own, ("Full reward", _TEXT), "gap_percent")
-        words = f"At {where}, repair off, ours are below the optimum by {gaps}."
+        words = (
+            f"At {where}, repair off, ours are below the optimum by {gaps}: code leads by "
+            f"{interval(lead, half)} %."
+        )
     none = ""
     if isinstance(text["skipped"], str):
         none = f" At scale I our small model has none: {text['skipped'].removeprefix(_STAGE)}."
