@@ -27,6 +27,8 @@ def main() -> None:
     print("usage: python -m experiments.STUDY [--help]\n")
     for name, (time, line) in studies().items():
         print(f"{name}\n    {line}\n    Time: {time}.")
+    print("\nOf finished trainings: learning, recipes, code_model; of the reward: rewards.")
+    print("The tables and claims in docs, made from their rows: pages, findings.")
 
 
 if __name__ == "__main__":
