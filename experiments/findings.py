@@ -166,6 +166,11 @@ CLAIMS: dict[str, Claim] = {
 """Name -> claim, in the order of the list."""
 
 
+def measured() -> dict[str, Finding]:
+    """What was found of each claim, by its name."""
+    return {name: _found(claim) for name, claim in CLAIMS.items()}
+
+
 def filled(page: str) -> str:
     """The text of the page with its findings made anew.
 
@@ -176,7 +181,7 @@ def filled(page: str) -> str:
     if sorted(named) != sorted(CLAIMS):
         other = sorted(set(named) ^ set(CLAIMS)) or named
         raise ValueError(f"the page must have each claim once, got another number of {other}")
-    found = {name: _found(claim) for name, claim in CLAIMS.items()}
+    found = measured()
 
     def block(match: re.Match[str]) -> str:
         claim, own = CLAIMS[match[2]], found[match[2]]
