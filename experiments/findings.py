@@ -172,6 +172,11 @@ def _link(file: str) -> str:
     return f"{text} ([rows](results/{rows}))" if has(rows) else text
 
 
+def measured() -> dict[str, Finding]:
+    """What was found of each claim, by its name."""
+    return {name: _found(claim) for name, claim in CLAIMS.items()}
+
+
 def filled(page: str) -> str:
     """The text of the page with its findings made anew.
 
@@ -182,7 +187,7 @@ def filled(page: str) -> str:
     if sorted(named) != sorted(CLAIMS):
         other = sorted(set(named) ^ set(CLAIMS)) or named
         raise ValueError(f"the page must have each claim once, got another number of {other}")
-    found = {name: _found(claim) for name, claim in CLAIMS.items()}
+    found = measured()
 
     def block(match: re.Match[str]) -> str:
         claim, own = CLAIMS[match[2]], found[match[2]]

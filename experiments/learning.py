@@ -9,7 +9,7 @@ pretraining nor the runs had.
 import dataclasses
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments import config as options
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 BASE = "base"
 GROUPS = ("trained", "other size", "other combination")
+MOST = {"valid": 100.0, "right": 100.0, "gap": None}
+"""What is measured -> the most that it can be [%]."""
 _SIZE, _LARGE, _SHORT_S, _AMPLE_S = "100,100,40", "1500,1500,1200", 0.03, 5.0
 _SEARCH_S = 1.0
 _AT_OTHER_SIZES = (
@@ -194,30 +196,33 @@ def group_markdown(table: "pd.DataFrame", ways: Sequence[str] = ("greedy", "samp
     """A row per group of cells and way to answer: before, and after with 95 % over the runs."""
     head = ["cells", "answers", "valid, %", "right, %", "gap of valid, %"]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for cells_of_group, way, means in by_group(table, ways):
+        row = [cells_of_group, way]
+        row += [change(means[n].loc[BASE], means[n].drop(BASE), most) for n, most in MOST.items()]
+        lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines) + "\n"
+
+
+def by_group(
+    table: "pd.DataFrame", ways: Sequence[str] = ("greedy", "sampled")
+) -> "Iterator[tuple[str, str, pd.DataFrame]]":
+    """Groups with their count of cells, ways to answer, and the means there of each run [%]."""
     for group in GROUPS:
         own = table[table["group"] == group]
         count = len(own.groupby(["setting", "objective", "size", "time_budget_s"]))
         for way in ways if count else ():
             part = own[(own["temperature"] > 0) == (way == "sampled")]
-            means = part.groupby("run")[["valid", "right", "gap"]].mean()
-            row = [f"{group} ({count})", way]
-            for name, most in (("valid", 100.0), ("right", 100.0), ("gap", None)):
-                by_run = 100 * means[name]
-                row.append(change(by_run.loc[BASE], by_run.drop(BASE), most))
-            lines.append(f"| {' | '.join(row)} |")
-    return "\n".join(lines) + "\n"
+            yield f"{group} ({count})", way, 100 * part.groupby("run")[[*MOST]].mean()
 
 
 def change(before: float, after: "pd.Series[float]", most: float | None = None) -> str:
     """What was → the runs' mean, with their t interval cut at 0 and `most` where they differ."""
-    from experiments.summary import mean_interval
+    from experiments.summary import span
 
     digits = 1 if max(before, after.max()) < 20 else 0
     text = f"{max(before, 0.0):.{digits}f} → {max(after.mean(), 0.0):.{digits}f}"
-    if len(after) > 1 and after.max() > after.min():
-        mean, half = mean_interval(after)
-        low, high = max(mean - half, 0.0), min(mean + half, math.inf if most is None else most)
-        text += f" ({low:.{digits}f} to {high:.{digits}f})"
+    if (ends := span(after, most)) is not None:
+        text += f" ({ends[0]:.{digits}f} to {ends[1]:.{digits}f})"
     return text
 
 

@@ -177,8 +177,9 @@ def _named(config: dict[str, Any]) -> str:
 
 
 def shipped(folder: pathlib.Path = SHIPPED) -> Iterator[Source]:
-    """What ships with the repository: STUDY.csv or STUDY_NAME.csv, where a view knows the study."""
+    """What ships with the repository: STUDY.csv, or STUDY_NAME.csv but for what is learned."""
     from experiments import report_checks
+    from experiments.report_learned import LEARNED
     from experiments.report_tables import readable
     from experiments.report_views import VIEWS
 
@@ -187,7 +188,7 @@ def shipped(folder: pathlib.Path = SHIPPED) -> Iterator[Source]:
             rest = path.stem.removeprefix(study)
             record = path.with_suffix(".run.json")
             run = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
-            if rest == "" or rest.startswith("_"):
+            if rest == "" or (rest.startswith("_") and study not in LEARNED):
                 yield Source(study, readable(rest), report_checks.read(path), run, path)
 
 
@@ -249,10 +250,11 @@ def page(sources: list[Source], remark: str = "") -> str:
     import vl_convert
 
     import lsajax as lsa
+    from experiments import report_verdicts
     from experiments.report_views import VIEWS
 
-    order = [*VIEWS, *(source.study for source in sources)]
-    first = ["", "plain", *lsa.SETTINGS, "fair", "coupled", *(source.name for source in sources)]
+    order = [*VIEWS, *(s.study for s in sources)]
+    first = ["", "plain", *lsa.SETTINGS, "fair", "coupled", *(s.name for s in sources)]
     sources = sorted(sources, key=lambda s: (order.index(s.study), first.index(s.name)))
     folder = pathlib.Path(__file__).parent
     env = jinja2.Environment(autoescape=True, loader=jinja2.FileSystemLoader(folder))
@@ -264,6 +266,7 @@ def page(sources: list[Source], remark: str = "") -> str:
         about="Every method on the same instances, with 95 % intervals, beside the numbers of the "
         "paper (arXiv 2604.13132), which were measured on other instances. Point at a mark for its "
         "interval, press a column's heading to sort.",
+        verdicts=report_verdicts.section([source.path for source in sources]),
         sections=[_section(source, f"s{i}") for i, source in enumerate(sources)],
         bundle=markupsafe.Markup(bundle),
         footer=f"{remark} Written {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC by "

@@ -25,6 +25,7 @@ def dots(
     paper: str | None = None,
     log: bool = False,
     spread: str = "with 95 % intervals",
+    of: str = "Method",
 ) -> Figure:
     """A line per method: value, interval, and the paper's number; a menu over the cells.
 
@@ -40,6 +41,7 @@ def dots(
         paper: column of the paper's numbers.
         log: whether the axis is logarithmic.
         spread: what reaches from `low` to `high`, in words.
+        of: what `method` is called, in the singular.
     """
     own = table[table[value].notna()]
     paper = paper if paper is not None and own[paper].notna().any() else None
@@ -47,9 +49,12 @@ def dots(
     own = own[list(dict.fromkeys(fields))]
     names, places = list(own["method"].unique()), list(own["place"].unique())
     scale: Any = {"type": "log"} if log else {"zero": False, "nice": True}
-    y = alt.Y("method:N", sort=names, title=None, axis=alt.Axis(labelLimit=130, grid=True))
+    y = alt.Y("method:N", sort=names, title=None, axis=alt.Axis(labelLimit=170, grid=True))
     x = alt.X(f"{value}:Q", title=what, scale=alt.Scale(**scale), axis=alt.Axis(tickCount=5))
-    seen = [alt.Tooltip("method:N"), alt.Tooltip("place:N", title=where.lower())]
+    seen = [
+        alt.Tooltip("method:N", title=of.lower()),
+        alt.Tooltip("place:N", title=where.lower()),
+    ]
     base = with_menu(alt.Chart(inline(own)), places, where, first=places[-1])
     layers = [
         base.mark_rule(strokeWidth=2, color="#0072b2").encode(x=f"{low}:Q", x2=f"{high}:Q", y=y),
@@ -57,14 +62,17 @@ def dots(
             x=x, y=y, tooltip=[*seen, alt.Tooltip(f"{label}:N", title=what)]
         ),
     ]
-    words, headings = "", {"method": "Method", "place": where, label: what}
+    words, headings = "", {"method": of, "place": where, label: what}
     if paper:
         theirs = alt.Tooltip(f"{paper}:Q", title="paper", format=",.5~r")
         mark = base.mark_point(shape="diamond", size=110, strokeWidth=2, color="#d55e00")
         layers.append(mark.encode(x=f"{paper}:Q", y=y, tooltip=[*seen, theirs]))
         words, headings[paper] = ", beside the paper's own numbers as orange diamonds", "Paper"
     chart = alt.layer(*layers).properties(width="container", height=_ROW * len(names) + 10)
-    words = f"{what} of {len(names)} methods, {spread}{words}; {extremes(own, value, places[-1])}."
+    words = (
+        f"{what} of {len(names)} {of.lower()}s, {spread}{words}; "
+        f"{extremes(own, value, places[-1])}."
+    )
     note = "◇ the paper's number, on its own instances" if paper else ""
     return Figure(title, chart, words, own, headings, note)
 

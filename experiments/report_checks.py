@@ -1,15 +1,12 @@
 """Whether a summary on disk is whole and one of its study, before anything is made of it."""
 
 import pathlib
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from experiments.report_parts import View
 from experiments.report_tables import HALVES, NUMBERS, axes_of
 from lsajax.runs.folder import BadRun
-
-if TYPE_CHECKING:
-    from experiments.report_views import View
 
 _ANEW = "if another version made it, its study's command with --resume writes its summary anew"
 
@@ -33,7 +30,7 @@ def read(path: pathlib.Path) -> pd.DataFrame:
     return table
 
 
-def check(path: pathlib.Path, study: str, table: pd.DataFrame, view: "View") -> None:
+def check(path: pathlib.Path, study: str, table: pd.DataFrame, view: View) -> None:
     """Raises BadRun, naming the file, unless a table has the axes, columns and numbers of a study.
 
     Args:

@@ -1,7 +1,7 @@
-"""What the report's figures share: chart, words and data; menus, legends, colours."""
+"""What the report's sections share: views, figures with words and data, menus, legends, colours."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import altair as alt
 import pandas as pd
@@ -48,6 +48,29 @@ class Figure:
     data: pd.DataFrame
     columns: Mapping[str, str]
     note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """How a study is shown.
+
+    Attributes:
+        title: of its section; setting and objective are added.
+        about: what it is, in a sentence.
+        lead: table -> what to see, in a sentence made of its numbers.
+        figures: table -> its figures.
+        table: table -> the rows that are shown.
+        axes: columns that name a cell; None accepts any.
+        own: columns that every summary of the study has, and not all of others'.
+    """
+
+    title: str
+    about: str
+    lead: Callable[[pd.DataFrame], str]
+    figures: Callable[[pd.DataFrame], Sequence[Figure]]
+    table: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table
+    axes: tuple[str, ...] | None = None
+    own: tuple[str, ...] = ()
 
 
 def inline(table: pd.DataFrame) -> alt.Data:

@@ -11,11 +11,10 @@ import pandas as pd
 from experiments.context import ALL
 from experiments.latency import STAGES
 from experiments.report_numbers import interval, number
-from experiments.report_parts import Figure
+from experiments.report_parts import Figure, View
 
 if TYPE_CHECKING:
     from experiments.report import Source
-    from experiments.report_views import View
 
 # Column -> heading, half width of its interval, factor: what tables of summaries show, in order.
 NUMBERS: dict[str, tuple[str, str | None, float]] = {
@@ -30,6 +29,10 @@ NUMBERS: dict[str, tuple[str, str | None, float]] = {
     "detail_percent": ("Detail adds, %", "detail_half_percent", 1),
     "level_percent": ("Level adds, %", "level_half_percent", 1),
     "raw_valid_percent": ("Valid answers, %", "raw_valid_half_percent", 1),
+    "valid_percent": ("Valid, %", None, 1),
+    "right_percent": ("Right, %", None, 1),
+    "valid_gap_percent": ("Gap of valid, %", None, 1),
+    "cut_off_percent": ("Cut off, %", None, 1),
     "lines_changed": ("Lines changed", None, 1),
     "prompt_lines": ("Lines of the prompt", None, 1),
     "adapt_s": ("Training there, s", None, 1),
@@ -72,11 +75,19 @@ SPELLED = {
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """A cell of a table: what is shown, what it is sorted by, and the reason of an N/A."""
+    """A cell of a table.
+
+    Attributes:
+        text: what is shown.
+        key: what it is sorted by.
+        reason: of an N/A.
+        more: what is shown once the text is opened.
+    """
 
     text: str
     key: str | float
     reason: str = ""
+    more: str = ""
 
 
 def axes_of(table: pd.DataFrame) -> list[str]:
@@ -163,7 +174,8 @@ def _number(row: dict[str, Any], name: str, reason: str) -> Cell:
         skipped = bool(reason) and name in ("mean", "seconds", "gap_percent")
         return Cell("N/A" if skipped else "–", "", reason if skipped else "")
     width = float(row.get(half, math.nan)) * factor if half else math.nan
-    shown = interval(value, width) if half else number(value, 3)
+    # Shares, whose intervals are not symmetric, come with their text.
+    shown = interval(value, width) if half else row.get(f"{name}_label", number(value, 3))
     return Cell(shown, value)
 
 
@@ -172,7 +184,7 @@ def readable(text: str) -> str:
     return re.sub(r"[_\s-]+", " ", text).strip()
 
 
-def section(source: "Source", view: "View", anchor: str) -> dict[str, Any]:
+def section(source: "Source", view: View, anchor: str) -> dict[str, Any]:
     """What the template shows of a source.
 
     Raises:

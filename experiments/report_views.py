@@ -1,39 +1,14 @@
 """What the report says of each study: title, a sentence from the numbers, figures, table."""
 
-import dataclasses
-from collections.abc import Callable, Sequence
-
 import pandas as pd
 
 from experiments import anytime, choice, context, power_control, shares
 from experiments import report_charts as charts
 from experiments import report_figures as figures
 from experiments import report_leads as leads
-from experiments.report_parts import Figure
+from experiments.report_learned import LEARNED
+from experiments.report_parts import Figure, View
 from experiments.report_tables import axes_of
-
-
-@dataclasses.dataclass(frozen=True)
-class View:
-    """How a study is shown.
-
-    Attributes:
-        title: of its section; setting and objective are added.
-        about: what it is, in a sentence.
-        lead: table -> what to see, in a sentence made of its numbers.
-        figures: table -> its figures.
-        table: table -> the rows that are shown.
-        axes: columns that name a cell; None accepts any.
-        own: columns that every summary of the study has, and not all of others'.
-    """
-
-    title: str
-    about: str
-    lead: Callable[[pd.DataFrame], str]
-    figures: Callable[[pd.DataFrame], Sequence[Figure]]
-    table: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table
-    axes: tuple[str, ...] | None = None
-    own: tuple[str, ...] = ()
 
 
 def _adaptation_figures(table: pd.DataFrame) -> list[Figure]:
@@ -227,6 +202,7 @@ VIEWS: dict[str, View] = {
         axes=("part", "step"),
         own=("mean", "mean_half", "seeds"),
     ),
+    **LEARNED,
     "horizon": View(
         "Over many slots",
         "The discounted objective, Eq. (4), with traffic and primary users.",

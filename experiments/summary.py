@@ -19,6 +19,14 @@ def mean_interval(values: pd.Series) -> tuple[float, float]:
     return float(values.mean()), float(half)
 
 
+def span(values: pd.Series, most: float | None = None) -> tuple[float, float] | None:
+    """The t interval of a mean, cut at 0 and `most`; none of one value, or where all agree."""
+    if not values.max() > values.min():
+        return None
+    mean, half = mean_interval(values)
+    return max(mean - half, 0.0), min(mean + half, math.inf if most is None else most)
+
+
 def summarise(
     rows: pd.DataFrame,
     *,

@@ -75,10 +75,12 @@ def page(text):
 
 
 def test_every_shipped_study_has_a_section(page, sources):
-    assert len(page.all("section")) == len(sources) >= 10
+    first, *sections = page.all("section")
+    assert first["id"] == "verdicts"
+    assert len(sections) == len(sources) >= 10
     assert {source.study for source in sources} <= set(report_views.VIEWS)
     links = [e["href"] for e in page.all("a")]
-    assert [f"#{e['id']}" for e in page.all("section")] == links[1:]
+    assert [f"#{e['id']}" for e in (first, *sections)] == links[1:]
 
 
 def test_one_bundle_and_no_request(page, text):
@@ -175,7 +177,7 @@ def test_an_unknown_study_is_shown_too(tmp_path):
     table = pd.read_csv(report.SHIPPED / "scaling_plain.csv")
     (source,) = report.from_runs(run_folder(tmp_path / "x", table))
     found = Page(report.page([dataclasses.replace(source, study="some_new", name="")]))
-    assert [e["text"] for e in found.all("h2")] == ["some new"]
+    assert [e["text"] for e in found.all("h2")] == ["What holds", "some new"]
     assert len(found.all("figure")) == 2
 
 
@@ -313,7 +315,8 @@ def test_the_words_of_a_figure_say_what_is_drawn(sources):
     assert len(stages.data) == 2 * table["size"].nunique()
     drawn = stages.chart.to_dict()["data"]["values"]
     whole = sum(r["ms"] for r in drawn if (r["place"], r["method"]) == ("III", "LLM (code)"))
-    assert whole == pytest.approx(1e3 * own["seconds"], rel=0.02)
+    # Medians of the stages, which do not quite add up to the median of the sums.
+    assert whole == pytest.approx(1e3 * own["seconds"], rel=0.1)
 
 
 def test_the_words_of_a_figure_name_the_ends_of_every_place():
@@ -348,7 +351,7 @@ const frame = document.querySelector("iframe");
 await new Promise(done => frame.addEventListener("load", done));
 const page = frame.contentDocument, root = page.documentElement;
 while (!root.dataset.drawn) await new Promise(done => setTimeout(done, 50));
-const table = page.querySelector("table.sortable"), head = table.tHead.rows[0];
+const table = page.querySelector("#s0 table.sortable"), head = table.tHead.rows[0];
 const column = [...head.cells].findIndex(cell => cell.textContent.startsWith("Mean"));
 const values = () => [...table.tBodies[0].rows].map(row => Number(row.cells[column].dataset.key));
 const button = head.cells[column].querySelector("button");
@@ -356,7 +359,16 @@ const before = values(); button.focus(); const focused = page.activeElement === 
 button.click(); const up = values(), sort = head.cells[column].getAttribute("aria-sort");
 button.click(); const down = values();
 const charts = [...page.querySelectorAll(".chart")];
+const claims = page.querySelector("#verdicts .scroll"), rows = claims.querySelector("tbody").rows;
+claims.querySelector("th:nth-child(3) button").click();
+const verdicts = [...rows].map(row => row.cells[2].textContent);
+const opener = rows[0].querySelector("summary"); opener.focus();
+const opens = page.activeElement === opener;
+claims.querySelectorAll("details").forEach(claim => { claim.open = true; });
+const words = rows[0].querySelector("details p").getBoundingClientRect();
 document.querySelector("pre").textContent = JSON.stringify({
+  verdicts, opens, words: [words.width, words.height],
+  sideways: claims.scrollWidth - claims.clientWidth,
   drawn: root.dataset.drawn, width: root.scrollWidth, before, up, down, sort, focused,
   paper: frame.contentWindow.getComputedStyle(page.body).backgroundColor,
   requests: frame.contentWindow.performance.getEntriesByType("resource").map(r => r.name),
@@ -404,6 +416,10 @@ def test_in_a_browser(text, tmp_path, width, scheme, flag):
     assert found["sort"] == "ascending"
     assert found["up"] == sorted(found["before"])
     assert found["down"] == sorted(found["before"], reverse=True)
+    assert found["verdicts"] == sorted(found["verdicts"])
+    assert found["opens"], "the keyboard does not reach a claim's text"
+    assert found["sideways"] <= 0, "verdicts have to be scrolled sideways"
+    assert found["words"][0] > 0.6 * min(width, 600) and found["words"][1] > 0
 
 
 def study_table(study):
