@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import lsajax as lsa
 from experiments import config as options
+from experiments import own_agent
 from lsajax.runs import cli
 from lsajax.runs.folder import RunFolder
 
@@ -40,7 +41,7 @@ PAPER_MBPS["I", "LLM (text)"] = 22893.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(options.SlotConfig):
+class Config(own_agent.Config):
     """The scaling study.
 
     Args:
@@ -58,6 +59,7 @@ def check(config: Config) -> None:
     """Raises ValueError, naming the option, on a value out of range."""
     options.check(config)
     options.check_names("--scales", config.scales, lsa.SCALES)
+    own_agent.check(config)
     if config.network is None:
         return
     for name in ("scales", "setting"):
@@ -73,8 +75,9 @@ def prepare(config: Config) -> options.Prepared[Config]:
     small = {} if config.network is not None else {"scales": ("I", "III")}
     config = options.resolved(options.quickened(config, realizations=3, **small))
     # Rows of a smaller run are rows of a larger one too: neither size makes it another run.
-    record = options.record("scaling", config, without=("realizations", "scales", "network"))
-    folder_path = options.out_folder("scaling", config)
+    without = ("realizations", "scales", "network", "agent")
+    record = options.record("scaling", config, without=without) | own_agent.record(config)
+    folder_path = own_agent.out_folder(config, options.out_folder("scaling", config))
     if config.network is not None:
         content = hashlib.sha256(config.network.read_bytes()).hexdigest()
         record |= {"network": str(config.network), "network_sha256": content}
@@ -94,6 +97,7 @@ def prepare(config: Config) -> options.Prepared[Config]:
     resources.enter_context(folder)
     objective = str(config.objective)
     others = [*methods.classical(objective), *methods.agents(objective)]
+    others += own_agent.methods(config, folder.metadata)
     compared = language_model.with_model(others, config, resources, folder.metadata, text=True)
     study = Study(
         cells=cells(config, {method.name: method for method in compared}),

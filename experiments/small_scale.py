@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import lsajax as lsa
 from experiments import config as options
+from experiments import own_agent
 from lsajax.runs import cli
 from lsajax.runs.folder import RunFolder
 
@@ -121,7 +122,7 @@ def contradictions(paper: Mapping[tuple[str, str], float] = PAPER_MBPS) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(options.SlotConfig):
+class Config(own_agent.Config):
     """The small-scale study.
 
     Args:
@@ -142,6 +143,7 @@ def check(config: Config) -> None:
     """Raises ValueError, naming the option, on a value out of range."""
     options.check(config)
     options.check_names("--triples", config.triples, TRIPLES)
+    own_agent.check(config)
     if config.max_assignments < 1:
         raise ValueError(f"--max-assignments must be at least 1, got {config.max_assignments}")
     if not 0 <= config.train_s < math.inf:
@@ -154,9 +156,10 @@ def prepare(config: Config) -> options.Prepared[Config]:
     small = ("(5,5,1)", "(10,15,3)", "(15,20,8)")
     config = options.quickened(config, triples=small, realizations=8, train_s=5.0)
     config = options.resolved(config)
+    record = options.record("small_scale", config, without=("realizations", "triples", "agent"))
     folder = RunFolder(
-        options.out_folder("small_scale", config),
-        options.record("small_scale", config, without=("realizations", "triples")),
+        own_agent.out_folder(config, options.out_folder("small_scale", config)),
+        record | own_agent.record(config),
         identity=("triple", "method", "realization"),
         resume=config.resume,
     )
@@ -166,6 +169,7 @@ def prepare(config: Config) -> options.Prepared[Config]:
     resources = contextlib.ExitStack()
     resources.enter_context(folder)
     others = compared_methods(str(config.objective), config.max_assignments)
+    others += own_agent.methods(config, folder.metadata)
     compared = language_model.with_model(others, config, resources, folder.metadata)
     study = Study(
         cells=cells(config, {method.name: method for method in compared}),

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from flax import serialization
 
@@ -95,11 +96,15 @@ def load_weights(path: str | os.PathLike, like: Any, description: Mapping[str, A
     _check_description(path, path.with_suffix(".json"), description)
     try:
         found = serialization.from_bytes(like, path.read_bytes())
-    except (ValueError, KeyError, OSError) as error:
-        raise BadCheckpoint(f"weights {path}: {str(error).strip().splitlines()[0]}") from None
+    except (ValueError, TypeError, AttributeError, LookupError, OSError) as error:
+        # All of these come of bytes that are no longer what was written.
+        reason = str(error).strip() or type(error).__name__
+        raise BadCheckpoint(f"weights {path}: {reason.splitlines()[0]}") from None
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(like), strict=True):
-        if a.shape != b.shape:
-            raise BadCheckpoint(f"weights {path} have shape {a.shape} where {b.shape} is needed")
+        if np.shape(a) != b.shape:
+            raise BadCheckpoint(
+                f"weights {path} have shape {np.shape(a)} where {b.shape} is needed"
+            )
     return found
 
 
