@@ -28,8 +28,8 @@ model can do.
 
     python -m llm.grpo --config configs/embedded.yaml --out {run} --seed {seed}
 
-{steps} steps of {prompts} prompts with {group} answers each took {minutes:.0f} minutes on 2 cores. The cells that
-prompts were drawn from are in that file; curves, and what it learned and did not, on the page
+{steps} steps of {prompts} prompts with {group} answers each took {minutes:.0f} minutes on 2 cores, without its evaluations. The
+cells that prompts were drawn from are in that file; curves, and what it learned and did not, on the page
 `docs/learning.md`. This checkpoint is `python -m llm.embedded.ship --run {run}`.
 
 ## Measured
