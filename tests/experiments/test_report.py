@@ -305,7 +305,7 @@ def test_quick_commands_parse(call):
 
 
 def test_the_words_of_a_figure_say_what_is_drawn(sources):
-    (source,) = [source for source in sources if source.study == "latency"]
+    (source,) = [source for source in sources if source.path.stem == "latency"]
     table = report_tables.prepared(source.table)
     seconds, stages = report_views.VIEWS["latency"].figures(table)
     assert "95 % intervals" not in seconds.alt and "up to the 95 % quantile" in seconds.alt
