@@ -130,10 +130,10 @@ def text_table(found: pd.DataFrame) -> str:
 def forms_table(found: pd.DataFrame) -> str:
     """Markdown of `benchmarks.prompt_forms`: a row per form of the prompt."""
     head = ["order", "example", "numbers of the slot", "answer begun with", "T", "valid, %"]
-    head += ["cut off, %", "gain of valid"]
+    head += ["mapped, %", "cut off, %", "gain of valid"]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for row in found.to_dict("records"):
-        shares = [f"{100 * row[name]:.0f}" for name in ("valid", "cut_off")]
+        shares = [f"{100 * row[name]:.0f}" for name in ("valid", "mapped", "cut_off")]
         shares[0] += f" ({100 * row['valid_low']:.0f} to {100 * row['valid_high']:.0f})"
         gain = "–" if pd.isna(row["gain_of_valid"]) else f"{row['gain_of_valid'] + 0.0:.2f}"
         what = [row["order"], row["example"], row["detail"], row["begun"]]
