@@ -76,12 +76,12 @@ def test_what_is_measured_is_not_measured_again(config, monkeypatch, capsys):
 
 def test_forms_of_the_prompt_as_a_table():
     row = {"order": "example last", "example": "random", "begun": "fence", "temperature": 0.8}
-    row |= {"valid": 0.25, "valid_low": 0.13, "valid_high": 0.42, "cut_off": 0.125}
-    row |= {"detail": "none", "template": "its own", "gain_of_valid": -0.01}
+    row |= {"valid": 0.25, "valid_low": 0.13, "valid_high": 0.42, "mapped": 0.5}
+    row |= {"cut_off": 0.125, "detail": "none", "template": "its own", "gain_of_valid": -0.01}
     shown = pages.forms_table(pd.DataFrame([row, row | {"template": "shipped"}]))
     assert shown.splitlines()[2:] == [
-        "| example last | random | none | fence | 0.8 | 25 (13 to 42) | 12 | -0.01 |",
-        "| chat template of this package | – | – | – | 0.8 | 25 (13 to 42) | 12 | -0.01 |",
+        "| example last | random | none | fence | 0.8 | 25 (13 to 42) | 50 | 12 | -0.01 |",
+        "| chat template of this package | – | – | – | 0.8 | 25 (13 to 42) | 50 | 12 | -0.01 |",
     ]
 
 
