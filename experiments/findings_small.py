@@ -89,10 +89,10 @@ def memory() -> Finding:
     names = set(reasons.index)
     exact = {"(12,15,6)", "(15,20,8)"} <= names
     other = at("agents_fading.csv", "PPO, sequential", size="III")
+    more = " At (12,15,6) a machine with more memory would do, beyond it none." if exact else ""
     return Finding(
         HOLDS if exact and len(names) == 2 else PARTLY if names else FAILS,
-        f"The paper's output layer is skipped at {where}{why}. At (12,15,6) a machine with more "
-        "memory would do, beyond it none. Elsewhere PPO is "
+        f"The paper's output layer is skipped at {where}{why}.{more} Elsewhere PPO is "
         f"{max(trained.min(), 0.0):.1f} to {trained.max():.1f} % below the optimum after "
         "its training. That is a property of this layer, not of reinforcement learning: PPO that "
         f"serves one user at a time is {gap(other)} below the optimum at scale III, with fading.",

@@ -204,7 +204,9 @@ def group_markdown(table: "pd.DataFrame", ways: Sequence[str] = ("greedy", "samp
 
 
 def by_group(
-    table: "pd.DataFrame", ways: Sequence[str] = ("greedy", "sampled")
+    table: "pd.DataFrame",
+    ways: Sequence[str] = ("greedy", "sampled"),
+    columns: Sequence[str] = tuple(MOST),
 ) -> "Iterator[tuple[str, str, pd.DataFrame]]":
     """Groups with their count of cells, ways to answer, and the means there of each run [%]."""
     for group in GROUPS:
@@ -212,7 +214,7 @@ def by_group(
         count = len(own.groupby(["setting", "objective", "size", "time_budget_s"]))
         for way in ways if count else ():
             part = own[(own["temperature"] > 0) == (way == "sampled")]
-            yield f"{group} ({count})", way, 100 * part.groupby("run")[[*MOST]].mean()
+            yield f"{group} ({count})", way, 100 * part.groupby("run")[[*columns]].mean()
 
 
 def change(before: float, after: "pd.Series[float]", most: float | None = None) -> str:

@@ -28,8 +28,8 @@ def latency_table(summary: pd.DataFrame) -> str:
                 row["method"],
                 _ms(row["seconds"]),
                 _ms(row["p95_s"]),
-                _or_dash(row.get("compile_s"), ".2f"),
-                _or_dash(row.get("batch_per_s"), ".2g" if row["batch_per_s"] < 10 else ".0f"),
+                _or_dash(row["compile_s"], ".2f"),
+                _or_dash(row["batch_per_s"], ".2g" if row["batch_per_s"] < 10 else ".0f"),
             ]
             for row in last.to_dict("records")
         ],

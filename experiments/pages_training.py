@@ -100,14 +100,10 @@ def reward_parts(table: pd.DataFrame) -> str:
     """Markdown of the rows of `experiments.learning`: parts of the ranked reward, of their most."""
     head = ["cells", "answers", *(f"{name}, % of {most}" for name, most in _MOST.items())]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    for group in learning.GROUPS:
-        own = table[table["group"] == group]
-        for way, sampled in (("greedy", False), ("sampled", True)):
-            means = own[(own["temperature"] > 0) == sampled].groupby("run")[list(_MOST)].mean()
-            cells = [group, way]
-            for name, most in _MOST.items():
-                share = 100 * means[name] / most
-                base = share.loc[learning.BASE]
-                cells.append(learning.change(base, share.drop(learning.BASE), 100.0))
-            lines.append(f"| {' | '.join(cells)} |")
+    for cells_of_group, way, means in learning.by_group(table, columns=tuple(_MOST)):
+        row = [cells_of_group, way]
+        for name, most in _MOST.items():
+            share = means[name] / most
+            row.append(learning.change(share.loc[learning.BASE], share.drop(learning.BASE), 100.0))
+        lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines) + "\n"
