@@ -1,10 +1,10 @@
-"""Arithmetic that keeps float32's last bits where the plain form loses them."""
+"""Arithmetic that keeps float32's last bits where the plain form loses them, and a fast argsort."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int32
+from jaxtyping import Array, Float, Int32, Integer, UInt32
 
 
 def as_float(x: ArrayLike) -> Float[Array, "..."]:
@@ -83,3 +83,38 @@ def sum_of_others(
     rest = jnp.zeros(num_groups, x.dtype).at[group].add(jnp.where(is_top, 0, x), mode="drop")
     rest = rest[jnp.minimum(group, num_groups - 1)]
     return jnp.where(is_top, rest, x[holder] + (rest - x))
+
+
+def argsort(x: Float[Array, "n"] | Integer[Array, "n"]) -> Int32[Array, "n"]:
+    """Indices that sort x [n], as `jnp.argsort` has them: ties in their order, NaN last.
+
+    On a CPU XLA sorts one array of words some five times as fast as values beside indices, which it
+    compares by a function. So there value and index are one word where a value has 32 bits.
+    """
+    if x.dtype.itemsize != 4:
+        return _argsort_pairs(x)
+    return jax.lax.platform_dependent(x, cpu=_argsort_words, default=_argsort_pairs)
+
+
+def _argsort_pairs(x: Array) -> Int32[Array, "n"]:
+    return jnp.argsort(x).astype(jnp.int32)
+
+
+def _argsort_words(x: Array) -> Int32[Array, "n"]:
+    # 64 bits for the keys alone, whatever the caller's setting for his numbers.
+    with jax.enable_x64(True):
+        word = _ordered_bits(x).astype(jnp.uint64) << 32
+        word = word | jnp.arange(x.size, dtype=jnp.uint64)
+        return jax.lax.sort(word, is_stable=False).astype(jnp.uint32).astype(jnp.int32)
+
+
+def _ordered_bits(x: Array) -> UInt32[Array, "n"]:
+    """Words in the order of 32-bit numbers: -0 is 0, NaN follows infinity."""
+    sign = jnp.uint32(1 << 31)
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        x = jnp.where(x == 0, jnp.zeros_like(x), jnp.where(jnp.isnan(x), jnp.nan, x))
+        bits = jax.lax.bitcast_convert_type(x, jnp.uint32)
+        # The larger a negative float's bits the smaller it is.
+        return jnp.where(bits >= sign, ~bits, bits | sign)
+    bits = x.astype(jnp.uint32)
+    return bits ^ sign if jnp.issubdtype(x.dtype, jnp.signedinteger) else bits

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int32
 
 from lsajax import hashing
+from lsajax._numerics import argsort
 from lsajax.instance import Instance
 
 
@@ -23,7 +24,7 @@ def random(key: jax.Array, inst: Instance, num_samples: int) -> Int32[Array, "sa
     usable = jnp.pad(~inst.occupied, (0, max(K - M, 0)))
     blank = ~usable & (jnp.cumsum(~usable) <= users - idle)
     word = hashing.bits(hashing.seed(key, "order"), jnp.arange(usable.size))
-    order = jnp.argsort(jnp.where(usable | blank, word >> 1, jnp.uint32(2**32 - 1)))
+    order = argsort(jnp.where(usable | blank, word >> 1, jnp.uint32(2**32 - 1)))
     channel = jnp.where(usable[order], order, -1).astype(jnp.int32)
     slots = jnp.maximum(jnp.maximum(idle, users), 1)
     start = hashing.uniform(hashing.seed(key, "shift"), jnp.arange(num_samples)) * slots

@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int32, Integer
 
 from lsajax import link, objective
+from lsajax._numerics import argsort
 from lsajax.instance import Instance
 from lsajax.link import check_one_slot
 from lsajax.solvers.hungarian import hungarian
@@ -128,7 +129,7 @@ def water_filling(
     weight = bandwidth if inst.weight is None else bandwidth * inst.weight
     weight = jnp.where(placed.served & (power > 0), weight / jnp.max(inst.bandwidth_hz), 0.0)
     needed = jnp.where(weight > 0, floor / jnp.where(weight > 0, power, 1.0), 0.0)
-    order = jnp.argsort(jnp.where(weight > 0, needed / weight, jnp.inf))
+    order = argsort(jnp.where(weight > 0, needed / weight, jnp.inf))
     level = (budget(inst) + jnp.cumsum(needed[order])) / jnp.maximum(
         jnp.cumsum(weight[order]), jnp.finfo(weight.dtype).tiny
     )

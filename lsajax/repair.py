@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Int32, Integer
 
 from lsajax import link, objective
+from lsajax._numerics import argsort
 from lsajax.instance import Instance
 
 
@@ -31,9 +32,9 @@ def sorted_order(inst: Instance) -> SortedOrder:
     Sorting is most of a repair's cost, and belongs to the instance: with `vmap` over raw actions
     alone it happens once; a caller that repairs one action at a time passes it in.
     """
-    user = jnp.argsort(jnp.where(inst.user_mask, -inst.user_power_w, jnp.inf)).astype(jnp.int32)
+    user = argsort(jnp.where(inst.user_mask, -inst.user_power_w, jnp.inf))
     rank = jnp.zeros_like(user).at[user].set(jnp.arange(user.size, dtype=jnp.int32))
-    return SortedOrder(user, rank, jnp.argsort(-inst.bandwidth_hz).astype(jnp.int32))
+    return SortedOrder(user, rank, argsort(-inst.bandwidth_hz))
 
 
 def repair(

@@ -20,6 +20,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int32, Integer
 
 from lsajax import hashing, link, objective, solvers, traffic
+from lsajax._numerics import argsort
 from lsajax.instance import Instance
 from lsajax.sampling import slot_instance
 from lsajax.scenario import Scenario
@@ -162,7 +163,7 @@ def round_robin(key: jax.Array, state: SchedulerState, inst: Instance) -> Int32[
     del key
     link.check_one_slot(inst)
     last = state.last_served[inst.user_id]
-    order = jnp.argsort(jnp.where(inst.user_mask, last, jnp.iinfo(jnp.int32).max))
+    order = argsort(jnp.where(inst.user_mask, last, jnp.iinfo(jnp.int32).max))
     turn = jnp.zeros(inst.num_rows, jnp.int32).at[order].set(jnp.arange(inst.num_rows))
     num_idle = jnp.sum(~inst.occupied)
     (idle,) = jnp.nonzero(~inst.occupied, size=inst.num_channels, fill_value=0)

@@ -17,6 +17,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int32
 
 from lsajax import objective
+from lsajax._numerics import argsort
 from lsajax.agents import shipped
 from lsajax.agents._dual_network import DualNetwork, complete, dual_objective, predict
 from lsajax.agents._dual_training import Config, Metrics, Params, init, train
@@ -124,7 +125,7 @@ def decode(
     best = jnp.max(net, axis=1)
     others = jnp.where(net == best[:, None], -jnp.inf, net)
     regret = jnp.where(inst.user_mask, best - jnp.max(others, axis=1), -jnp.inf)
-    order = jnp.argsort(-regret)
+    order = argsort(-regret)
 
     def take(k: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         assignment, free = carry

@@ -20,6 +20,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from lsajax import objective, reward
+from lsajax._numerics import argsort
 from lsajax.agents import dqn, networks, ppo
 from lsajax.env import joint
 from lsajax.instance import Instance
@@ -218,7 +219,7 @@ def make_solver(params: Any, head: nn.Module) -> Callable[[jax.Array, Instance],
                 f"the joint head has {head.num_actions} outputs, and {K} users on {M} channels "
                 f"need {_count(math.perm(M, K))}: it must be trained for these sizes"
             )
-        order = jnp.argsort(-inst.mean_power_w)
+        order = argsort(-inst.mean_power_w)
         rows = inst_rows(inst, order)
         scale = reward.expected_random_value(rows.without_coupling())
         obs = joint.JointObservation(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from lsajax import hashing, reward, traffic
+from lsajax._numerics import argsort
 from lsajax.env import spaces as own_spaces
 from lsajax.instance import Instance
 from lsajax.sampling import slot_instance
@@ -194,7 +195,7 @@ def _strongest_first(inst: Instance) -> Instance:
     Users come as they registered, which says nothing: in an order that means something, a network
     need not learn each of K! orders by itself.
     """
-    order = jnp.argsort(jnp.where(inst.user_mask, -inst.mean_power_w, jnp.inf))
+    order = argsort(jnp.where(inst.user_mask, -inst.mean_power_w, jnp.inf))
     rows = ("user_id", "user_mask", "position_m", "mean_power_w", "weight", "min_rate_bps")
     of_users = {name: getattr(inst, name) for name in rows}
     return inst.replace(**{n: x[order] for n, x in of_users.items() if x is not None})

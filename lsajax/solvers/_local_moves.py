@@ -17,6 +17,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from lsajax import coupling, hashing, link, objective
+from lsajax._numerics import argsort
 from lsajax.instance import Instance
 from lsajax.solvers._anytime import Phase, Search
 
@@ -163,7 +164,7 @@ def begin_walk(inst: Instance, assignment: Int[Array, "users"]) -> Walk:
     holder = jnp.full(places, K, jnp.int32).at[target].set(rows, mode="drop")
     # Occupied channels and dummy places first, then idle channels that no user holds.
     closed = jnp.pad(inst.occupied, (0, places - inst.num_channels), constant_values=True)
-    free = jnp.argsort(jnp.where(holder < K, 2, jnp.where(closed, 0, 1)))
+    free = argsort(jnp.where(holder < K, 2, jnp.where(closed, 0, 1)))
     rank = jnp.cumsum(assignment < 0) - 1
     target = jnp.where(assignment < 0, free[jnp.maximum(rank, 0)], places)
     holder = holder.at[target].set(rows, mode="drop")

@@ -9,6 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int32
 
 from lsajax import objective
+from lsajax._numerics import argsort
 from lsajax.hashing import named_key
 from lsajax.instance import Instance
 from lsajax.link import check_one_slot
@@ -95,7 +96,7 @@ def _by_keys(inst: Instance, vector: Float[Array, "places"]) -> Int32[Array, "us
     # who stays unserved.
     lacking = jnp.sum(inst.user_mask) - jnp.sum(usable)
     blank = ~usable & (jnp.cumsum(~usable) <= lacking)
-    order = jnp.argsort(jnp.where(usable | blank, vector, jnp.inf))
+    order = argsort(jnp.where(usable | blank, vector, jnp.inf))
     given = order[jnp.maximum(jnp.cumsum(inst.user_mask) - 1, 0)]
     return jnp.where(inst.user_mask & usable[given], given, -1).astype(jnp.int32)
 

@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int32
 
 from lsajax import link, objective
-from lsajax._numerics import exact_sum
+from lsajax._numerics import argsort, exact_sum
 from lsajax.instance import Instance
 from lsajax.link import check_one_slot
 from lsajax.solvers.solution import Duals, Solution, Status
@@ -90,8 +90,8 @@ def _rank(inst: Instance) -> _Ranked:
     K, M = inst.num_rows, inst.num_channels
     power = jnp.where(inst.user_mask, inst.user_power_w, -1.0)
     bandwidth = jnp.where(inst.occupied, -1.0, inst.bandwidth_hz)
-    user = jnp.argsort(-power).astype(jnp.int32)
-    channel = jnp.argsort(-bandwidth).astype(jnp.int32)
+    user = argsort(-power)
+    channel = argsort(-bandwidth)
     ranks = max(K, M) + 1
     return _Ranked(
         user,

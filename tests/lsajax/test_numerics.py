@@ -57,3 +57,50 @@ def test_integers_beyond_int32_become_floats(x):
     got = _numerics.as_float(x)
     assert got.dtype == jnp.float32
     np.testing.assert_allclose(got, np.asarray(x, float), rtol=1e-7)
+
+
+NUMBERS = {
+    "floats": lambda rng: rng.normal(size=200).astype(np.float32),
+    "few values": lambda rng: rng.choice(np.float32([-1, -0.0, 0.0, 1, np.inf, -np.inf]), 200),
+    "with NaN": lambda rng: rng.choice(np.float32([np.nan, -np.nan, 2, -3e-45, np.inf]), 200),
+    "int32": lambda rng: rng.integers(-(2**31), 2**31, 200).astype(np.int32),
+    "few integers": lambda rng: rng.integers(-3, 3, 200).astype(np.int32),
+    "uint32": lambda rng: rng.integers(0, 2**32, 200).astype(np.uint32),
+    "one": lambda rng: np.float32([3]),
+    "none": lambda rng: np.float32([]),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_argsort_is_the_stable_one(name):
+    rng = np.random.default_rng(0)
+    x = np.stack([NUMBERS[name](rng) for _ in range(20)])
+    expected = np.argsort(x, axis=1, kind="stable")
+    np.testing.assert_array_equal(jax.jit(jax.vmap(_numerics.argsort))(x), expected)
+    np.testing.assert_array_equal(jax.vmap(jax.jit(_numerics.argsort))(x), expected)
+    alone = _numerics.argsort(jnp.asarray(x[0]))
+    assert alone.dtype == jnp.int32
+    np.testing.assert_array_equal(alone, expected[0])
+
+
+def test_argsort_of_float64():
+    x = np.random.default_rng(0).normal(size=50)
+    with jax.enable_x64(True):
+        got = _numerics.argsort(jnp.asarray(x))
+    assert got.dtype == jnp.int32
+    np.testing.assert_array_equal(got, np.argsort(x, kind="stable"))
+
+
+def test_argsort_lets_gradients_pass():
+    """Within a scan, under vmap, jit and reverse mode: its 64-bit words stay inside."""
+
+    def weighted(x):
+        def step(total, row):
+            return total + jnp.sum(row[_numerics.argsort(row)] * jnp.arange(row.size)), None
+
+        return jax.lax.scan(step, 0.0, x)[0]
+
+    x = np.random.default_rng(0).normal(size=(3, 4, 7)).astype(np.float32)
+    grad = jax.jit(jax.vmap(jax.grad(weighted)))(x)
+    assert grad.dtype == jnp.float32
+    np.testing.assert_array_equal(grad, np.argsort(np.argsort(x, axis=-1), axis=-1))
