@@ -19,6 +19,7 @@ from experiments import (
     code_model,
     learning,
     pages_latency,
+    pages_monte_carlo,
     pages_sentences,
     pages_training,
     recipes,
@@ -179,11 +180,6 @@ def repair_table(found: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _large(number: float) -> str:
-    """Three digits, and all of those before the point, in groups."""
-    return f"{number:,.0f}".replace(",", " ") if number >= 100 else f"{number:.3g}"
-
-
 def training_speed(record: dict[str, Any]) -> str:
     """Markdown of `benchmarks.agents`: steps per second by the number of environments."""
     table = record["table"]
@@ -191,71 +187,11 @@ def training_speed(record: dict[str, Any]) -> str:
     lines.append(f"|{'---|' * (1 + len(table))}")
     for name in next(iter(table.values())):
         cells = [
-            f"{_large(row[name]['steps_per_s'])} ({row[name]['ours_over_it']:.2g})"
+            f"{pages_monte_carlo.large(row[name]['steps_per_s'])} ({row[name]['ours_over_it']:.2g})"
             for row in table.values()
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def monte_carlo_chunks(record: dict[str, Any]) -> str:
-    """Markdown of `benchmarks.monte_carlo`: one device beside the NumPy loop."""
-    lines = ["| | K | realisations/s | NumPy, SciPy | ratio | over a copy of its bytes |"]
-    lines.append(f"|{'---|' * 6}")
-    names = {
-        "given": "given assignment",
-        "repair": "random answer, repaired",
-        "optimum": "exact optimum",
-    }
-    for row in record["table"]:
-        floor = f"{row['over_copy']:.0f}" if "over_copy" in row else "–"
-        cells = [f"{names[row['what']]}, {row['setting']}", row["users"]]
-        cells += [_large(row[name]) for name in ("per_s", "numpy_per_s", "ratio")]
-        lines.append(f"| {' | '.join(map(str, cells))} | {floor} |")
-    return "\n".join(lines) + "\n"
-
-
-def monte_carlo_engines(record: dict[str, Any]) -> str:
-    """Markdown of the same: processes, devices and Ray, and how they scale."""
-    found, weak = record["engines"], record["weak"]
-    names = {"given": "given assignment", "optimum": "exact optimum"}
-    head = [f"{names[what]}, realisations/s" for what in found] + [
-        f"weak scaling, {names[what]}" for what in weak
-    ]
-    lines = [f"| | {' | '.join(head)} |", f"|{'---|' * (1 + len(head))}"]
-    for name in found["given"]:
-        cells = [_large(values[name]) for values in found.values()]
-        cells += [f"{100 * w[name]:.0f} %" if name in w else "–" for w in weak.values()]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def monte_carlo_costs(record: dict[str, Any]) -> str:
-    """Markdown of the same: what summaries, parts and memory cost, and 10^9 realisations."""
-    overhead, memory, found = record["overhead"], record["memory"], record["engines"]
-    summaries, files = (
-        f"{middle:+.1f} % (quartiles {low:+.1f} and {high:+.1f})"
-        for low, middle, high in (overhead["summaries_percent"], overhead["files_percent"])
-    )
-    (first, early), (_, late) = memory["mib"][0], memory["mib"][-1]
-    per_core = found["optimum"]["two processes"] / 2
-    core_hours = {
-        what: 1e9 / (values["two processes"] / 2) / 3600 for what, values in found.items()
-    }
-    return (
-        f"- **Summaries and sketches** cost {summaries} beside bare chunks of a given assignment, "
-        f"the cheapest measure there is; with parts on disk of {overhead['part_s']:.1f} s each it "
-        f"is {files} in all, over {overhead['turns']} interleaved turns.\n"
-        f"- **Memory** of a study (N = M = 32, with a sketch): {early:.0f} MiB after "
-        f"{_large(first)} realisations, {late:.0f} MiB after {_large(memory['realizations'])}; "
-        f"peak {memory['peak_mib']:.0f} MiB.\n"
-        f"- **On paper**: 10^9 realisations with the exact optimum (N = M = 2000, K = 400, "
-        f"fading) at {per_core:.0f} a second and core are {_large(core_hours['optimum'])} core "
-        f"hours: on 100 nodes of 64 cores {core_hours['optimum'] / 6400:.1f} hours. Parts would "
-        f"have 16 384 realisations each, {16384 / per_core / 60:.1f} minutes of a core, which is "
-        f"what a kill costs; {_large(-(-(10**9) // 16384))} files of some kB. With a given "
-        f"assignment they are {_large(core_hours['given'])} core hours.\n"
-    )
 
 
 def shared_prompt(record: dict[str, Any]) -> str:
@@ -291,10 +227,10 @@ _PARTS: dict[str, Callable[[Any], str]] = {
     "parts": pages_training.reward_parts,
     "shared": shared_prompt,
     "levels": pages_latency.levels_table,
-    "costs": monte_carlo_costs,
+    "costs": pages_monte_carlo.costs,
     "training": training_speed,
-    "chunks": monte_carlo_chunks,
-    "engines": monte_carlo_engines,
+    "engines": pages_monte_carlo.engines,
+    "weak": pages_monte_carlo.weak_scaling,
     "paper": pages_sentences.of_the_paper,
     "leakage": pages_sentences.won_back,
 }

@@ -1,0 +1,103 @@
+"""What a Monte Carlo study costs beside its chunks: summaries, files on disk, memory."""
+
+import functools
+import multiprocessing
+import os
+import pathlib
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import lsajax as lsa
+from benchmarks.monte_carlo_cases import chunk_of, measure, scenario
+from benchmarks.timing import interleave
+from lsajax import montecarlo
+from lsajax.runs import montecarlo as on_disk
+
+
+def measure_overhead(count: int, turns: int, folder: str) -> dict[str, Any]:
+    """What summaries in memory, and parts on disk, cost beside the bare chunks: quartiles.
+
+    Single turns differ by 10 % either way, so there are many of them.
+    """
+    one, chunk = scenario("fading", 400), chunk_of("given", "fading", 400)
+    partial = functools.partial(measure, what="given")
+    key = jax.random.key(0)
+    evaluator = montecarlo.Evaluator(partial, chunk, jax.devices()[:1])
+    bare = jax.jit(montecarlo.chunk_function(partial, chunk))
+    chunks = count // chunk
+
+    def alone() -> None:
+        for index in range(chunks):
+            jax.block_until_ready(bare(key, one, jnp.uint32(index * chunk)))
+
+    def in_memory() -> None:
+        merging = montecarlo.Fold()
+        for _, values in evaluator.chunks(key, one, 0, chunks, count):
+            merging.add(montecarlo.summarise(values, sketch=True))
+        merging.result()
+
+    seeds = iter(range(10**6))
+
+    def with_files() -> None:
+        # Four parts of one device's chunks, written as a study writes them.
+        out = pathlib.Path(folder) / f"overhead-{next(seeds)}"
+        for part in on_disk.parts.cut(count, count // 4):
+            merging = montecarlo.Fold()
+            start, stop = part.first // chunk, (part.first + part.count) // chunk
+            for _, values in evaluator.chunks(key, one, start, stop, count):
+                merging.add(montecarlo.summarise(values, sketch=True))
+            on_disk.parts.write(out, "benchmark", part, merging.result(), None)
+
+    seconds = interleave({"bare": alone, "memory": in_memory, "files": with_files}, turns)
+
+    def quartiles(name: str) -> list[float]:
+        share = np.quantile(seconds[name] / seconds["bare"], (0.25, 0.5, 0.75))
+        return [float(percent) for percent in 100 * (share - 1)]
+
+    return {
+        "summaries_percent": quartiles("memory"),
+        "files_percent": quartiles("files"),
+        "part_s": float(np.median(seconds["files"]) / 4),
+        "turns": turns,
+    }
+
+
+def _remember(connection: Any, count: int) -> None:
+    """A study of many small realisations; sends its memory as it goes."""
+    small = lsa.Scenario(num_users=32, num_channels=32, num_active=24, fading=True)
+    marks: list[tuple[int, float]] = []
+
+    def resident(done: int, total: int) -> None:
+        if done * 20 // total > len(marks):
+            pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+            marks.append((done, pages * os.sysconf("SC_PAGE_SIZE") / 2**20))
+
+    start = time.perf_counter()
+    montecarlo.study(
+        jax.random.key(0),
+        small,
+        functools.partial(measure, what="given"),
+        count,
+        sketch=True,
+        progress=resident,
+    )
+    seconds = time.perf_counter() - start
+    # Not getrusage: its peak is also that of the process this one was started by.
+    status = pathlib.Path("/proc/self/status").read_text()
+    peak = int(status.split("VmHWM:")[1].split()[0]) / 2**10
+    connection.send({"mib": marks, "peak_mib": peak, "seconds": seconds, "realizations": count})
+
+
+def measure_memory(count: int) -> dict[str, Any]:
+    """Resident memory [MiB] of a process over a study, at every twentieth of it."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_remember, args=(there, count))
+    process.start()
+    found = here.recv()
+    process.join()
+    return found

@@ -1,0 +1,75 @@
+"""The tables of docs/clusters.md from what `benchmarks.monte_carlo` wrote."""
+
+from typing import Any
+
+_NAMES = {
+    "given": "given assignment",
+    "repair": "random answer, repaired",
+    "optimum": "exact optimum",
+}
+
+
+def large(number: float) -> str:
+    """Three digits, and all of those before the point, in groups."""
+    return f"{number:,.0f}".replace(",", " ") if number >= 100 else f"{number:.3g}"
+
+
+def engines(record: dict[str, Any]) -> str:
+    """Markdown: realisations per second by setting, size and where they are computed."""
+    names = list(record["table"][0]["per_s"])
+    head = ["realisations/s", "K", *names, "one device over NumPy"]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for row in record["table"]:
+        cells = [_named(row), str(row["users"])]
+        cells += [large(row["per_s"][name]) for name in names]
+        lines.append(f"| {' | '.join(cells)} | {large(row['ratio'])} |")
+    return "\n".join(lines) + "\n"
+
+
+def weak_scaling(record: dict[str, Any]) -> str:
+    """Markdown: time of one task on a CPU over that of two tasks on two."""
+    names = list(record["weak"][0]["share"])
+    lines = [f"| weak scaling | K | {' | '.join(names)} |", f"|{'---|' * (2 + len(names))}"]
+    for row in record["weak"]:
+        cells = [f"{100 * row['share'][name]:.0f} %" for name in names]
+        lines.append(f"| {_named(row)} | {row['users']} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _named(row: dict[str, Any]) -> str:
+    return f"{_NAMES[row['what']]}, {row['setting']}"
+
+
+def costs(record: dict[str, Any]) -> str:
+    """Markdown: the floor, what summaries, parts and memory cost, and 10^9 realisations."""
+    overhead, memory = record["overhead"], record["memory"]
+    summaries, files = (
+        f"{middle:+.1f} % (quartiles {low:+.1f} and {high:+.1f})"
+        for low, middle, high in (overhead["summaries_percent"], overhead["files_percent"])
+    )
+    (first, early), (_, late) = memory["mib"][0], memory["mib"][-1]
+    floor = [row["over_copy"] for row in record["table"] if "over_copy" in row]
+    per_core = {
+        row["what"]: row["per_s"]["two processes"] / 2
+        for row in record["table"]
+        if row["setting"] == "fading" and row["users"] == 400
+    }
+    core_hours = {what: 1e9 / rate / 3600 for what, rate in per_core.items()}
+    return (
+        f"- **The floor**: a given assignment takes {min(floor):.0f} to {max(floor):.0f} times one "
+        f"copy of the bytes that its networks have; drawing them is most of that.\n"
+        f"- **Summaries and sketches** cost {summaries} beside bare chunks of a given assignment, "
+        f"the cheapest measure there is; with parts on disk of {overhead['part_s']:.1f} s each it "
+        f"is {files} in all, over {overhead['turns']} interleaved turns.\n"
+        f"- **Memory** of a study (N = M = 32, with a sketch): {early:.0f} MiB after "
+        f"{large(first)} realisations, {late:.0f} MiB after {large(memory['realizations'])}; "
+        f"peak {memory['peak_mib']:.0f} MiB.\n"
+        f"- **On paper**: 10^9 realisations with the exact optimum (N = M = 2000, K = 400, "
+        f"fading) at {per_core['optimum']:.0f} a second and core are "
+        f"{large(core_hours['optimum'])} core hours: on 100 nodes of 64 cores "
+        f"{core_hours['optimum'] / 6400:.1f} hours. Parts would have 16 384 realisations each, "
+        f"{16384 / per_core['optimum'] / 60:.1f} minutes of a core, which is what a kill costs; "
+        f"{large(-(-(10**9) // 16384))} files of some kB. With repair they are "
+        f"{large(core_hours['repair'])} core hours, with a given assignment "
+        f"{large(core_hours['given'])}.\n"
+    )
