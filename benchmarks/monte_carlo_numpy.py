@@ -1,6 +1,8 @@
 """The Monte Carlo loop that a user would write: NumPy and SciPy, one realisation at a time."""
 
 import multiprocessing
+import os
+import unittest.mock
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,6 +12,8 @@ from benchmarks.simulator import repair_by_dict
 
 RADIUS_M, CARRIER_HZ, PATH_LOSS, POWER_W = 500.0, 2.4e9, 2.5, 0.2
 NOISE_W_HZ, OCCUPANCY, DELAY_S, PATHS = 4e-21, 0.1, 20e-9, 12
+
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def realisation(seed: int, users: int, channels: int, setting: str, what: str) -> float:
@@ -59,7 +63,9 @@ class Pool:
     """`multiprocessing` over the loop, with a task of some length for each process."""
 
     def __init__(self, processes: int) -> None:
-        self._pool = multiprocessing.get_context("spawn").Pool(processes)
+        # BLAS's own threads would wait for one another on the CPUs that the processes share.
+        with unittest.mock.patch.dict(os.environ, dict.fromkeys(_THREADS, "1")):
+            self._pool = multiprocessing.get_context("spawn").Pool(processes)
         self._processes = processes
 
     def __call__(self, count: int, users: int, channels: int, setting: str, what: str) -> float:
