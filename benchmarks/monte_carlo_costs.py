@@ -57,7 +57,17 @@ def measure_overhead(count: int, turns: int, folder: str) -> dict[str, Any]:
                 merging.add(montecarlo.summarise(values, sketch=True))
             on_disk.parts.write(out, "benchmark", part, merging.result(), None)
 
-    seconds = interleave({"bare": alone, "memory": in_memory, "files": with_files}, turns)
+    values = {name: np.asarray(x) for name, x in bare(key, one, jnp.uint32(0)).items()}
+
+    def summaries_alone() -> None:
+        merging = montecarlo.Fold()
+        for _ in range(chunks):
+            merging.add(montecarlo.summarise(values, sketch=True))
+
+    seconds = interleave(
+        {"bare": alone, "memory": in_memory, "files": with_files, "summaries": summaries_alone},
+        turns,
+    )
 
     def quartiles(name: str) -> list[float]:
         share = np.quantile(seconds[name] / seconds["bare"], (0.25, 0.5, 0.75))
@@ -66,6 +76,8 @@ def measure_overhead(count: int, turns: int, folder: str) -> dict[str, Any]:
     return {
         "summaries_percent": quartiles("memory"),
         "files_percent": quartiles("files"),
+        "summary_s": float(np.median(seconds["summaries"]) / chunks),
+        "chunk_s": float(np.median(seconds["bare"]) / chunks),
         "part_s": float(np.median(seconds["files"]) / 4),
         "turns": turns,
     }

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from lsajax import hashing
@@ -300,7 +300,9 @@ class Evaluator:
             key_data: jax.Array, scenario: Scenario, first: jax.Array, impl: str
         ) -> dict[str, jax.Array]:
             # The key as plain words: those may come from the host in every process.
-            return of_chunk(jax.random.wrap_key_data(key_data, impl=impl), scenario, first[0])
+            key = jax.random.wrap_key_data(key_data, impl=impl)
+            own = first + jax.lax.axis_index(AXIS).astype(jnp.uint32) * jnp.uint32(chunk)
+            return of_chunk(key, scenario, own)
 
         @functools.partial(jax.jit, static_argnames="impl")
         def of_all(
@@ -309,7 +311,7 @@ class Evaluator:
             mapped = jax.shard_map(
                 functools.partial(of_device, impl=impl),
                 mesh=self._mesh,
-                in_specs=(P(), P(), P(AXIS)),
+                in_specs=(P(), P(), P()),
                 out_specs=P(AXIS),
                 check_vma=False,  # solvers loop over what is and what is not the same everywhere
             )
@@ -341,13 +343,10 @@ class Evaluator:
             yield from self._end(*ahead, stop, realizations)
 
     def _begin(self, key: jax.Array, scenario: Scenario, at: int) -> dict[str, jax.Array]:
-        numbers = np.arange(at, at + self.width, dtype=np.int64)
         # Beyond the last realisation it may wrap: such values are never looked at.
-        first = (numbers * self.chunk % MOST).astype(np.uint32)
-        sharding = NamedSharding(self._mesh, P(AXIS))
-        placed = jax.make_array_from_callback(first.shape, sharding, lambda i: first[i])
+        first = np.uint32(at * self.chunk % MOST)
         data, impl = np.asarray(jax.random.key_data(key)), str(jax.random.key_impl(key))
-        return self._of_all(data, scenario, placed, impl=impl)
+        return self._of_all(data, scenario, first, impl=impl)
 
     def _end(
         self, at: int, values: dict[str, jax.Array], stop: int, realizations: int
