@@ -8,7 +8,6 @@ import time
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import lsajax as lsa
@@ -32,9 +31,9 @@ def measure_overhead(count: int, turns: int, folder: str) -> dict[str, Any]:
 
     def alone() -> None:
         # One ahead, as a study has it: else waiting would count as its gain.
-        ahead = bare(key, one, jnp.uint32(0))
+        ahead = bare(key, one, np.uint32(0))
         for index in range(1, chunks):
-            begun = bare(key, one, jnp.uint32(index * chunk))
+            begun = bare(key, one, np.uint32(index * chunk))
             jax.block_until_ready(ahead)
             ahead = begun
         jax.block_until_ready(ahead)
@@ -57,7 +56,7 @@ def measure_overhead(count: int, turns: int, folder: str) -> dict[str, Any]:
                 merging.add(montecarlo.summarise(values, sketch=True))
             on_disk.parts.write(out, "benchmark", part, merging.result(), None)
 
-    values = {name: np.asarray(x) for name, x in bare(key, one, jnp.uint32(0)).items()}
+    values = {name: np.asarray(x) for name, x in bare(key, one, np.uint32(0)).items()}
 
     def summaries_alone() -> None:
         merging = montecarlo.Fold()

@@ -82,8 +82,8 @@ def measure_engines(
 ) -> dict[str, Any]:
     """Realisations per second by engine, medians of the turns, and ratios of each turn.
 
-    Of studies on disk what a study of one chunk takes is subtracted: tracing it, its record, a
-    chunk to see how long one takes.
+    Of studies on disk what a study of two chunks takes is subtracted: tracing it, its record, a
+    chunk to see how long one takes. Two, for two devices or processes do both in the time of one.
     """
     count, pooled = case.chunks * case.chunk, 2 * case.loops
     calls: dict[str, Callable[[], Any]] = {
@@ -92,11 +92,11 @@ def measure_engines(
     }
     for name, engine in opened.items():
         calls[name] = functools.partial(case.on_disk, engine, folder, case.chunks)
-        calls[f"start of {name}"] = functools.partial(case.on_disk, engine, folder, 1)
+        calls[f"start of {name}"] = functools.partial(case.on_disk, engine, folder, 2)
     calls["NumPy loop"] = lambda: case.numpy_loop(case.loops)
     calls["multiprocessing"] = lambda: pool(pooled, case.users, CHANNELS, case.setting, case.what)
     if case.what == "given":
-        calls["copy"] = _copy(case)
+        calls |= _floors(case)
     seconds = interleave(calls, turns)
     per_s = {
         "one device": count / np.median(seconds["one device"]),
@@ -104,7 +104,7 @@ def measure_engines(
     }
     for name in opened:
         taken = np.median(seconds[name]) - np.median(seconds[f"start of {name}"])
-        per_s[name] = (count - case.chunk) / taken
+        per_s[name] = (count - 2 * case.chunk) / taken
     per_s["NumPy loop"] = case.loops / np.median(seconds["NumPy loop"])
     per_s["multiprocessing"] = pooled / np.median(seconds["multiprocessing"])
     found: dict[str, Any] = {
@@ -113,18 +113,23 @@ def measure_engines(
         "chunk": case.chunk,
         "realizations": count,
     }
-    if "copy" in seconds:
-        found["over_copy"] = ratio(seconds["one device"], seconds["copy"]) / case.chunks
-    return found
+    if case.what == "given":
+        per_chunk = seconds["one device"] / case.chunks
+        found["over_copy"] = ratio(per_chunk, seconds["copy"])
+        found["over_gather"] = ratio(per_chunk, seconds["gather"])
+        found["gather_per_s"] = float(case.chunk / np.median(seconds["gather"]))
+        found["copy_per_s"] = float(case.chunk / np.median(seconds["copy"]))
+    return {**found, "seconds": {name: list(map(float, s)) for name, s in seconds.items()}}
 
 
-def _copy(case: Case) -> Callable[[], None]:
-    """The floor: one read and one write of the bytes that a chunk's instances have."""
+def _floors(case: Case) -> dict[str, Callable[[], Any]]:
+    """A chunk of networks drawn beforehand: their throughput alone, and a copy of their bytes."""
     sample = jax.jit(jax.vmap(lambda key: lsa.sample_instance(key, case.scenario)))
-    batch = jax.tree.leaves(sample(jax.random.split(jax.random.key(0), case.chunk)))
-    source = np.ones(sum(leaf.nbytes for leaf in batch) // 4, np.float32)
+    batch = sample(jax.random.split(jax.random.key(0), case.chunk))
+    value = jax.jit(jax.vmap(functools.partial(case.measure, jax.random.key(0))))
+    source = np.ones(sum(leaf.nbytes for leaf in jax.tree.leaves(batch)) // 4, np.float32)
     target = np.empty_like(source)
-    return lambda: np.copyto(target, source)
+    return {"gather": lambda: value(batch), "copy": lambda: np.copyto(target, source)}
 
 
 @functools.cache

@@ -17,12 +17,15 @@ def large(number: float) -> str:
 def engines(record: dict[str, Any]) -> str:
     """Markdown: realisations per second by setting, size and where they are computed."""
     names = list(record["table"][0]["per_s"])
-    head = ["realisations/s", "K", *names, "one device over NumPy"]
+    head = ["realisations/s", "K", *names, "one device over NumPy loop"]
+    head.append("two processes over multiprocessing")
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for row in record["table"]:
         cells = [_named(row), str(row["users"])]
         cells += [large(row["per_s"][name]) for name in names]
-        lines.append(f"| {' | '.join(cells)} | {large(row['ratio'])} |")
+        cells.append(large(row["ratio"]))
+        cells.append(large(row["per_s"]["two processes"] / row["per_s"]["multiprocessing"]))
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -40,6 +43,11 @@ def _named(row: dict[str, Any]) -> str:
     return f"{_NAMES[row['what']]}, {row['setting']}"
 
 
+def _range(rows: list[dict[str, Any]], name: str) -> str:
+    values = [row[name] for row in rows]
+    return f"{large(min(values))} to {large(max(values))}"
+
+
 def costs(record: dict[str, Any]) -> str:
     """Markdown: the floor, what summaries, parts and memory cost, and 10^9 realisations."""
     overhead, memory = record["overhead"], record["memory"]
@@ -48,7 +56,7 @@ def costs(record: dict[str, Any]) -> str:
         for low, middle, high in (overhead["summaries_percent"], overhead["files_percent"])
     )
     (first, early), (_, late) = memory["mib"][0], memory["mib"][-1]
-    floor = [row["over_copy"] for row in record["table"] if "over_copy" in row]
+    given = [row for row in record["table"] if row["what"] == "given"]
     per_core = {
         row["what"]: row["per_s"]["two processes"] / 2
         for row in record["table"]
@@ -56,8 +64,10 @@ def costs(record: dict[str, Any]) -> str:
     }
     core_hours = {what: 1e9 / rate / 3600 for what, rate in per_core.items()}
     return (
-        f"- **The floor**: a given assignment takes {min(floor):.0f} to {max(floor):.0f} times one "
-        f"copy of the bytes that its networks have; drawing them is most of that.\n"
+        f"- **The floor** of a given assignment: with networks drawn beforehand it is "
+        f"{_range(given, 'gather_per_s')} realisations a second, one copy of their bytes "
+        f"{_range(given, 'copy_per_s')}. Drawn anew they take {_range(given, 'over_gather')} times "
+        f"as long as the first and {_range(given, 'over_copy')} times as long as the second.\n"
         f"- **Summaries and sketches** cost {summaries} beside bare chunks of a given assignment, "
         f"the cheapest measure there is; with parts on disk of {overhead['part_s']:.1f} s each it "
         f"is {files} in all, over {overhead['turns']} interleaved turns. Timed alone, a summary "
@@ -70,8 +80,9 @@ def costs(record: dict[str, Any]) -> str:
         f"- **On paper**: 10^9 realisations with the exact optimum (N = M = 2000, K = 400, "
         f"fading) at {per_core['optimum']:.0f} a second and core are "
         f"{large(core_hours['optimum'])} core hours: on 100 nodes of 64 cores "
-        f"{core_hours['optimum'] / 6400:.1f} hours. Parts would have 16 384 realisations each, "
-        f"{16384 / per_core['optimum'] / 60:.1f} minutes of a core, which is what a kill costs; "
+        f"{core_hours['optimum'] / 6400:.1f} hours, were 64 cores of a node 32 times these two. "
+        f"Parts would have 16 384 realisations each, {16384 / per_core['optimum'] / 60:.1f} "
+        f"minutes of a core, which is what a kill costs; "
         f"{large(-(-(10**9) // 16384))} files of some kB. With repair they are "
         f"{large(core_hours['repair'])} core hours, with a given assignment "
         f"{large(core_hours['given'])}.\n"

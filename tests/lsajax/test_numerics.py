@@ -63,6 +63,7 @@ NUMBERS = {
     "floats": lambda rng: rng.normal(size=200).astype(np.float32),
     "few values": lambda rng: rng.choice(np.float32([-1, -0.0, 0.0, 1, np.inf, -np.inf]), 200),
     "with NaN": lambda rng: rng.choice(np.float32([np.nan, -np.nan, 2, -3e-45, np.inf]), 200),
+    "near 0": lambda rng: rng.choice(np.float32([1e-38, -1e-38, 1.2e-38, -0.0, 0.0]), 200),
     "int32": lambda rng: rng.integers(-(2**31), 2**31, 200).astype(np.int32),
     "few integers": lambda rng: rng.integers(-3, 3, 200).astype(np.int32),
     "uint32": lambda rng: rng.integers(0, 2**32, 200).astype(np.uint32),
