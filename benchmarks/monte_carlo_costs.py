@@ -14,6 +14,7 @@ import lsajax as lsa
 from benchmarks.monte_carlo_cases import chunk_of, measure, scenario
 from benchmarks.timing import interleave
 from lsajax import montecarlo
+from lsajax.accumulators import Summaries
 from lsajax.runs import montecarlo as on_disk
 
 
@@ -58,15 +59,21 @@ def measure_overhead(count: int, turns: int, folder: str) -> dict[str, Any]:
 
     values = {name: np.asarray(x) for name, x in bare(key, one, np.uint32(0)).items()}
 
-    def summaries_alone() -> None:
+    def summaries_alone() -> Summaries:
         merging = montecarlo.Fold()
         for _ in range(chunks):
             merging.add(montecarlo.summarise(values, sketch=True))
+        return merging.result()
 
-    seconds = interleave(
-        {"bare": alone, "memory": in_memory, "files": with_files, "summaries": summaries_alone},
-        turns,
-    )
+    merged, folders = summaries_alone(), iter(range(10**6))
+    whole = on_disk.parts.Part(0, 0, count)
+
+    def one_file() -> None:
+        out = pathlib.Path(folder) / f"file-{next(folders)}"
+        on_disk.parts.write(out, "benchmark", whole, merged, None)
+
+    calls = {"bare": alone, "memory": in_memory, "files": with_files}
+    seconds = interleave(calls | {"summaries": summaries_alone, "file": one_file}, turns)
 
     def quartiles(name: str) -> list[float]:
         share = np.quantile(seconds[name] / seconds["bare"], (0.25, 0.5, 0.75))
@@ -76,6 +83,7 @@ def measure_overhead(count: int, turns: int, folder: str) -> dict[str, Any]:
         "summaries_percent": quartiles("memory"),
         "files_percent": quartiles("files"),
         "summary_s": float(np.median(seconds["summaries"]) / chunks),
+        "file_s": float(np.median(seconds["file"])),
         "chunk_s": float(np.median(seconds["bare"]) / chunks),
         "part_s": float(np.median(seconds["files"]) / 4),
         "turns": turns,

@@ -20,6 +20,10 @@ from lsajax import montecarlo
 from lsajax.runs import montecarlo as on_disk
 from lsajax.runs.cli import Unavailable
 
+START = 8
+"""Chunks of the study that is subtracted: its parts deal out evenly over two CPUs, as those of
+multiples of it do. With fewer a device or a process would wait or compute in vain."""
+
 
 @contextlib.contextmanager
 def engines(with_ray: bool) -> Iterator[dict[str, Any]]:
@@ -47,9 +51,8 @@ class Case:
             devices: montecarlo.Evaluator(self.measure, self.chunk, jax.devices()[:devices])
             for devices in (1, 2)
         }
-        # In eights, so that parts of a study deal out evenly.
         each = self._seconds_of(lambda: self.on_devices(1, 1))
-        self.chunks = 8 * max(1, round(seconds / each / 8))
+        self.chunks = START * max(2, round(seconds / each / START))
         self.loops = max(1, round(1.0 / self._seconds_of(lambda: self.numpy_loop(1))))
 
     @staticmethod
@@ -65,7 +68,7 @@ class Case:
         for _ in self._on[devices].chunks(jax.random.key(0), self.scenario, 0, chunks, count):
             pass
 
-    def on_disk(self, engine: Any, folder: str, chunks: int) -> None:
+    def study_on_disk(self, engine: Any, folder: str, chunks: int) -> None:
         """A study on disk, by an engine that stays open: new each time, since its folder is."""
         out = pathlib.Path(tempfile.mkdtemp(dir=folder)) / "study"
         job = on_disk.Job.of(out, jax.random.key(0), self.scenario, self.measure)
@@ -82,8 +85,8 @@ def measure_engines(
 ) -> dict[str, Any]:
     """Realisations per second by engine, medians of the turns, and ratios of each turn.
 
-    Of studies on disk what a study of two chunks takes is subtracted: tracing it, its record, a
-    chunk to see how long one takes. Two, for two devices or processes do both in the time of one.
+    Of studies on disk what one of START chunks takes is subtracted: tracing it, its record, a
+    chunk to see how long one takes.
     """
     count, pooled = case.chunks * case.chunk, 2 * case.loops
     calls: dict[str, Callable[[], Any]] = {
@@ -91,8 +94,8 @@ def measure_engines(
         "two devices": lambda: case.on_devices(2, case.chunks),
     }
     for name, engine in opened.items():
-        calls[name] = functools.partial(case.on_disk, engine, folder, case.chunks)
-        calls[f"start of {name}"] = functools.partial(case.on_disk, engine, folder, 2)
+        calls[name] = functools.partial(case.study_on_disk, engine, folder, case.chunks)
+        calls[f"start of {name}"] = functools.partial(case.study_on_disk, engine, folder, START)
     calls["NumPy loop"] = lambda: case.numpy_loop(case.loops)
     calls["multiprocessing"] = lambda: pool(pooled, case.users, CHANNELS, case.setting, case.what)
     if case.what == "given":
@@ -104,7 +107,7 @@ def measure_engines(
     }
     for name in opened:
         taken = np.median(seconds[name]) - np.median(seconds[f"start of {name}"])
-        per_s[name] = (count - 2 * case.chunk) / taken
+        per_s[name] = (count - START * case.chunk) / taken
     per_s["NumPy loop"] = case.loops / np.median(seconds["NumPy loop"])
     per_s["multiprocessing"] = pooled / np.median(seconds["multiprocessing"])
     found: dict[str, Any] = {

@@ -333,20 +333,17 @@ class Evaluator:
             Index after the last realisation so far, and the values [up to chunk, ...] of a chunk:
             those of realisations beyond `realizations` are left out.
         """
+        data, impl = np.asarray(jax.random.key_data(key)), str(jax.random.key_impl(key))
         ahead = None
         for at in range(start, stop, self.width):
-            begun = at, self._begin(key, scenario, at)
+            # Beyond the last realisation it may wrap: such values are never looked at.
+            first = np.uint32(at * self.chunk % MOST)
+            begun = at, self._of_all(data, scenario, first, impl=impl)
             if ahead is not None:
                 yield from self._end(*ahead, stop, realizations)
             ahead = begun
         if ahead is not None:
             yield from self._end(*ahead, stop, realizations)
-
-    def _begin(self, key: jax.Array, scenario: Scenario, at: int) -> dict[str, jax.Array]:
-        # Beyond the last realisation it may wrap: such values are never looked at.
-        first = np.uint32(at * self.chunk % MOST)
-        data, impl = np.asarray(jax.random.key_data(key)), str(jax.random.key_impl(key))
-        return self._of_all(data, scenario, first, impl=impl)
 
     def _end(
         self, at: int, values: dict[str, jax.Array], stop: int, realizations: int
