@@ -84,7 +84,7 @@ def main(config: Config) -> None:
         found = measure_cases(config.quick, turns, opened, pool)
     # After the engines are closed: their processes take some of the machine even when idle.
     with tempfile.TemporaryDirectory() as folder:
-        size, count = (2**14, turns) if config.quick else (2**17, 41)
+        size, count = (2**13, turns) if config.quick else (2**15, 121)
         overhead = monte_carlo_costs.measure_overhead(size, count, folder)
     for name in ("summaries", "files"):
         low, middle, high = overhead[f"{name}_percent"]
