@@ -2,8 +2,8 @@
 
 `python -m benchmarks.monte_carlo [--quick]` prints realisations per second and writes them as JSON
 with a figure: each setting and size on devices, processes and Ray, beside the loop and
-`multiprocessing` over it; twice the work on twice the processes; what chunks and files cost;
-memory over a million realisations.
+`multiprocessing` over it; twice the work on twice the processes. What chunks, files and memory cost
+is in `benchmarks.monte_carlo_costs`.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import tyro
 
-from benchmarks import monte_carlo_costs, monte_carlo_numpy
+from benchmarks import monte_carlo_numpy
 from benchmarks.monte_carlo_cases import CASES, CHANNELS
 from benchmarks.monte_carlo_engines import Case, engines, measure_engines, measure_weak
 from benchmarks.timing import write
@@ -26,7 +26,7 @@ class Config:
     """The Monte Carlo benchmark.
 
     Args:
-        quick: shorter turns, K = 400 alone, fewer realisations.
+        quick: shorter turns, K = 400 alone.
         ray: measure a Ray cluster on this machine too, where Ray is installed.
         out: file of the JSON; the figure is written beside it.
     """
@@ -82,21 +82,7 @@ def main(config: Config) -> None:
         opened = stack.enter_context(engines(config.ray))
         pool = stack.enter_context(contextlib.closing(monte_carlo_numpy.Pool(2)))
         found = measure_cases(config.quick, turns, opened, pool)
-    # After the engines are closed: their processes take some of the machine even when idle.
-    with tempfile.TemporaryDirectory() as folder:
-        size, count = (2**13, turns) if config.quick else (2**15, 121)
-        overhead = monte_carlo_costs.measure_overhead(size, count, folder)
-    for name in ("summaries", "files"):
-        low, middle, high = overhead[f"{name}_percent"]
-        print(f"beside bare chunks, {name}: {middle:+.1f} % (quartiles {low:+.1f}, {high:+.1f})")
-    memory = monte_carlo_costs.measure_memory(10**5 if config.quick else 10**6)
-    (_, early), (_, late) = memory["mib"][0], memory["mib"][-1]
-    print(
-        f"memory: {early:.0f} MiB after a twentieth of {memory['realizations']} realisations, "
-        f"{late:.0f} MiB at the end, peak {memory['peak_mib']:.0f} MiB ({memory['seconds']:.0f} s)"
-    )
-    record = {"turns": turns, **found, "overhead": overhead, "memory": memory}
-    write(config.out, {**record, "channels": CHANNELS})
+    write(config.out, {"turns": turns, **found, "channels": CHANNELS})
     figure(found["table"], config.out)
 
 

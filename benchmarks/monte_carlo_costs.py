@@ -1,21 +1,40 @@
-"""What a Monte Carlo study costs beside its chunks: summaries, files on disk, memory."""
+"""What a Monte Carlo study costs beside its chunks: summaries, files on disk, memory.
 
+`python -m benchmarks.monte_carlo_costs [--quick]` prints it and writes it as JSON.
+"""
+
+import dataclasses
 import functools
 import multiprocessing
 import os
 import pathlib
+import tempfile
 import time
 from typing import Any
 
 import jax
 import numpy as np
+import tyro
 
 import lsajax as lsa
 from benchmarks.monte_carlo_cases import chunk_of, measure, scenario
-from benchmarks.timing import interleave
+from benchmarks.timing import interleave, write
 from lsajax import montecarlo
-from lsajax.accumulators import Summaries
+from lsajax.accumulators import Accumulator, Summaries
 from lsajax.runs import montecarlo as on_disk
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What a Monte Carlo study costs beside its chunks.
+
+    Args:
+        quick: fewer turns and realisations.
+        out: file of the JSON.
+    """
+
+    quick: bool = False
+    out: pathlib.Path = pathlib.Path("results/benchmarks/monte_carlo_costs.json")
 
 
 def measure_overhead(count: int, turns: int, folder: str) -> dict[str, Any]:
@@ -41,9 +60,9 @@ def measure_overhead(count: int, turns: int, folder: str) -> dict[str, Any]:
         jax.block_until_ready(ahead)
 
     def in_memory() -> None:
-        merging = montecarlo.Fold()
+        merging = Accumulator(sketch=True)
         for _, values in evaluator.chunks(key, one, 0, chunks, count):
-            merging.add(montecarlo.summarise(values, sketch=True))
+            merging.add(values)
         merging.result()
 
     whole = on_disk.parts.Part(0, 0, count)
@@ -52,17 +71,17 @@ def measure_overhead(count: int, turns: int, folder: str) -> dict[str, Any]:
     def with_files() -> None:
         # One part of one device's chunks, written as a study writes it.
         out = pathlib.Path(folder) / f"study-{next(seeds)}"
-        merging = montecarlo.Fold()
+        merging = Accumulator(sketch=True)
         for _, values in evaluator.chunks(key, one, 0, chunks, count):
-            merging.add(montecarlo.summarise(values, sketch=True))
+            merging.add(values)
         on_disk.parts.write(out, "benchmark", whole, merging.result(), None)
 
-    values = {name: np.asarray(x) for name, x in bare(key, one, np.uint32(0)).items()}
+    every = [values for _, values in evaluator.chunks(key, one, 0, chunks, count)]
 
     def summaries_alone() -> Summaries:
-        merging = montecarlo.Fold()
-        for _ in range(chunks):
-            merging.add(montecarlo.summarise(values, sketch=True))
+        merging = Accumulator(sketch=True)
+        for values in every:
+            merging.add(values)
         return merging.result()
 
     merged = summaries_alone()
@@ -124,3 +143,24 @@ def measure_memory(count: int) -> dict[str, Any]:
     found = here.recv()
     process.join()
     return found
+
+
+def main(config: Config) -> None:
+    """Measures, prints and writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        size, turns = (2**13, 3) if config.quick else (2**15, 121)
+        overhead = measure_overhead(size, turns, folder)
+    for name in ("summaries", "files"):
+        low, middle, high = overhead[f"{name}_percent"]
+        print(f"beside bare chunks, {name}: {middle:+.1f} % (quartiles {low:+.1f}, {high:+.1f})")
+    memory = measure_memory(10**5 if config.quick else 10**6)
+    (_, early), (_, late) = memory["mib"][0], memory["mib"][-1]
+    print(
+        f"memory: {early:.0f} MiB after a twentieth of {memory['realizations']} realisations, "
+        f"{late:.0f} MiB at the end, peak {memory['peak_mib']:.0f} MiB ({memory['seconds']:.0f} s)"
+    )
+    write(config.out, {"overhead": overhead, "memory": memory})
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config, prog="python -m benchmarks.monte_carlo_costs", description=__doc__))

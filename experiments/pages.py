@@ -230,6 +230,7 @@ _PARTS: dict[str, Callable[[Any], str]] = {
     "costs": pages_monte_carlo.costs,
     "training": training_speed,
     "engines": pages_monte_carlo.engines,
+    "overhead": pages_monte_carlo.overhead,
     "weak": pages_monte_carlo.weak_scaling,
     "paper": pages_sentences.of_the_paper,
     "leakage": pages_sentences.won_back,

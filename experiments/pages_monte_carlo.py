@@ -1,4 +1,4 @@
-"""The tables of docs/clusters.md from what `benchmarks.monte_carlo` wrote."""
+"""The tables of docs/clusters.md from what `benchmarks.monte_carlo`, and `…_costs`, wrote."""
 
 from typing import Any
 
@@ -49,13 +49,7 @@ def _range(rows: list[dict[str, Any]], name: str) -> str:
 
 
 def costs(record: dict[str, Any]) -> str:
-    """Markdown: the floor, what summaries, parts and memory cost, and 10^9 realisations."""
-    overhead, memory = record["overhead"], record["memory"]
-    summaries, files = (
-        f"{middle:+.1f} % (quartiles {low:+.1f} and {high:+.1f})"
-        for low, middle, high in (overhead["summaries_percent"], overhead["files_percent"])
-    )
-    (first, early), (_, late) = memory["mib"][0], memory["mib"][-1]
+    """Markdown: the floor, and 10^9 realisations on paper."""
     given = [row for row in record["table"] if row["what"] == "given"]
     per_core = {
         row["what"]: row["per_s"]["two processes"] / 2
@@ -68,16 +62,6 @@ def costs(record: dict[str, Any]) -> str:
         f"{_range(given, 'gather_per_s')} realisations a second, one copy of their bytes "
         f"{_range(given, 'copy_per_s')}. Drawn anew they take {_range(given, 'over_gather')} times "
         f"as long as the first and {_range(given, 'over_copy')} times as long as the second.\n"
-        f"- **Summaries and sketches** cost {summaries} beside bare chunks of a given assignment, "
-        f"the cheapest measure there is; with parts on disk of {overhead['part_s']:.1f} s each it "
-        f"is {files} in all, over {overhead['turns']} interleaved turns. Timed alone, a summary "
-        f"with its sketch takes {1e6 * overhead['summary_s']:.0f} µs of a chunk's "
-        f"{1e3 * overhead['chunk_s']:.1f} ms: "
-        f"{100 * overhead['summary_s'] / overhead['chunk_s']:.1f} %; "
-        f"writing a part {1e3 * overhead['file_s']:.1f} ms of some 20 s.\n"
-        f"- **Memory** of a study (N = M = 32, with a sketch): {early:.0f} MiB after "
-        f"{large(first)} realisations, {late:.0f} MiB after {large(memory['realizations'])}; "
-        f"peak {memory['peak_mib']:.0f} MiB.\n"
         f"- **On paper**: 10^9 realisations with the exact optimum (N = M = 2000, K = 400, "
         f"fading) at {per_core['optimum']:.0f} a second and core are "
         f"{large(core_hours['optimum'])} core hours: on 100 nodes of 64 cores "
@@ -87,4 +71,26 @@ def costs(record: dict[str, Any]) -> str:
         f"{large(-(-(10**9) // 16384))} files of some kB. With repair they are "
         f"{large(core_hours['repair'])} core hours, with a given assignment "
         f"{large(core_hours['given'])}.\n"
+    )
+
+
+def overhead(record: dict[str, Any]) -> str:
+    """Markdown: what summaries, parts and memory cost."""
+    extra, memory = record["overhead"], record["memory"]
+    summaries, files = (
+        f"{middle:+.1f} % (quartiles {low:+.1f} and {high:+.1f})"
+        for low, middle, high in (extra["summaries_percent"], extra["files_percent"])
+    )
+    (first, early), (_, late) = memory["mib"][0], memory["mib"][-1]
+    return (
+        f"- **Summaries and sketches** cost {summaries} beside bare chunks of a given assignment, "
+        f"the cheapest measure there is; with parts on disk of {extra['part_s']:.1f} s each it "
+        f"is {files} in all, over {extra['turns']} interleaved turns. Timed alone, a summary "
+        f"with its sketch takes {1e6 * extra['summary_s']:.0f} µs of a chunk's "
+        f"{1e3 * extra['chunk_s']:.1f} ms: "
+        f"{100 * extra['summary_s'] / extra['chunk_s']:.1f} %; "
+        f"writing a part {1e3 * extra['file_s']:.1f} ms of some 20 s.\n"
+        f"- **Memory** of a study (N = M = 32, with a sketch): {early:.0f} MiB after "
+        f"{large(first)} realisations, {late:.0f} MiB after {large(memory['realizations'])}; "
+        f"peak {memory['peak_mib']:.0f} MiB.\n"
     )

@@ -241,3 +241,53 @@ def fold(summaries: Iterable[Summaries]) -> Summaries:
     for one in summaries:
         tree.add(one)
     return tree.result()
+
+
+class Accumulator:
+    """Summaries of values that come chunk by chunk: moments by `Fold`, one sketch of each value.
+
+    Sketches add up exactly in any order, and one of many values costs less than many of few: the
+    values of some chunks wait for it.
+
+    Args:
+        sketch: whether to keep sketches.
+    """
+
+    WAITING = 2**16
+    """Numbers of a value that wait at most, beside those of a chunk."""
+
+    def __init__(self, sketch: bool) -> None:
+        self._sketch = sketch
+        self._moments = Fold()
+        self._waiting: dict[str, list[np.ndarray]] = {}
+        self._sketches: dict[str, Sketch] = {}
+
+    def add(self, values: dict[str, np.ndarray]) -> None:
+        """The next chunk: values [realizations, ...] by name."""
+        self._moments.add({name: Summary.of(one, sketch=False) for name, one in values.items()})
+        if not self._sketch:
+            return
+        for name, one in values.items():
+            waiting = self._waiting.setdefault(name, [])
+            waiting.append(one)
+            if len(waiting) * one.size >= self.WAITING:
+                self._empty(name)
+
+    def _empty(self, name: str) -> None:
+        waiting = self._waiting.pop(name, [])
+        if waiting:
+            new = Sketch.of(np.concatenate(waiting))
+            old = self._sketches.get(name)
+            self._sketches[name] = new if old is None else old.merge(new)
+
+    def result(self) -> Summaries:
+        """Of all so far; empty of none."""
+        moments = self._moments.result()
+        if not self._sketch:
+            return moments
+        for name in moments:
+            self._empty(name)
+        return {
+            name: dataclasses.replace(one, sketch=self._sketches[name])
+            for name, one in moments.items()
+        }

@@ -27,7 +27,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from lsajax import hashing
-from lsajax.accumulators import Fold, Summaries, Summary
+from lsajax.accumulators import Accumulator, Summaries
 from lsajax.instance import Instance
 from lsajax.sampling import sample_instance
 from lsajax.scenario import Scenario
@@ -165,10 +165,10 @@ def _in_memory(
     rows: bool,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Summaries, Values]:
-    merging, kept = Fold(), []
+    merging, kept = Accumulator(sketch), []
     chunks = -(-realizations // evaluator.chunk)
     for done, values in evaluator.chunks(key, scenario, 0, chunks, realizations):
-        merging.add(summarise(values, sketch))
+        merging.add(values)
         if rows:
             kept.append(values)
         if progress is not None:
@@ -273,11 +273,6 @@ def default_chunk(scenario: Scenario, measure: Measure) -> int:
 
 def _lowered(key: jax.Array, scenario: Scenario, measure: Measure, chunk: int) -> Any:
     return jax.jit(chunk_function(measure, chunk)).lower(key, scenario, jnp.uint32(0))
-
-
-def summarise(values: Values, sketch: bool) -> dict[str, Summary]:
-    """Summaries of the values of a chunk."""
-    return {name: Summary.of(value, sketch) for name, value in values.items()}
 
 
 class Evaluator:

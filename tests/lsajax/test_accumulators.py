@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lsajax.accumulators import SKETCH_ERROR, Fold, Sketch, Summary, fold
+from lsajax.accumulators import SKETCH_ERROR, Accumulator, Fold, Sketch, Summary, fold
 
 ROOT = np.random.default_rng(0)
 
@@ -63,6 +63,23 @@ def test_runs_of_a_power_of_two_may_be_merged_beforehand(count, height, seed):
     size = 2**height
     parts = [fold(chunks[i : i + size]) for i in range(0, count, size)]
     assert same(fold(parts), fold(chunks))
+
+
+@pytest.mark.parametrize("sketch", [False, True])
+@pytest.mark.parametrize("waiting", [1, 40, 2**16])
+def test_values_that_wait_for_their_sketch_are_in_it(sketch, waiting, monkeypatch):
+    monkeypatch.setattr(Accumulator, "WAITING", waiting)
+    numbers = np.random.default_rng(3).lognormal(size=(13, 8, 2)).astype(np.float32)
+    numbers[2, 3] = np.nan
+    chunks = [{"x": one, "whole": np.arange(8)} for one in numbers]
+    chunks[-1] = {name: value[:5] for name, value in chunks[-1].items()}
+    running = Accumulator(sketch)
+    assert running.result() == {}
+    for number, chunk in enumerate(chunks, 1):
+        running.add(chunk)
+        if number in (6, 7, 13):  # to look at it changes nothing
+            each = ({n: Summary.of(v, sketch) for n, v in one.items()} for one in chunks[:number])
+            assert same(running.result(), fold(each))
 
 
 def test_the_order_alone_makes_the_bits():

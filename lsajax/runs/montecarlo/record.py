@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lsajax import montecarlo
-from lsajax.accumulators import Fold
+from lsajax.accumulators import Accumulator
 from lsajax.montecarlo import Evaluator, Measure, Output
 from lsajax.runs import provenance
 from lsajax.runs.folder import BadRun
@@ -188,14 +188,14 @@ def compute(task: Task) -> Part:
     jax.config.update("jax_enable_x64", job.x64)
     if parts.place(job.folder, part) is not None:
         return part
-    merging = Fold()
+    merging = Accumulator(job.sketch)
     start, stop = part.first // chunk, -(-(part.first + part.count) // chunk)
 
     def values() -> Iterator[montecarlo.Values]:
         evaluator = _evaluator(job.measure, chunk)
         end = part.first + part.count
         for _, found in evaluator.chunks(job.key, job.scenario, start, stop, end):
-            merging.add(montecarlo.summarise(found, job.sketch))
+            merging.add(found)
             yield found
 
     rows = None

@@ -14,6 +14,7 @@ import pytest
 
 import lsajax as lsa
 from lsajax import montecarlo
+from lsajax.accumulators import Summary
 from lsajax.runs import montecarlo as on_disk
 from lsajax.runs.folder import BadRun
 from lsajax.runs.montecarlo import driver, parts, record
@@ -292,7 +293,7 @@ def test_tables_hold_summaries_of_any_shape():
     rng = np.random.default_rng(0)
     values = {"a": rng.normal(size=9), "b.c": rng.normal(size=(9, 2, 3)), "empty": np.zeros((9, 1))}
     for sketch in (False, True):
-        summaries = {n: montecarlo.summarise({n: v}, sketch)[n] for n, v in values.items()}
+        summaries = {name: Summary.of(value, sketch) for name, value in values.items()}
         again = parts.summaries_of(parts.table_of(summaries))
         assert list(again) == list(values)
         assert jax.tree.structure(again) == jax.tree.structure(summaries)
