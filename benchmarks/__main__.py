@@ -6,6 +6,7 @@ import sys
 NAMES = (
     "simulator",
     "monte_carlo",
+    "monte_carlo_costs",
     "assignment",
     "duals",
     "qap",

@@ -83,13 +83,13 @@ def overhead(record: dict[str, Any]) -> str:
     )
     (first, early), (_, late) = memory["mib"][0], memory["mib"][-1]
     return (
-        f"- **Summaries and sketches** cost {summaries} beside bare chunks of a given assignment, "
-        f"the cheapest measure there is; with parts on disk of {extra['part_s']:.1f} s each it "
-        f"is {files} in all, over {extra['turns']} interleaved turns. Timed alone, a summary "
-        f"with its sketch takes {1e6 * extra['summary_s']:.0f} µs of a chunk's "
-        f"{1e3 * extra['chunk_s']:.1f} ms: "
-        f"{100 * extra['summary_s'] / extra['chunk_s']:.1f} %; "
-        f"writing a part {1e3 * extra['file_s']:.1f} ms of some 20 s.\n"
+        f"- **A study in memory**, with summaries and sketches, costs {summaries} beside bare "
+        f"chunks of a given assignment, the cheapest measure there is; with parts on disk of "
+        f"{extra['part_s']:.1f} s each it is {files} in all, over {extra['turns']} interleaved "
+        f"turns. Of that the summary with its sketch, timed alone, is "
+        f"{1e6 * extra['summary_s']:.0f} µs of a chunk's {1e3 * extra['chunk_s']:.1f} ms, "
+        f"{100 * extra['summary_s'] / extra['chunk_s']:.1f} %; writing a part takes "
+        f"{1e3 * extra['file_s']:.1f} ms, and a part has some 20 s.\n"
         f"- **Memory** of a study (N = M = 32, with a sketch): {early:.0f} MiB after "
         f"{large(first)} realisations, {late:.0f} MiB after {large(memory['realizations'])}; "
         f"peak {memory['peak_mib']:.0f} MiB.\n"

@@ -253,8 +253,8 @@ class Accumulator:
         sketch: whether to keep sketches.
     """
 
-    WAITING = 2**16
-    """Numbers of a value that wait at most, beside those of a chunk."""
+    WAITING = 2**14
+    """Numbers of a value that wait at most, beside those of a chunk; at most 256 chunks wait."""
 
     def __init__(self, sketch: bool) -> None:
         self._sketch = sketch
@@ -270,7 +270,8 @@ class Accumulator:
         for name, one in values.items():
             waiting = self._waiting.setdefault(name, [])
             waiting.append(one)
-            if len(waiting) * one.size >= self.WAITING:
+            # An array costs more than the few numbers that it may have.
+            if len(waiting) * max(one.size, 64) >= self.WAITING:
                 self._empty(name)
 
     def _empty(self, name: str) -> None:

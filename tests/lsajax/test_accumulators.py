@@ -82,6 +82,15 @@ def test_values_that_wait_for_their_sketch_are_in_it(sketch, waiting, monkeypatc
             assert same(running.result(), fold(each))
 
 
+@pytest.mark.parametrize("size", [0, 1])
+def test_at_most_256_small_chunks_wait(size):
+    running = Accumulator(sketch=True)
+    for _ in range(600):
+        running.add({"x": np.zeros((1, size))})
+        assert len(running._waiting.get("x", [])) < 256
+    assert running.result()["x"].sketch.counts.sum() == 600 * size
+
+
 def test_the_order_alone_makes_the_bits():
     tree = Fold()
     assert tree.result() == {}
