@@ -28,9 +28,9 @@ def measure(key, inst):
 
 
 def slow(key, inst):
-    """The same and 3 ms of work, so that there is a time at which to be killed."""
+    """The same and 0.1 s of work a chunk, so that there is a time at which to be killed."""
     found = measure(key, inst)
-    spun = jax.lax.fori_loop(0, 100_000, lambda _, x: jnp.cos(x), found["sum"])
+    spun = jax.lax.fori_loop(0, 3_000_000, lambda _, x: jnp.cos(x), found["sum"])
     return {**found, "spun": spun}
 
 
