@@ -66,7 +66,7 @@ def test_runs_of_a_power_of_two_may_be_merged_beforehand(count, height, seed):
 
 
 @pytest.mark.parametrize("sketch", [False, True])
-@pytest.mark.parametrize("waiting", [1, 40, 2**16])
+@pytest.mark.parametrize("waiting", [1, 200, 2**16])
 def test_values_that_wait_for_their_sketch_are_in_it(sketch, waiting, monkeypatch):
     monkeypatch.setattr(Accumulator, "WAITING", waiting)
     numbers = np.random.default_rng(3).lognormal(size=(13, 8, 2)).astype(np.float32)
