@@ -37,8 +37,10 @@ def test_a_run_its_stages_and_its_resume(tmp_path, monkeypatch, capsys):
     rows, summary = run(tmp_path, **options)
     by_method = summary.set_index("method")
     own = rows[rows["method"] == methods.OPTIMUM]
-    assert by_method.loc[methods.OPTIMUM, "seconds"] == own["seconds"].median()
-    assert by_method.loc[methods.OPTIMUM, "p95_s"] == own["seconds"].quantile(0.95)
+    # Not ==: a number may lose its last bit on the way through a CSV file.
+    found = by_method.loc[methods.OPTIMUM]
+    assert found["seconds"] == pytest.approx(own["seconds"].median(), rel=1e-12)
+    assert found["p95_s"] == pytest.approx(own["seconds"].quantile(0.95), rel=1e-12)
     # A first call compiles: it takes longer than what it compiled. No model compiles.
     assert np.isnan(by_method.loc[methods.LLM, "compile_s"])
     solvers = by_method.drop([methods.LLM, methods.GROUPED])
