@@ -114,7 +114,7 @@ def take_turns(calls: dict[str, Solve]) -> list[float]:
 
 
 def measure(kind: str, batch: int, size: int, seconds: float) -> list[dict[str, Any]]:
-    """One row per contestant; as many runs as fit `seconds`, 1 to 15."""
+    """One row per contestant; as many runs as fit `seconds`, 3 to 15."""
     rates = matrices(kind, batch, size)
     values = rates.astype(np.float64)
     calls = contestants(kind, rates)
@@ -132,7 +132,7 @@ def measure(kind: str, batch: int, size: int, seconds: float) -> list[dict[str, 
         distinct = all(len(np.unique(one)) == size for one in assignment)
         totals[name] = chosen.sum() if distinct else np.nan
     turns = [take_turns(calls)]
-    runs = int(np.clip(seconds / sum(turns[0]), 1, 15))
+    runs = int(np.clip(seconds / sum(turns[0]), 3, 15))
     turns += [take_turns(calls) for _ in range(runs - 1)]
     taken = dict(zip(calls, np.array(turns).T, strict=True))
     best = totals["SciPy loop"]

@@ -21,6 +21,7 @@ from experiments import (
     pages_latency,
     pages_monte_carlo,
     pages_sentences,
+    pages_speed,
     pages_training,
     recipes,
     rewards,
@@ -40,6 +41,8 @@ PAGES = (
     "docs/code_model.md",
     "docs/training.md",
     "docs/findings.md",
+    "docs/speed.md",
+    "docs/solvers.md",
 )
 _TABLE = re.compile(r"(<!-- table: (\S+)(?: (\w+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -232,6 +235,7 @@ _PARTS: dict[str, Callable[[Any], str]] = {
     "engines": pages_monte_carlo.engines,
     "overhead": pages_monte_carlo.overhead,
     "weak": pages_monte_carlo.weak_scaling,
+    "loop": pages_speed.rewards,
     "paper": pages_sentences.of_the_paper,
     "leakage": pages_sentences.won_back,
 }
@@ -258,6 +262,9 @@ _TABLES: dict[str, Callable[[Any], str]] = {
     "dynamics": pages_training.dynamics_table,
     "latency": pages_latency.latency_table,
     "context": pages_latency.context_table,
+    "simulator": pages_speed.simulator,
+    "sandbox": pages_speed.sandbox,
+    "assignment": pages_speed.assignment,
 }
 
 
