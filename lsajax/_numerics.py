@@ -1,10 +1,19 @@
 """Arithmetic that keeps float32's last bits where the plain form loses them, and a fast argsort."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int32, Integer, UInt32
+
+one_program = functools.partial(jax.jit, inline=True)
+"""For a function of many small operations that somebody may call by itself.
+
+There it is compiled once, where each operation would be a program of its own, with a compilation of
+its own. Within another program it is no more than its operations.
+"""
 
 
 def as_float(x: ArrayLike) -> Float[Array, "..."]:

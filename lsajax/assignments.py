@@ -1,14 +1,17 @@
 """Random valid assignments of an instance."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int32
 
 from lsajax import hashing
-from lsajax._numerics import argsort
+from lsajax._numerics import argsort, one_program
 from lsajax.instance import Instance
 
 
+@partial(one_program, static_argnames="num_samples")
 def random(key: jax.Array, inst: Instance, num_samples: int) -> Int32[Array, "samples users"]:
     """`num_samples` random valid assignments [samples, users], each uniform over all of them.
 

@@ -6,6 +6,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Integer
 
 from lsajax import link
+from lsajax._numerics import one_program
 from lsajax.instance import Instance
 
 LEAKAGE_REACH = 2
@@ -14,6 +15,7 @@ LEAKAGE_REACH = 2
 _ROWS = 128  # of the users' coupling at a time
 
 
+@one_program
 def coupling_at(
     inst: Instance, i: Int[ArrayLike, "..."], j: Int[ArrayLike, "..."]
 ) -> Float[Array, "..."]:
@@ -29,6 +31,7 @@ def coupling_at(
     return jnp.where((i != j) & inst.user_mask[i] & inst.user_mask[j], coupling, 0.0)
 
 
+@one_program
 def user_coupling(inst: Instance) -> Float[Array, "users users"]:
     """G_ij of Eq. (8) [users, users]: `inst.coupling`, or exp(-||p_i - p_j|| / length).
 
@@ -39,6 +42,7 @@ def user_coupling(inst: Instance) -> Float[Array, "users users"]:
     return coupling_at(inst, rows[:, None], rows)
 
 
+@one_program
 def channel_leakage(inst: Instance) -> Float[Array, "channels channels"]:
     """rho_mn of Eq. (8) [channels, channels]: `inst.leakage`, or the power of a distance.
 
@@ -58,7 +62,11 @@ def coupling_loss(inst: Instance, assignment: Integer[ArrayLike, "users"]) -> Fl
     In O(K), since only near channels leak; in O(K^2) with one's own `leakage`. Of users that share
     a channel the last row alone is seen.
     """
-    placed = link.place(inst, assignment)
+    return _loss(inst, link.place(inst, assignment))
+
+
+@one_program
+def _loss(inst: Instance, placed: link.Placement) -> Float[Array, ""]:
     rows = jnp.arange(inst.num_rows, dtype=jnp.int32)
     holder = jnp.full(inst.num_channels, -1, jnp.int32).at[placed.target].max(rows, mode="drop")
     if inst.leakage is not None:
@@ -76,6 +84,7 @@ def coupling_loss(inst: Instance, assignment: Integer[ArrayLike, "users"]) -> Fl
     return inst.coupling_bps * loss
 
 
+@one_program
 def expected_random_loss(inst: Instance) -> Float[Array, ""]:
     """Exact mean of `coupling_loss` over all random valid assignments [bit/s].
 

@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, UInt32
 
 from lsajax import hashing
+from lsajax._numerics import one_program
 
 TAPS = 12
 """Paths of a tapped delay line; with so many, a channel's gain is Rayleigh but for its far tail."""
@@ -49,6 +50,7 @@ class Fading(NamedTuple):
     multipath: Multipath | None = None
 
 
+@one_program
 def power_gain(
     fading: Fading, user_id: Int[ArrayLike, "..."], channel: Int[ArrayLike, "..."]
 ) -> Float[Array, "..."]:

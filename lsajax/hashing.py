@@ -15,6 +15,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Integer, UInt32
 
+from lsajax._numerics import one_program
+
 # Odd multipliers, different ones for rows and columns: 2^32 over the golden ratio, and a prime of
 # xxHash.
 _ROW, _COLUMN = 0x9E3779B9, 0xC2B2AE3D
@@ -33,8 +35,14 @@ def named_key(key: jax.Array, *names: str | int | np.integer) -> jax.Array:
     """
     plain = tuple(name.item() if isinstance(name, np.generic) else name for name in names)
     digest = hashlib.sha256(repr(plain).encode()).digest()
-    for word in (digest[:4], digest[4:8]):
-        key = jax.random.fold_in(key, int.from_bytes(word, "little"))
+    words = (int.from_bytes(word, "little") for word in (digest[:4], digest[4:8]))
+    return _folded(key, *map(np.uint32, words))
+
+
+@one_program
+def _folded(key: jax.Array, *words: ArrayLike) -> jax.Array:
+    for word in words:
+        key = jax.random.fold_in(key, word)
     return key
 
 
@@ -57,6 +65,7 @@ def _mix(x: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
     return x ^ (x >> 16)
 
 
+@one_program
 def bits(
     seed: UInt32[Array, "2"], i: ArrayLike, j: ArrayLike | None = None
 ) -> UInt32[Array, "..."]:
@@ -75,6 +84,7 @@ def bits(
     return _mix(row + column)
 
 
+@one_program
 def uniform(
     seed: UInt32[Array, "2"], i: ArrayLike, j: ArrayLike | None = None
 ) -> Float[Array, "..."]:
@@ -83,7 +93,7 @@ def uniform(
     float32 takes 2^23 equally spaced values, symmetric about 1/2 and exact, so that neither end is
     ever met and a logarithm is finite.
     """
-    return _to_unit(bits(seed, i, j), jnp.zeros(()).dtype)
+    return _to_unit(bits(seed, i, j), jax.dtypes.canonicalize_dtype(float))
 
 
 def _to_unit(word: UInt32[Array, "..."], dtype: jnp.dtype) -> Float[Array, "..."]:
@@ -94,6 +104,7 @@ def _to_unit(word: UInt32[Array, "..."], dtype: jnp.dtype) -> Float[Array, "..."
     return ((word >> 9).astype(jnp.int32).astype(dtype) + 0.5) * 2.0**-23
 
 
+@one_program
 def exponential(
     seed: UInt32[Array, "2"], i: ArrayLike, j: ArrayLike | None = None
 ) -> Float[Array, "..."]:
@@ -101,6 +112,7 @@ def exponential(
     return -jnp.log(uniform(seed, i, j))
 
 
+@one_program
 def normal(
     seed: UInt32[Array, "2"], i: ArrayLike, j: ArrayLike | None = None
 ) -> Float[Array, "..."]:
@@ -108,6 +120,7 @@ def normal(
     return jax.scipy.special.ndtri(uniform(seed, i, j))
 
 
+@one_program
 def subset(
     seed: UInt32[Array, "2"], member: Bool[Array, "n"], count: Integer[Array, ""] | int
 ) -> Bool[Array, "n"]:

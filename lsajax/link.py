@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Int32, Integer
 
 from lsajax import units
-from lsajax._numerics import as_float, log1p_ratio
+from lsajax._numerics import as_float, log1p_ratio, one_program
 from lsajax.fading import power_gain
 from lsajax.instance import Instance
 
@@ -48,10 +48,23 @@ def received_power(
         tx_gain: G_t, a ratio, not dB.
         rx_gain: G_r, a ratio, not dB.
     """
-    wavelength_m = units.SPEED_OF_LIGHT_M_S / as_float(carrier_hz)
-    spread = jnp.maximum(as_float(distance_m), 1.0) ** -as_float(path_loss_exponent)
+    of_floats = (distance_m, tx_power_w, carrier_hz, path_loss_exponent, tx_gain, rx_gain)
+    return _received_power(*map(as_float, of_floats))
+
+
+@one_program
+def _received_power(
+    distance_m: Array,
+    tx_power_w: Array,
+    carrier_hz: Array,
+    path_loss_exponent: Array,
+    tx_gain: Array,
+    rx_gain: Array,
+) -> Float[Array, "..."]:
+    wavelength_m = units.SPEED_OF_LIGHT_M_S / carrier_hz
+    spread = jnp.maximum(distance_m, 1.0) ** -path_loss_exponent
     path_gain = (wavelength_m / (4 * jnp.pi)) ** 2 * spread
-    return path_gain * as_float(tx_power_w) * as_float(tx_gain) * as_float(rx_gain)
+    return path_gain * tx_power_w * tx_gain * rx_gain
 
 
 def shannon_rate(
@@ -65,15 +78,22 @@ def shannon_rate(
     Finite, with finite gradients, for P >= 0, B > 0 and N_0 > 0; exact to the last bits also at
     an SINR far below 1. An SINR beyond the type's range counts as its largest number.
     """
-    bandwidth = as_float(bandwidth_hz)
-    floor_w = as_float(noise_psd_w_hz) * bandwidth + as_float(interference_w)
-    power = as_float(power_w)
+    of_floats = (power_w, bandwidth_hz, noise_psd_w_hz, interference_w)
+    return _shannon_rate(*map(as_float, of_floats))
+
+
+@one_program
+def _shannon_rate(
+    power: Array, bandwidth: Array, noise_psd: Array, interference_w: Array
+) -> Float[Array, "..."]:
+    floor_w = noise_psd * bandwidth + interference_w
     dtype = jnp.result_type(power, floor_w)
     # A product that is too small for the type is flushed to 0, and 0 / 0 would follow.
     floor_w = jnp.maximum(floor_w, jnp.finfo(dtype).tiny).astype(dtype)
     return log1p_ratio(power.astype(dtype), floor_w) * (1 / math.log(2)) * bandwidth
 
 
+@one_program
 def power_at(
     inst: Instance, row: Int[ArrayLike, "..."] | None, channel: Int[ArrayLike, "..."] | None
 ) -> Float[Array, "..."]:
@@ -100,6 +120,7 @@ def power_at(
     return power
 
 
+@one_program
 def interference_at(
     inst: Instance, row: Int[ArrayLike, "..."] | None, channel: Int[ArrayLike, "..."] | None
 ) -> Float[Array, "..."]:
@@ -113,6 +134,7 @@ def interference_at(
     return inst.interference_w[jnp.arange(inst.num_rows) if row is None else row, channel]
 
 
+@one_program
 def rate_at(
     inst: Instance, row: Int[ArrayLike, "..."] | None, channel: Int[ArrayLike, "..."] | None
 ) -> Float[Array, "..."]:
@@ -149,6 +171,11 @@ def rate_matrix(inst: Instance) -> Float[Array, "users channels"]:
         ValueError: a batch of instances, which has to come through `jax.vmap`.
     """
     check_one_slot(inst)
+    return _rate_matrix(inst)
+
+
+@one_program
+def _rate_matrix(inst: Instance) -> Float[Array, "users channels"]:
     return jnp.where(inst.user_mask[:, None] & ~inst.occupied, rate_at(inst, None, None), 0.0)
 
 
@@ -182,7 +209,11 @@ def as_assignment(inst: Instance, assignment: ArrayLike) -> Int32[Array, "users"
 
 def place(inst: Instance, assignment: Integer[ArrayLike, "users"]) -> Placement:
     """Who of `assignment` is served and where."""
-    assignment = as_assignment(inst, assignment)
+    return _place(inst, as_assignment(inst, assignment))
+
+
+@one_program
+def _place(inst: Instance, assignment: Int32[Array, "users"]) -> Placement:
     known = (assignment >= 0) & (assignment < inst.num_channels)
     served = inst.user_mask & known & ~inst.occupied[jnp.where(known, assignment, 0)]
     channel = jnp.where(served, assignment, 0)
@@ -198,7 +229,11 @@ def assigned_power(
     inst: Instance, assignment: Integer[ArrayLike, "users"]
 ) -> Float[Array, "users"]:
     """P_im [users] in W on each user's own channel; 0 where `is_served` is False."""
-    placed = place(inst, assignment)
+    return _power_of(inst, place(inst, assignment))
+
+
+@one_program
+def _power_of(inst: Instance, placed: Placement) -> Float[Array, "users"]:
     return jnp.where(placed.served, power_at(inst, None, placed.channel), 0.0)
 
 
@@ -221,13 +256,19 @@ def assigned_rate(
         assignment: [users] channel of each user; anything out of range has rate 0.
         co_channel_w: [users] power of other users on the same channel [W], added to I_m.
     """
-    channel = place(inst, assignment).channel
-    interference = interference_at(inst, None, channel)
+    return _rate_of(inst, place(inst, assignment), co_channel_w)
+
+
+@one_program
+def _rate_of(
+    inst: Instance, placed: Placement, co_channel_w: ArrayLike | None
+) -> Float[Array, "users"]:
+    interference = interference_at(inst, None, placed.channel)
     if co_channel_w is not None:
         interference = interference + co_channel_w
     # Power 0 has rate 0; the same powers are what `objective.co_channel_power` sums up.
-    power = assigned_power(inst, assignment)
-    return rate_of(inst, power, inst.bandwidth_hz[channel], interference)
+    power = _power_of(inst, placed)
+    return rate_of(inst, power, inst.bandwidth_hz[placed.channel], interference)
 
 
 def check_one_slot(inst: Instance) -> None:

@@ -19,7 +19,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Int32, Integer, Num
 
 from lsajax import link
-from lsajax._numerics import as_float, sum_of_others
+from lsajax._numerics import as_float, one_program, sum_of_others
 from lsajax.coupling import coupling_loss
 from lsajax.instance import Instance
 
@@ -52,13 +52,21 @@ def channel_load(
     inst: Instance, assignment: Integer[ArrayLike, "users"]
 ) -> Int32[Array, "channels"]:
     """Number of users on each idle channel [channels]."""
-    target = link.place(inst, assignment).target
-    return jnp.zeros(inst.num_channels, jnp.int32).at[target].add(1, mode="drop")
+    return _load(inst, link.place(inst, assignment))
+
+
+@one_program
+def _load(inst: Instance, placed: link.Placement) -> Int32[Array, "channels"]:
+    return jnp.zeros(inst.num_channels, jnp.int32).at[placed.target].add(1, mode="drop")
 
 
 def violations(inst: Instance, assignment: Integer[ArrayLike, "users"]) -> Violations:
     """Broken constraints of LSA Eq. (5)-(7) by kind, and needs that are not met."""
-    assignment = link.as_assignment(inst, assignment)
+    return _violations(inst, link.as_assignment(inst, assignment))
+
+
+@one_program
+def _violations(inst: Instance, assignment: Int32[Array, "users"]) -> Violations:
     known = (assignment >= 0) & (assignment < inst.num_channels)
     taken = inst.occupied[jnp.where(known, assignment, 0)]
     load = channel_load(inst, assignment)
@@ -85,6 +93,11 @@ def co_channel_power(
 
     Exact to a few last places, also where a user is a million times stronger than its rivals.
     """
+    return _co_channel_power(inst, link.as_assignment(inst, assignment))
+
+
+@one_program
+def _co_channel_power(inst: Instance, assignment: Int32[Array, "users"]) -> Float[Array, "users"]:
     placed = link.place(inst, assignment)
     power = link.assigned_power(inst, assignment)
     return jnp.where(placed.served, sum_of_others(power, placed.target, inst.num_channels), 0.0)
@@ -168,6 +181,7 @@ def _utility_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     return _utility(log, alpha), jnp.exp(z) * d_log - log**2 * slope * d_alpha
 
 
+@one_program
 def user_values(
     inst: Instance,
     rate_bps: Float[Array, "users *channels"],
@@ -195,6 +209,7 @@ def user_values(
     return value
 
 
+@one_program
 def value_at(
     inst: Instance, row: Int[ArrayLike, "..."] | None, channel: Int[ArrayLike, "..."] | None
 ) -> Float[Array, "..."]:
@@ -210,6 +225,12 @@ def value_matrix(inst: Instance) -> Float[Array, "users channels"]:
             part; or a batch of instances.
     """
     check_separable(inst, "value_matrix")
+    link.check_one_slot(inst)
+    return _value_matrix(inst)
+
+
+@one_program
+def _value_matrix(inst: Instance) -> Float[Array, "users channels"]:
     return user_values(inst, link.rate_matrix(inst))
 
 
@@ -222,6 +243,7 @@ def check_separable(inst: Instance, what: str) -> None:
         )
 
 
+@one_program
 def sum_of_values(inst: Instance) -> Float[Array, ""]:
     """Sum of all separable values; the matrix is never whole in memory where it is large."""
     inst = inst.without_coupling()

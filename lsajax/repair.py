@@ -1,5 +1,6 @@
 """Feasibility repair (LSA Eq. (15)-(16), Theorem 1) in O(N + M) an action."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -8,7 +9,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Int32, Integer
 
 from lsajax import link, objective
-from lsajax._numerics import argsort
+from lsajax._numerics import argsort, one_program
 from lsajax.instance import Instance
 
 
@@ -26,6 +27,7 @@ class SortedOrder(NamedTuple):
     channel: Int32[Array, "channels"]
 
 
+@one_program
 def sorted_order(inst: Instance) -> SortedOrder:
     """Users by mean received power and channels by bandwidth, descending; padding comes last.
 
@@ -70,6 +72,13 @@ def repair(
         raise ValueError(f"rule must be 'sorted' or 'greedy', got {rule!r}")
     raw = link.as_assignment(inst, raw)
     order = sorted_order(inst) if order is None else order
+    return _repair(inst, raw, order, rule)
+
+
+@partial(one_program, static_argnames="rule")
+def _repair(
+    inst: Instance, raw: Int32[Array, "users"], order: SortedOrder, rule: str
+) -> Int32[Array, "users"]:
     holder = _contest(inst, raw, order)
     placed = link.place(inst, raw)
     wins = placed.served & (holder[placed.channel] == order.user_rank)

@@ -7,13 +7,14 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Integer
 
 from lsajax import assignments, hashing, link, objective, units
-from lsajax._numerics import as_float
+from lsajax._numerics import as_float, one_program
 from lsajax.coupling import expected_random_loss
 from lsajax.instance import Instance
 
 _RESOLVED = 64  # of the best value, between it and the baseline [machine epsilons]
 
 
+@one_program
 def expected_random_value(inst: Instance) -> Float[Array, ""]:
     """Exact mean of the objective over all random valid assignments, with no sampling.
 
@@ -51,6 +52,7 @@ def collision_factor(
     return _collision_factor(inst, assignment, co_channel_w, penalty, threshold_db)
 
 
+@one_program
 def _collision_factor(
     inst: Instance,
     assignment: Integer[ArrayLike, "users"],
@@ -128,6 +130,7 @@ def performance_gain(
     return jnp.where(span > least, scale * (values - baseline) / safe, 0.0)
 
 
+@one_program
 def _penalised(
     inst: Instance, raw: Array, penalty: ArrayLike, threshold_db: ArrayLike
 ) -> Float[Array, "group"]:

@@ -1,13 +1,17 @@
 """Where users are: a homogeneous Poisson process in a disc around the base station."""
 
+from functools import partial
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32, UInt32
 
 from lsajax import hashing
+from lsajax._numerics import one_program
 
 WAVES = 128
 
 
+@one_program
 def disc_polar(
     seed: UInt32[Array, "2"], user_id: Int32[Array, "users"], radius_m: Float[Array, ""] | float
 ) -> tuple[Float[Array, "users"], Float[Array, "users"]]:
@@ -22,6 +26,7 @@ def disc_polar(
     return distance_m, 2 * jnp.pi * hashing.uniform(seed, user_id, jnp.uint32(1))
 
 
+@one_program
 def cartesian(
     distance_m: Float[Array, "users"], azimuth_rad: Float[Array, "users"]
 ) -> Float[Array, "users 2"]:
@@ -30,6 +35,7 @@ def cartesian(
     return distance_m[:, None] * jnp.stack([x, y], axis=-1)
 
 
+@partial(one_program, static_argnames=("num", "num_users"))
 def stratified_ids(seed: UInt32[Array, "2"], num: int, num_users: int) -> Int32[Array, "num"]:
     """`num` distinct user ids out of `num_users`, one drawn from each of `num` strata.
 
@@ -45,6 +51,7 @@ def stratified_ids(seed: UInt32[Array, "2"], num: int, num_users: int) -> Int32[
     return (low + jnp.minimum(step, width - 1) + shift) % num_users
 
 
+@one_program
 def correlated_normal(
     seed: UInt32[Array, "2"],
     position_m: Float[Array, "users 2"],

@@ -9,6 +9,7 @@ uniform. A slot's moves are drawn as for independent chains; where they would le
 many arrive as leave. Both kinds of moves are reversible under that law.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -19,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int32, UInt32
 from scipy.special import gammaln
 
 from lsajax import hashing
+from lsajax._numerics import one_program
 from lsajax.scenario import Scenario
 
 
@@ -125,6 +127,7 @@ def _activity(scenario: Scenario) -> float:
     return min(1.0, (scenario.min_active + scenario.num_active) / 2 / scenario.num_users)
 
 
+@partial(one_program, static_argnames=("size", "low", "high"))
 def _stationary(
     seed: UInt32[Array, "2"], size: int, share: float | Float[Array, ""], low: int, high: int
 ) -> Bool[Array, "size"]:
@@ -137,6 +140,7 @@ def _stationary(
     return hashing.subset(seed, jnp.ones(size, bool), count)
 
 
+@partial(one_program, static_argnames="bounds")
 def _advance(
     key: jax.Array,
     on: Bool[Array, "n"],

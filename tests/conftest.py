@@ -19,16 +19,20 @@ _CHECKED = [
 install_import_hook(_CHECKED, "beartype.beartype").__enter__()
 
 
-@pytest.fixture(scope="module")
-def unoptimised(request):
-    """For programs that XLA compiles long and that run short: trainings of a few updates, studies.
+@pytest.fixture(scope="module", autouse=True)
+def _optimisation(request):
+    """Most programs of tests take longer to compile than they run: with few optimisations, then.
 
-    With all optimisations they take up to twice as long to compile. The tests of the simulator and
-    of the solvers compile as a user does; all do with `-m slow`, and with `-m ""`, which runs all.
+    Modules marked `optimised`, which test last bits, compile as a user does, and so do the pages.
+    With `-m slow`, and with `-m ""`, which runs all, every test does. Processes that a test starts
+    do as it does.
     """
-    quick = "not slow" in request.config.option.markexpr
-    jax.config.update("jax_disable_most_optimizations", quick)
-    yield
+    few = "not slow" in request.config.option.markexpr
+    few = few and request.node.get_closest_marker("optimised") is None
+    jax.config.update("jax_disable_most_optimizations", few)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(few)))
+        yield
     jax.config.update("jax_disable_most_optimizations", False)
 
 

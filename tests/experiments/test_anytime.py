@@ -11,7 +11,6 @@ import lsajax as lsa
 from experiments import anytime, methods, study
 from experiments.anytime import Config
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
 exhaustive, objective_value = map(jax.jit, (lsa.solvers.exhaustive, lsa.objective_value))
 AXES = {"setting": "fading", "objective": "throughput", "scale": "I"}
 

@@ -14,7 +14,6 @@ from experiments.choice import LAP_ON_RATES, LAP_ON_VALUES, Config
 from experiments.study import Study
 from tests.experiments.commands import refused
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
 SIZES = {"num_users": 24, "num_channels": 24, "num_active": 18}
 
 

@@ -11,7 +11,6 @@ from experiments.horizon import Config
 from experiments.horizon_policies import MAX_RATE, PROPORTIONAL, ROUND_ROBIN, WARM_START
 from lsajax import scheduling
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
 SCENARIO = horizon.SIZES["(15,20,8)"].replace(**lsa.SETTINGS["multipath"])
 SLOTS = 6
 

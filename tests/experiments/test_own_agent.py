@@ -17,7 +17,6 @@ from lsajax.runs import checkpoints
 from lsajax.runs.folder import BadRun
 from tests.experiments.commands import refused
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
 JOINT = train_agent.Config(
     algorithm="dqn", head="joint", triple=(5, 5, 1), seeds=2, updates=2, chunk=2, realizations=4
 )

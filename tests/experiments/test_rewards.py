@@ -10,7 +10,6 @@ from experiments import pages, rewards
 from experiments.reward_programs import HONEST, RANDOM
 from llm.sandbox import Limits, Sandbox
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
 PAPER, ONE, SEVERAL = "paper", "ranked", f"ranked, {rewards.SLOTS} slots"
 SMALL = next(iter(rewards.SIZES))
 # Each setting and each objective once; the command's own table has all of their pairs.

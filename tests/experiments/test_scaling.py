@@ -26,7 +26,6 @@ from llm.sandbox import Sandbox
 from lsajax.runs.folder import RunFolder
 from tests.experiments.commands import refused
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
 SORT_ONE_SIDE = (
     "```python\n"
     "wide = channels[np.argsort(-bandwidth_hz)]\n"

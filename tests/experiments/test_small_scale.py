@@ -17,8 +17,6 @@ from experiments import (
 from experiments.small_scale import Config
 from tests.lsajax.cases import sample_instance
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
-
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):

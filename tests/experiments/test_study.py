@@ -20,7 +20,6 @@ from experiments.methods import Method, Outcome
 from experiments.study import Cell, Study
 from lsajax.runs.folder import RunFolder
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
 SMALL = lsa.SMALL_SCALES[8, 10, 4]
 AXES = ("triple", "prompt_tokens")
 

@@ -12,7 +12,6 @@ from experiments.train_agent import CHECKPOINTS, CURVE, WEIGHTS, Config
 from lsajax.agents.joint import ActionSpaceTooLarge
 from lsajax.runs import checkpoints
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
 SMALLEST = Config(
     algorithm="dqn", head="joint", triple=(5, 5, 1), seeds=2, updates=4, chunk=2, realizations=3
 )

@@ -17,7 +17,6 @@ from gymnax.environments import environment
 from gymnax.environments import spaces as gymnax_spaces
 from gymnax.experimental.rollout import RolloutWrapper
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
 SMALL = lsa.Scenario(num_users=6, num_channels=7, num_active=3, fading=True, occupancy=0.3)
 SETTINGS = {
     "plain": {"fading": False},

@@ -13,7 +13,6 @@ from gymnasium.vector import AutoresetMode  # noqa: E402
 
 from lsajax.gymnasium_env import AccessEnv, VectorAccessEnv  # noqa: E402
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
 SCENARIO = lsa.Scenario(num_users=5, num_channels=6, num_active=2, fading=True)
 EACH = ["joint", pytest.param("sequential", marks=pytest.mark.slow)]
 ENVS = {

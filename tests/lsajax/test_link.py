@@ -10,6 +10,8 @@ import lsajax as lsa
 from lsajax import link
 from tests.lsajax import cases, oracle
 
+pytestmark = pytest.mark.optimised
+
 SETTINGS = list(cases.SETTINGS)
 SOME = cases.with_slow(SETTINGS)
 # Eagerly each operation is compiled by itself.

@@ -16,6 +16,8 @@ import lsajax as lsa
 from lsajax import montecarlo
 from tests.lsajax.runs import study_program as program
 
+pytestmark = pytest.mark.optimised
+
 ROOT = pathlib.Path(__file__).parents[2]
 KEY = jax.random.key(7)
 

@@ -6,6 +6,8 @@ from jax.test_util import check_grads
 
 from lsajax import _numerics
 
+pytestmark = pytest.mark.optimised
+
 
 def others(x, group):
     x = np.asarray(x, np.float64)

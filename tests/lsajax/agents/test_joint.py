@@ -15,7 +15,6 @@ import lsajax as lsa
 from lsajax.agents import dqn, joint, ppo
 from lsajax.agents.joint import ActionSpaceTooLarge
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
 SMALL = lsa.SMALL_SCALES[5, 5, 2]
 KEY = jax.random.key(0)
 CONFIGS = {

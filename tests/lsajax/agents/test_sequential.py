@@ -10,7 +10,6 @@ from lsajax.env import SequentialAccess
 pytest.importorskip("flax")
 from lsajax.agents.sequential import SequentialNetwork, first_candidate_solver, make_solver
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
 NETWORK = SequentialNetwork(hidden=16, score_scale=1.0)
 SCENARIO = lsa.Scenario(
     num_users=8, num_channels=9, num_active=5, objective="coupled", fading=True, num_active_min=2

@@ -31,7 +31,6 @@ DQN = dqn.Config(
     huber=1.0,
     anneal=False,
 )
-pytestmark = pytest.mark.usefixtures("unoptimised")
 ALGORITHMS = {
     "ppo": (ppo, PPO, networks.policy),
     "dqn": (dqn, DQN, networks.q_values),

@@ -20,6 +20,8 @@ from lsajax.runs.folder import BadRun
 from lsajax.runs.montecarlo import driver, parts, record
 from tests.lsajax.runs import study_program as program
 
+pytestmark = pytest.mark.optimised
+
 
 @pytest.fixture(scope="module")
 def expected():

@@ -20,7 +20,6 @@ from lsajax.runs.checkpoints import BadCheckpoint
 from lsajax.runs.training import Budget
 from tests.lsajax.agents.small_envs import Chain
 
-pytestmark = pytest.mark.usefixtures("unoptimised")
 ROOT = pathlib.Path(__file__).parents[3]
 PPO = ppo.Config(num_updates=12, num_envs=4, num_steps=4, num_minibatches=2, num_epochs=2)
 DQN = dqn.Config(
