@@ -105,7 +105,12 @@ def _co_channel_power(inst: Instance, assignment: Int32[Array, "users"]) -> Floa
 
 def user_rates(inst: Instance, assignment: Integer[ArrayLike, "users"]) -> Float[Array, "users"]:
     """Rate [users] in bit/s; users that share a channel interfere with each other."""
-    return link.assigned_rate(inst, assignment, co_channel_power(inst, assignment))
+    return _user_rates(inst, link.as_assignment(inst, assignment))
+
+
+@one_program
+def _user_rates(inst: Instance, assignment: Int32[Array, "users"]) -> Float[Array, "users"]:
+    return link.assigned_rate(inst, assignment, _co_channel_power(inst, assignment))
 
 
 def throughput(inst: Instance, assignment: Integer[ArrayLike, "users"]) -> Float[Array, ""]:
@@ -123,7 +128,12 @@ def objective_value(inst: Instance, assignment: Integer[ArrayLike, "users"]) -> 
 
     In bit/s, or without unit for the objective 'fair'. Collisions count as in `throughput`.
     """
-    return value_of_rates(inst, assignment, user_rates(inst, assignment))
+    return _objective_value(inst, link.as_assignment(inst, assignment))
+
+
+@one_program
+def _objective_value(inst: Instance, assignment: Int32[Array, "users"]) -> Float[Array, ""]:
+    return value_of_rates(inst, assignment, _user_rates(inst, assignment))
 
 
 def feasible_value(inst: Instance, assignment: Integer[ArrayLike, "users"]) -> Float[Array, ""]:

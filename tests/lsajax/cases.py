@@ -30,8 +30,8 @@ def with_slow(settings):
     return [pytest.param(s, marks=pytest.mark.slow if s in slow else ()) for s in settings]
 
 
-# Eagerly each operation is compiled by itself; the constants of a scenario are traced.
-sample_instance = jax.jit(lsa.sample_instance)
+# Not compiled as a whole: its parts are, and serve other scenarios too.
+sample_instance = lsa.sample_instance
 
 
 @functools.cache

@@ -20,8 +20,8 @@ CROWDED = lsa.Scenario(num_users=12, num_channels=6, num_active=12)
 SCHEDULERS = [scheduling.proportional_fair, scheduling.max_rate, scheduling.round_robin]
 WINDOW = 5.0
 
-_slot = jax.jit(lsa.slot_instance)
-_step = jax.jit(traffic.step)
+_slot = lsa.slot_instance
+_step = traffic.step
 
 
 def oracle(key, scenario, name, num_slots):

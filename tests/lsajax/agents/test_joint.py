@@ -123,7 +123,7 @@ def test_solver_is_valid_and_does_not_depend_on_the_order_of_rows(trained):
 
 def test_another_size_is_one_sentence(trained):
     head, params, _ = trained
-    inst = jax.jit(lsa.sample_instance)(jax.random.key(0), lsa.SMALL_SCALES[7, 10, 2])
+    inst = lsa.sample_instance(jax.random.key(0), lsa.SMALL_SCALES[7, 10, 2])
     with pytest.raises(ValueError, match="has 20 outputs, and 2 users on 10 channels need 90"):
         joint.make_solver(params, head)(jax.random.key(0), inst)
 
