@@ -62,11 +62,11 @@ def coupling_loss(inst: Instance, assignment: Integer[ArrayLike, "users"]) -> Fl
     In O(K), since only near channels leak; in O(K^2) with one's own `leakage`. Of users that share
     a channel the last row alone is seen.
     """
-    return _loss(inst, link.place(inst, assignment))
+    return _coupling_loss(inst, link.place(inst, assignment))
 
 
 @one_program
-def _loss(inst: Instance, placed: link.Placement) -> Float[Array, ""]:
+def _coupling_loss(inst: Instance, placed: link.Placement) -> Float[Array, ""]:
     rows = jnp.arange(inst.num_rows, dtype=jnp.int32)
     holder = jnp.full(inst.num_channels, -1, jnp.int32).at[placed.target].max(rows, mode="drop")
     if inst.leakage is not None:

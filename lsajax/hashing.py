@@ -35,8 +35,7 @@ def named_key(key: jax.Array, *names: str | int | np.integer) -> jax.Array:
     """
     plain = tuple(name.item() if isinstance(name, np.generic) else name for name in names)
     digest = hashlib.sha256(repr(plain).encode()).digest()
-    words = (int.from_bytes(word, "little") for word in (digest[:4], digest[4:8]))
-    return _folded(key, *map(np.uint32, words))
+    return _folded(key, *np.frombuffer(digest[:8], "<u4"))
 
 
 @one_program

@@ -229,11 +229,11 @@ def assigned_power(
     inst: Instance, assignment: Integer[ArrayLike, "users"]
 ) -> Float[Array, "users"]:
     """P_im [users] in W on each user's own channel; 0 where `is_served` is False."""
-    return _power_of(inst, place(inst, assignment))
+    return _assigned_power(inst, place(inst, assignment))
 
 
 @one_program
-def _power_of(inst: Instance, placed: Placement) -> Float[Array, "users"]:
+def _assigned_power(inst: Instance, placed: Placement) -> Float[Array, "users"]:
     return jnp.where(placed.served, power_at(inst, None, placed.channel), 0.0)
 
 
@@ -256,18 +256,18 @@ def assigned_rate(
         assignment: [users] channel of each user; anything out of range has rate 0.
         co_channel_w: [users] power of other users on the same channel [W], added to I_m.
     """
-    return _rate_of(inst, place(inst, assignment), co_channel_w)
+    return _assigned_rate(inst, place(inst, assignment), co_channel_w)
 
 
 @one_program
-def _rate_of(
+def _assigned_rate(
     inst: Instance, placed: Placement, co_channel_w: ArrayLike | None
 ) -> Float[Array, "users"]:
     interference = interference_at(inst, None, placed.channel)
     if co_channel_w is not None:
         interference = interference + co_channel_w
     # Power 0 has rate 0; the same powers are what `objective.co_channel_power` sums up.
-    power = _power_of(inst, placed)
+    power = _assigned_power(inst, placed)
     return rate_of(inst, power, inst.bandwidth_hz[placed.channel], interference)
 
 

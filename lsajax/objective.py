@@ -52,11 +52,11 @@ def channel_load(
     inst: Instance, assignment: Integer[ArrayLike, "users"]
 ) -> Int32[Array, "channels"]:
     """Number of users on each idle channel [channels]."""
-    return _load(inst, link.place(inst, assignment))
+    return _channel_load(inst, link.place(inst, assignment))
 
 
 @one_program
-def _load(inst: Instance, placed: link.Placement) -> Int32[Array, "channels"]:
+def _channel_load(inst: Instance, placed: link.Placement) -> Int32[Array, "channels"]:
     return jnp.zeros(inst.num_channels, jnp.int32).at[placed.target].add(1, mode="drop")
 
 

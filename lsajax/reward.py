@@ -48,6 +48,7 @@ def collision_factor(
     They do where some user's co-channel interference exceeds noise plus I_m by more than
     `threshold_db` [dB].
     """
+    assignment = link.as_assignment(inst, assignment)
     co_channel_w = objective.co_channel_power(inst, assignment)
     return _collision_factor(inst, assignment, co_channel_w, penalty, threshold_db)
 

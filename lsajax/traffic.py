@@ -71,15 +71,13 @@ def step(key: jax.Array, scenario: Scenario, state: TrafficState) -> TrafficStat
     active = _advance(
         hashing.named_key(key, "traffic", "step", "active"),
         state.active,
-        _activity(scenario),
-        scenario.activity_dwell_slots,
+        *_moves(_activity(scenario), scenario.activity_dwell_slots),
         (scenario.min_active, scenario.num_active),
     )
     occupied = _advance(
         hashing.named_key(key, "traffic", "step", "occupied"),
         state.occupied,
-        scenario.occupancy,
-        scenario.occupancy_dwell_slots,
+        *_moves(scenario.occupancy, scenario.occupancy_dwell_slots),
         (0, _most_occupied(scenario)),
     )
     return TrafficState(active, occupied, state.slot + 1)
@@ -140,18 +138,24 @@ def _stationary(
     return hashing.subset(seed, jnp.ones(size, bool), count)
 
 
+def _moves(
+    share: float | Float[Array, ""], dwell: float | Float[Array, ""]
+) -> tuple[float | Float[Array, ""], float | Float[Array, ""]]:
+    """Probabilities that a chain which is off begins in a slot, and that one which is on ends."""
+    return share / jnp.maximum(1.0 - share, 1e-6) / dwell, 1.0 / dwell
+
+
 @partial(one_program, static_argnames="bounds")
 def _advance(
     key: jax.Array,
     on: Bool[Array, "n"],
-    share: float | Float[Array, ""],
-    dwell: float | Float[Array, ""],
+    begin: float | Float[Array, ""],
+    end: float | Float[Array, ""],
     bounds: tuple[int, int],
 ) -> Bool[Array, "n"]:
     """One slot on of chains whose stationary law is `_stationary`'s."""
     draw = hashing.uniform(hashing.seed(key, "moves"), jnp.arange(on.size))
-    begin = share / jnp.maximum(1.0 - share, 1e-6) / dwell
-    leaving = jnp.sum(on & (draw < 1.0 / dwell))
+    leaving = jnp.sum(on & (draw < end))
     arriving = jnp.sum(~on & (draw < begin))
     # Given their numbers, who leaves and who arrives is uniform: a swap of as many each way is its
     # own reverse, whatever decides on it.

@@ -23,9 +23,8 @@ install_import_hook(_CHECKED, "beartype.beartype").__enter__()
 def _optimisation(request):
     """Most programs of tests take longer to compile than they run: with few optimisations, then.
 
-    Modules marked `optimised`, which test last bits, compile as a user does, and so do the pages.
-    With `-m slow`, and with `-m ""`, which runs all, every test does. Processes that a test starts
-    do as it does.
+    Modules marked `optimised`, which test last bits, compile as a user does; README and docs/ do,
+    and with `-m slow` or `-m ""` every test does. Processes that a test starts do as it does.
     """
     few = "not slow" in request.config.option.markexpr
     few = few and request.node.get_closest_marker("optimised") is None

@@ -15,7 +15,6 @@ from experiments import (
     train_agent,
 )
 from experiments.small_scale import Config
-from tests.lsajax.cases import sample_instance
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +37,7 @@ def test_what_is_enumerated_is_the_optimum_and_nothing_exceeds_it(found):
 
 def test_what_is_too_large_is_skipped_with_what_it_would_take():
     compared = {m.name: m for m in small_scale.compared_methods("throughput", 30)}
-    inst = sample_instance(jax.random.key(0), lsa.SMALL_SCALES[7, 10, 2])
+    inst = lsa.sample_instance(jax.random.key(0), lsa.SMALL_SCALES[7, 10, 2])
     reason = compared[methods.EXHAUSTIVE].skip(inst)
     assert "2 users and 10 channels have 90 assignments" in reason
     assert all(m.skip(inst) is None for m in compared.values() if m.name != methods.EXHAUSTIVE)
@@ -59,7 +58,7 @@ def test_agents_that_do_not_fit_are_skipped_with_what_they_would_take(tmp_path):
         algorithm="dqn", head="joint", triple=(12, 15, 6), seeds=1, memory_bytes=2**32
     )
     method = joint_agents.trained(config, tmp_path)
-    reason = method.skip(sample_instance(jax.random.key(0), lsa.SMALL_SCALES[12, 15, 6]))
+    reason = method.skip(lsa.sample_instance(jax.random.key(0), lsa.SMALL_SCALES[12, 15, 6]))
     assert method.name == "DQN, joint" and "has 3603600 outputs and needs" in reason
 
 

@@ -30,17 +30,13 @@ def with_slow(settings):
     return [pytest.param(s, marks=pytest.mark.slow if s in slow else ()) for s in settings]
 
 
-# Not compiled as a whole: its parts are, and serve other scenarios too.
-sample_instance = lsa.sample_instance
-
-
 @functools.cache
 def instance(setting="plain", seed=0, users=12, channels=15, active=6, **changes):
     """One slot of a setting of `SETTINGS`, or 'coupled'."""
     scenario = lsa.Scenario(num_users=users, num_channels=channels, num_active=active)
     own = COUPLED if setting == "coupled" else SETTINGS[setting]
     scenario = scenario.replace(**{**own, **changes})
-    inst = sample_instance(jax.random.key(seed), scenario)
+    inst = lsa.sample_instance(jax.random.key(seed), scenario)
     return per_pair(inst, seed) if setting == "pairs" else inst
 
 

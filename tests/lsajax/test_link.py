@@ -14,7 +14,6 @@ pytestmark = pytest.mark.optimised
 
 SETTINGS = list(cases.SETTINGS)
 SOME = cases.with_slow(SETTINGS)
-# Eagerly each operation is compiled by itself.
 rate_matrix, channel_power, assigned_rate, assigned_power, rate_at = map(
     jax.jit,
     (lsa.rate_matrix, lsa.channel_power, lsa.assigned_rate, lsa.assigned_power, link.rate_at),

@@ -21,7 +21,6 @@ def repaired(rule):
     return jax.jit(functools.partial(lsa.repair, rule=rule))
 
 
-# Eagerly each operation is compiled by itself, for every shape.
 violations = jax.jit(lsa.violations)
 channel_power = jax.jit(lsa.channel_power)
 value_matrix = jax.jit(lsa.value_matrix)

@@ -155,6 +155,8 @@ def test_a_faint_collision_costs_no_factor():
     assert float(reward.collision_factor(inst, same)) == 0.5, "the faint user hears the strong one"
     assert float(reward.collision_factor(inst, same, threshold_db=50.0)) == 1.0
     assert float(reward.collision_factor(inst, jnp.array([0, 1]))) == 1.0
+    # What 32 bits cannot hold is no channel, here as elsewhere.
+    assert float(reward.collision_factor(inst, np.array([0, 2**32]))) == 1.0
 
 
 def test_baseline_of_a_group_is_computed_once():

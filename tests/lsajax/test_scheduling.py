@@ -20,9 +20,6 @@ CROWDED = lsa.Scenario(num_users=12, num_channels=6, num_active=12)
 SCHEDULERS = [scheduling.proportional_fair, scheduling.max_rate, scheduling.round_robin]
 WINDOW = 5.0
 
-_slot = lsa.slot_instance
-_step = traffic.step
-
 
 def oracle(key, scenario, name, num_slots):
     """The definition, user by user: throughput and averaged rates after each slot, final means."""
@@ -31,8 +28,8 @@ def oracle(key, scenario, name, num_slots):
     state = traffic.init(key, scenario)
     throughput, averaged = [], []
     for t, slot_key in enumerate(jax.random.split(hashing.named_key(key, "slots"), num_slots)):
-        inst = _slot(key, scenario, state)
-        state = _step(hashing.named_key(slot_key, "traffic"), scenario, state)
+        inst = lsa.slot_instance(key, scenario, state)
+        state = traffic.step(hashing.named_key(slot_key, "traffic"), scenario, state)
         rows = np.flatnonzero(inst.user_mask)
         ids = np.asarray(inst.user_id)[rows]
         rates = np.asarray(lsa.rate_matrix(inst), np.float64)[rows]
@@ -111,7 +108,7 @@ def test_vmap_and_jit_give_what_single_runs_give():
 @pytest.mark.parametrize("scheduler", SCHEDULERS, ids=lambda s: s.__name__)
 def test_one_slot_by_hand_under_jit_and_eagerly(scheduler):
     key = jax.random.key(2)
-    inst = _slot(key, VARYING, traffic.init(key, VARYING))
+    inst = lsa.slot_instance(key, VARYING, traffic.init(key, VARYING))
 
     def one(state):
         return scheduling.update(state, inst, scheduler(key, state, inst), WINDOW)
@@ -137,7 +134,7 @@ def test_round_robin_serves_all_alike():
 def test_priorities_and_solvers():
     key = jax.random.key(4)
     scenario = CROWDED.replace(fading=True)
-    inst = _slot(key, scenario, traffic.init(key, scenario))
+    inst = lsa.slot_instance(key, scenario, traffic.init(key, scenario))
     state = scheduling.init(scenario)._replace(mean_rate_bps=jnp.full(12, 4e6))
     np.testing.assert_allclose(scheduling.weights(state, inst), 1 / 5)
     favoured = inst.replace(weight=jnp.ones(12).at[3].set(50.0))

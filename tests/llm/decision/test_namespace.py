@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 import lsajax as lsa
 from llm.decision import namespace
 from llm.decision.slot import host_slot
-from tests.lsajax.cases import sample_instance
 
 SCENARIO = lsa.SMALL_SCALES[(15, 20, 8)].replace(occupancy=0.3)
 
 
 def sample(setting="plain", seed=0, **changes):
     scenario = SCENARIO.replace(**(lsa.SETTINGS[setting] | changes))
-    return sample_instance(jax.random.key(seed), scenario)
+    return lsa.sample_instance(jax.random.key(seed), scenario)
 
 
 def run(code, data):

@@ -12,7 +12,6 @@ from llm.decision.mapping import CompletionTooLongError, mapping_text, mapping_t
 from llm.decision.policy import decide
 from llm.decision.slot import host_slot
 from llm.models import Completion
-from tests.lsajax.cases import sample_instance
 
 SORT = """```python
 rows = np.argsort(-power_w[:, 0])
@@ -45,7 +44,7 @@ def slots():
     key = jax.random.key(0)
     scenario = lsa.SMALL_SCALES[(15, 20, 4)].replace(occupancy=0.2)
     variants = [scenario.replace(**lsa.SETTINGS[s]) for s in ("plain", "fading", "interference")]
-    return [sample_instance(key, variant) for variant in variants]
+    return [lsa.sample_instance(key, variant) for variant in variants]
 
 
 def feasible(inst, assignment):

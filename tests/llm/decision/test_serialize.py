@@ -13,7 +13,6 @@ import lsajax as lsa
 from llm.decision.paradigm import CODE, PARADIGMS
 from llm.decision.serialize import levels_of, serialize
 from llm.decision.slot import host_slot
-from tests.lsajax.cases import sample_instance
 
 _WORDS = re.compile(r" ?[A-Za-z_]+|\d|\s|.")
 
@@ -195,7 +194,7 @@ ASKED = {
 def test_slots_of_a_setting_share_most_of_their_prompts(asked):
     """At scale II, as Qwen's tokenizer counts; and the budget decides how much is said."""
     scenario = lsa.SCALES["II"].replace(**ASKED[asked])
-    slots = [host_slot(sample_instance(jax.random.key(s), scenario)) for s in range(2)]
+    slots = [host_slot(lsa.sample_instance(jax.random.key(s), scenario)) for s in range(2)]
     texts = {}
     for budget, floor in ((512, 0.88), (2048, 0.82), (4096, 0.7)):
         one, other = (serialize(inst, like_qwen, budget) for inst in slots)
@@ -292,7 +291,7 @@ def test_statistics_and_extremes():
 @pytest.mark.parametrize("setting", lsa.SETTINGS)
 def test_settings_are_named_and_padding_is_left_out(setting):
     scenario = lsa.SMALL_SCALES[(15, 20, 4)].replace(**lsa.SETTINGS[setting])
-    inst = sample_instance(jax.random.key(3), scenario)
+    inst = lsa.sample_instance(jax.random.key(3), scenario)
     prompt = serialize(inst, by_words, 8000, detail=1.0)
     named = "plain" if setting in ("poisson", "fair") else setting
     assert line(prompt, "Setting:").startswith(named + "; power of each ")
@@ -305,7 +304,7 @@ def test_settings_are_named_and_padding_is_left_out(setting):
 
 def test_fading_is_listed_where_there_is_room():
     scenario = lsa.SMALL_SCALES[(5, 5, 2)].replace(fading=True)
-    inst = sample_instance(jax.random.key(0), scenario)
+    inst = lsa.sample_instance(jax.random.key(0), scenario)
     text = serialize(inst, by_words, 8000, detail=1.0).text
     listed = re.findall(r"^\d+:((?: -?\d+\.\d)+)$", text, re.MULTILINE)
     power = np.asarray(lsa.channel_power(inst))[:, ~np.asarray(inst.occupied)]

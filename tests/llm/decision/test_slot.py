@@ -7,13 +7,12 @@ import pytest
 import lsajax as lsa
 from llm.decision import namespace, serialize
 from llm.decision.slot import HostSlot, host_slot, host_slots
-from tests.lsajax.cases import sample_instance
 
 
 @pytest.mark.parametrize("setting", lsa.SETTINGS)
 def test_it_holds_users_and_idle_channels_alone(setting):
     scenario = lsa.SMALL_SCALES[(15, 20, 8)].replace(occupancy=0.3, **lsa.SETTINGS[setting])
-    inst = sample_instance(jax.random.key(1), scenario)
+    inst = lsa.sample_instance(jax.random.key(1), scenario)
     slot = host_slot(inst)
     mask, idle = np.asarray(inst.user_mask), ~np.asarray(inst.occupied)
     assert (slot.num_rows, slot.num_channels) == (inst.num_rows, inst.num_channels)
@@ -60,7 +59,7 @@ def test_fading_is_the_same_in_chunks_of_rows(monkeypatch):
 
 
 def test_one_slot_serves_prompt_data_and_action():
-    inst = sample_instance(jax.random.key(0), lsa.SMALL_SCALES[(15, 20, 8)])
+    inst = lsa.sample_instance(jax.random.key(0), lsa.SMALL_SCALES[(15, 20, 8)])
     slot = host_slot(inst)
     assert host_slot(slot) is slot
     count = lambda text: len(text) // 3  # noqa: E731

@@ -22,7 +22,6 @@ from llm.embedded.corpus.tokenizer import MAX_TOKEN_CHARS, train_tokenizer
 from llm.models import EMBEDDED, SHIPPED, load_model
 from llm.training.evaluation import evaluate
 from llm.training.prompts import Cell
-from tests.lsajax.cases import sample_instance
 
 objective_value = jax.jit(lsa.objective_value)
 SCENARIO = lsa.Scenario(num_users=40, num_channels=50, num_active=30)
@@ -37,7 +36,7 @@ def test_every_family_is_valid_for_every_kind(box, scale):
     rng = np.random.default_rng(0)
     base = (lsa.SCALES | lsa.SMALL_SCALES)[scale]
     for kind in SOME_KINDS:
-        inst = sample_instance(jax.random.key(1), base.replace(**corpus.KINDS[kind]))
+        inst = lsa.sample_instance(jax.random.key(1), base.replace(**corpus.KINDS[kind]))
         families = [family for family in corpus.FAMILIES for _ in range(5)]
         if not kind.endswith("coupled"):
             families = [family for family in families if family != "improve"]
@@ -52,7 +51,7 @@ def test_every_family_is_valid_for_every_kind(box, scale):
 @pytest.mark.parametrize("mistake", corpus.MISTAKES)
 def test_every_mistake_breaks_something(box, mistake):
     rng = np.random.default_rng(0)
-    inst = sample_instance(jax.random.key(1), lsa.SCALES["I"])
+    inst = lsa.sample_instance(jax.random.key(1), lsa.SCALES["I"])
     made = [
         corpus.sample_completion(rng, "plain, throughput", mistake=mistake).text for _ in range(12)
     ]
@@ -79,7 +78,7 @@ class _Says:
 def test_the_right_family_is_as_good_as_any(box, kind):
     """And of its prompts the corpus has the share that it says."""
     rng = np.random.default_rng(3)
-    inst = sample_instance(jax.random.key(4), SCENARIO.replace(**corpus.KINDS[kind]))
+    inst = lsa.sample_instance(jax.random.key(4), SCENARIO.replace(**corpus.KINDS[kind]))
     families = list(corpus.FAMILIES)
     texts = [corpus.sample_completion(rng, kind, family=f, mistake=None).text for f in families]
     made = decide(_Says(texts), box, [inst], num_samples=len(texts))
@@ -221,7 +220,7 @@ def test_the_base_searches_where_users_are_coupled(box):
 @pytest.mark.parametrize("kind", SOME_KINDS)
 def test_it_reads_real_prompts_of_any_size(embedded, kind):
     for scenario in (lsa.SMALL_SCALES[5, 5, 1], lsa.SCALES["III"]):
-        inst = sample_instance(jax.random.key(2), scenario.replace(**corpus.KINDS[kind]))
+        inst = lsa.sample_instance(jax.random.key(2), scenario.replace(**corpus.KINDS[kind]))
         for detail in (None, 1.0):
             prompt = serialize(inst, embedded.count_tokens, embedded.prompt_budget, detail=detail)
             assert prompt.tokens + embedded.max_new_tokens <= embedded.context
@@ -231,7 +230,7 @@ def test_it_reads_real_prompts_of_any_size(embedded, kind):
 def test_sampled_programs_are_valid_as_often_as_the_card_says(box, embedded):
     scenario = lsa.SMALL_SCALES[(15, 20, 8)]
     slots = [
-        sample_instance(jax.random.key(99), scenario.replace(**changes))
+        lsa.sample_instance(jax.random.key(99), scenario.replace(**changes))
         for changes in corpus.KINDS.values()
     ]
     made = decide(embedded, box, slots, temperature=1.0, num_samples=8)

@@ -5,7 +5,6 @@ import functools
 import jax
 
 import lsajax as lsa
-from tests.lsajax.cases import sample_instance
 
 
 def block(code):
@@ -22,4 +21,4 @@ PERFECT = block(
 @functools.cache
 def instance(seed=0, channels=15, setting="plain"):
     scenario = lsa.Scenario(num_users=12, num_channels=channels, num_active=6)
-    return sample_instance(jax.random.key(seed), scenario.replace(**lsa.SETTINGS[setting]))
+    return lsa.sample_instance(jax.random.key(seed), scenario.replace(**lsa.SETTINGS[setting]))

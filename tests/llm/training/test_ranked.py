@@ -11,7 +11,6 @@ from llm.training.evaluator import best_values, evaluate, random_baselines
 from llm.training.rewards import Terms, score
 from tests.llm.training.cases import PERFECT, block, instance
 from tests.llm.training.test_trl_rewards import TrlRewards, trl_call
-from tests.lsajax.cases import sample_instance
 
 RANKED = Terms(form="ranked")
 ONE_EACH = block("action = {int(u): int(c) for u, c in zip(users, channels)}")
@@ -39,7 +38,7 @@ _value = jax.jit(lsa.objective_value)
     ],
 )
 def test_valid_programs_rank_by_the_objective(box, setting, objective):
-    inst = sample_instance(
+    inst = lsa.sample_instance(
         jax.random.key(1),
         lsa.Scenario(
             num_users=12,

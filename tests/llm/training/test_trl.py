@@ -9,7 +9,6 @@ from llm.models import EMBEDDED, load_model
 from llm.sandbox import Limits, Sandbox
 from llm.training.rewards import Terms, score
 from llm.training.trl_rewards import TrlRewards
-from tests.lsajax.cases import sample_instance
 
 
 def test_grpo_steps_with_our_rewards(tmp_path):
@@ -17,7 +16,7 @@ def test_grpo_steps_with_our_rewards(tmp_path):
     from trl import GRPOConfig, GRPOTrainer
 
     scenario = lsa.Scenario(num_users=20, num_channels=24, num_active=6)
-    instances = [sample_instance(jax.random.key(s), scenario) for s in range(2)]
+    instances = [lsa.sample_instance(jax.random.key(s), scenario) for s in range(2)]
     model = load_model("embedded")
     prompts = [serialize(i, model.count_tokens, model.prompt_budget).text for i in instances]
     rows = [

@@ -72,6 +72,7 @@ def test_places_stay_permutations_however_xla_rounds(optimised):
     given = _swap_search.Problem(*(jnp.asarray(rng.random((n, n)), jnp.float32) for _ in range(3)))
     place = np.stack([rng.permutation(n) for _ in range(chains)], axis=1).astype(np.int32)
     seed, hot = jnp.array([1, 2], jnp.uint32), jnp.ones(chains, jnp.float32)
+    before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", not optimised)
     jax.clear_caches()
     try:
@@ -79,7 +80,7 @@ def test_places_stay_permutations_however_xla_rounds(optimised):
         state = _swap_search.anneal(seed, given, state, jnp.int32(200), hot, hot / 100)
         state = _swap_search.tabu(seed, given, state, jnp.int32(200))
     finally:
-        jax.config.update("jax_disable_most_optimizations", False)
+        jax.config.update("jax_disable_most_optimizations", before)
         jax.clear_caches()
     np.testing.assert_array_equal(
         np.sort(state.place, axis=0).T, np.tile(np.arange(n), (chains, 1))
@@ -329,7 +330,7 @@ def test_the_budget_covers_what_comes_before_the_first_move():
     """Gains that are dear to evaluate, several times over, were once evaluated op by op."""
     scenario = lsa.Scenario(num_users=90, num_channels=90, num_active=70)
     scenario = scenario.replace(multipath=True, objective="coupled")
-    inst = cases.sample_instance(KEY, scenario)
+    inst = lsa.sample_instance(KEY, scenario)
     solvers.local_search(KEY, inst, budget_s=0.05)  # compiles
     start = time.perf_counter()
     found = solvers.local_search(KEY, inst, budget_s=0.05)
