@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
+import lsajax as lsa
 from lsajax import _numerics
 
 pytestmark = pytest.mark.optimised
@@ -107,3 +108,32 @@ def test_argsort_lets_gradients_pass():
     grad = jax.jit(jax.vmap(jax.grad(weighted)))(x)
     assert grad.dtype == jnp.float32
     np.testing.assert_array_equal(grad, np.argsort(np.argsort(x, axis=-1), axis=-1))
+
+
+def test_a_first_call_outside_of_jit_is_few_programs():
+    """As many compilations as a user waits for; each operation by itself would be dozens."""
+    scenario = lsa.Scenario(num_users=31, num_channels=37, num_active=17, fading=True)
+    key = jax.random.key(0)
+    inst = lsa.sample_instance(key, scenario)
+    raw = np.arange(17) % 5
+    calls = {
+        "value_matrix": lambda: lsa.value_matrix(inst),
+        "repair": lambda: lsa.repair(inst, raw),
+        "objective_value": lambda: lsa.objective_value(inst, raw),
+        "violations": lambda: lsa.violations(inst, raw),
+    }
+    compiled = []
+
+    def listen(event, duration_s, **_):
+        if event.endswith("backend_compile_duration"):
+            compiled.append(duration_s)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        for name, call in calls.items():
+            jax.clear_caches()
+            compiled.clear()
+            jax.block_until_ready(call())
+            assert 1 <= len(compiled) <= 2, name
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
